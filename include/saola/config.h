@@ -1,0 +1,88 @@
+/* One loaded configuration: a typed value for every row of settings.def that the core uses.
+ *
+ * A host fills it by name with text, exactly as a user would write it; the same parser reads the
+ * defaults. Rows of type CALLABLE, CLASS, DICT and ANY belong to the host and have no value here.
+ * Not thread-safe; owned by whoever made it until it is handed to the arbiter.
+ */
+#ifndef SAOLA_CONFIG_H
+#define SAOLA_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <saola/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct sl_config;
+
+enum sl_setting_type {
+    SL_SETTING_BOOL,
+    SL_SETTING_INT,      /* int64, 0x and 0o prefixes allowed */
+    SL_SETTING_OCTAL,    /* file mode: "0022" is octal */
+    SL_SETTING_STRING,
+    SL_SETTING_LIST,     /* may be given several times */
+    SL_SETTING_CSV,      /* comma list */
+    SL_SETTING_ADDRS,    /* comma list of "*", addresses and CIDR */
+    SL_SETTING_CHOICE,   /* one of the words in the row */
+    SL_SETTING_CALLABLE, /* the host's */
+    SL_SETTING_CLASS,    /* the host's; text form is a dotted name */
+    SL_SETTING_DICT,     /* the host's */
+    SL_SETTING_ANY,      /* the host's */
+};
+
+/* When a changed value takes effect. */
+enum sl_setting_when { SL_AT_START, SL_AT_RELOAD, SL_IN_WORKER };
+
+enum sl_setting_flags {
+    SL_SETTING_UNAVAILABLE = 1, /* its feature is not built yet: only the default is accepted */
+    SL_SETTING_SAOLA = 2,       /* ours, not gunicorn's */
+    SL_SETTING_SECRET = 4,      /* masked by --print-config */
+    SL_SETTING_NULLABLE = 8,    /* no value is a value (gunicorn's None) */
+};
+
+/* One row of settings.def, for generators and hosts. Static, never freed. */
+struct sl_setting {
+    const char *name;
+    enum sl_setting_type type;
+    const char *default_text; /* NULL = none */
+    long long min, max;       /* of numbers */
+    const char *choices;      /* "a|b|c" or NULL */
+    enum sl_setting_when when;
+    unsigned flags;
+    const char *cli;          /* "-w --workers", or NULL */
+    const char *metavar;
+    const char *section;
+    const char *summary;      /* one sentence */
+    const char *more;         /* paragraphs, may be "" */
+};
+
+size_t sl_settings_count(void);
+const struct sl_setting *sl_settings_at(size_t index);
+const struct sl_setting *sl_settings_find(const char *name);
+/* Nearest name by edit distance, or NULL when nothing is near. */
+const char *sl_settings_nearest(const char *name);
+
+/* A configuration with every default. NULL without memory. */
+struct sl_config *sl_config_new(void);
+struct sl_config *sl_config_copy(const struct sl_config *config);
+void sl_config_free(struct sl_config *config);
+
+/* Parses and stores one value. LIST rows append after the first call. text NULL = no value.
+ * source names where it came from ("command line", "file gunicorn.conf.py", ...) and is copied.
+ * SL_ENOENT (unknown, err names the nearest), SL_EINVAL, SL_ERANGE, SL_EUNAVAILABLE. */
+int sl_config_set(struct sl_config *config, const char *name, const char *text, const char *source,
+                  struct sl_error *err);
+/* Empties a LIST row so that the next sl_config_set() starts it anew. */
+int sl_config_clear(struct sl_config *config, const char *name);
+
+/* Value as text in a static or config-owned buffer valid until the next call for that row; NULL =
+ * none. For --print-config. */
+const char *sl_config_text(const struct sl_config *config, const char *name);
+const char *sl_config_source(const struct sl_config *config, const char *name); /* NULL: default */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

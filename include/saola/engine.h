@@ -1,0 +1,107 @@
+/* The engine: the HTTP machinery of one worker. Accepts, parses, buffers, writes, times out.
+ *
+ * Process: one worker. Thread: the owner's (with SL threads > 0 ownership moves between the pool's
+ * threads; sl_engine_stop() and sl_engine_wake() may be called from any thread or signal handler).
+ */
+#ifndef SAOLA_ENGINE_H
+#define SAOLA_ENGINE_H
+
+#include <saola/http.h>
+#include <saola/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct sl_engine;
+struct sl_slot;
+
+/* Name and expected value of one secure_scheme_headers row, e.g. X-FORWARDED-PROTO, https. */
+struct sl_scheme_header {
+    const char *name, *value;
+};
+
+enum sl_header_map { SL_HEADER_MAP_DROP, SL_HEADER_MAP_REFUSE, SL_HEADER_MAP_DANGEROUS };
+
+/* Parser switches and limits; gunicorn's names and meaning (reference of settings). */
+struct sl_http_limits {
+    uint32_t request_line;  /* bytes without CRLF; 0 = the parser's own maximum */
+    uint32_t fields;        /* number of header fields */
+    uint32_t field_size;    /* bytes of one field line; 0 = the parser's own maximum */
+    bool permit_obsolete_folding;
+    bool strip_header_spaces;
+    bool permit_unconventional_method;
+    bool permit_unconventional_version;
+    bool casefold_method;
+    enum sl_header_map header_map;
+    const char *const *forwarder_headers; /* NULL-terminated, upper case; "*" = all */
+};
+
+struct sl_engine_options {
+    const int *listener_fds; /* non-blocking listening sockets; stay the caller's */
+    size_t listener_count;
+    struct sl_http_limits limits;
+    uint32_t keepalive_ms;      /* idle time between requests; 0 = close after each response */
+    uint32_t header_timeout_ms; /* first byte of a head to its end; 0 = none */
+    uint32_t body_timeout_ms;   /* longest pause inside a request body or while sending; 0 = none */
+    uint32_t max_connections;   /* accepted at once; 0 = no limit */
+    uint64_t max_requests;      /* on_limit is called when this many were begun; 0 = never */
+    bool multiple_workers;      /* others accept from the same sockets: accept one at a time */
+    bool want_received_ns;      /* fill sl_request.received_ns (access log, hooks) */
+    bool sendfile;
+    const char *server_name;    /* value of the Server header */
+    uint8_t proxy_protocol;     /* 0 off, 1, 2, or 3 = either */
+    const char *const *proxy_allow;     /* NULL-terminated addresses and CIDR; "*" */
+    const char *const *forwarded_allow; /* the same */
+    const struct sl_scheme_header *scheme_headers; /* ends with name NULL */
+
+    unsigned threads; /* 0: handlers run inline; n: up to n at once on a pool */
+    sl_handler_fn handle;
+    void *ctx;
+    /* Around every place where the engine's thread may sleep, and around a pool thread's life (the
+     * interpreter's lock lives here). All may be NULL. */
+    void (*sleep_begin)(void *ctx);
+    void (*sleep_end)(void *ctx);
+    void (*thread_begin)(void *ctx);
+    void (*thread_end)(void *ctx);
+    /* A request was refused before it reached the handler: status, what is wrong in one sentence.
+     * head_seen: method/target in req are valid. For logs. */
+    void (*on_bad_request)(void *ctx, const struct sl_request *req, const struct sl_peer *peer,
+                           int status, const char *sentence);
+    /* max_requests was reached; called once, on the thread that runs the last request, before its
+     * response ends. The usual answer is sl_engine_stop(). */
+    void (*on_limit)(void *ctx);
+    struct sl_slot *slot; /* scoreboard slot for beats and counters; NULL = none */
+};
+
+/* Options are copied; strings and arrays must outlive the engine. */
+int sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_engine,
+                   struct sl_error *err);
+
+/* One turn: waits at most timeout_ms (-1: for ever) for events, serves all of them. SL_OK, SL_EAGAIN
+ * if a signal interrupted the wait, SL_ECLOSED once a stopped engine has no connection left. With
+ * threads > 0 the pool turns the engine by itself and this only waits. */
+int sl_engine_turn(struct sl_engine *engine, int timeout_ms);
+
+/* Pollable: readable when sl_engine_turn() has something to do (any event loop can watch it). */
+int sl_engine_fd(const struct sl_engine *engine);
+
+/* Makes a blocked sl_engine_turn() return. Async-signal-safe. */
+void sl_engine_wake(struct sl_engine *engine);
+
+/* Graceful: stop accepting, answer what is in progress with "Connection: close", let idle
+ * connections go. Turns go on until SL_ECLOSED. Async-signal-safe. */
+void sl_engine_stop(struct sl_engine *engine);
+
+/* Requests begun since it was opened; connections open now. Any thread. */
+uint64_t sl_engine_requests(const struct sl_engine *engine);
+unsigned sl_engine_connections(const struct sl_engine *engine);
+
+/* Cuts every connection and frees everything. Pool threads are joined first; threads still inside
+ * the handler after wait_ms are abandoned (SL_ETIMEOUT; the caller should end the process). */
+int sl_engine_close(struct sl_engine *engine, unsigned wait_ms);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,135 @@
+/* What a host language implements so that the arbiter can run its workers, and what the arbiter
+ * offers in return. A host knows these headers and nothing else of the tree.
+ *
+ * Process: functions marked (arbiter) run in the arbiter, (worker) in a forked worker.
+ * Thread: the main one.
+ */
+#ifndef SAOLA_HOST_H
+#define SAOLA_HOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <saola/config.h>
+#include <saola/log.h>
+#include <saola/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum sl_hook {
+#define SL_HOOK(name, arity, process, on_failure, moment) SL_HOOK_##name,
+#include <saola/hooks.def>
+#undef SL_HOOK
+    SL_HOOK_COUNT
+};
+
+struct sl_arbiter;
+struct sl_slot;
+
+/* Arguments of a hook; a field that the hook does not have is NULL or 0. */
+struct sl_hook_call {
+    enum sl_hook hook;
+    void *worker;     /* what worker_new() returned */
+    int new_value;    /* nworkers_changed */
+    int old_value;    /* -1 for "none yet" */
+};
+
+/* How a worker process ended its boot, and gunicorn's meaning of exit codes. */
+enum sl_exit_code {
+    SL_EXIT_OK = 0,
+    SL_EXIT_ERROR = 1,        /* configuration, address in use, ... */
+    SL_EXIT_USAGE = 2,        /* command line */
+    SL_EXIT_WORKER_BOOT = 3,  /* exception while a worker booted */
+    SL_EXIT_APP_LOAD = 4,     /* the application could not be found or is not usable */
+    SL_EXIT_INTERNAL = 255,
+};
+
+/* What is known of a worker before it is forked. */
+struct sl_worker_info {
+    const char *group;    /* "web" */
+    unsigned long age;    /* how many workers this arbiter has made, this one included; from 1 */
+    unsigned generation;  /* from 1 */
+    unsigned slot_index;
+    struct sl_slot *slot; /* in shared memory; valid in the worker too */
+};
+
+struct sl_host {
+    const char *name; /* "python", "native" */
+
+    /* (arbiter, worker) One line for the error log. */
+    sl_log_fn log;
+
+    /* (arbiter) Makes the configuration of the next generation, and the application with
+     * preload_app. reload is false for the very first. On failure nothing of the running generation
+     * may be changed; err tells the user why. *ret_config becomes the arbiter's. */
+    int (*generation_load)(void *ctx, bool reload, struct sl_config **ret_config,
+                           struct sl_error *err);
+    /* (arbiter) The generation just loaded is in force (its workers are ready), or it was given up
+     * and the one before stays. May be NULL. */
+    void (*generation_settle)(void *ctx, bool accepted);
+
+    /* Runs one hook. SL_OK, or SL_EHOST: it failed and the host has logged how. */
+    int (*hook)(void *ctx, const struct sl_hook_call *call);
+
+    /* (arbiter) Makes the worker object before the fork. */
+    int (*worker_new)(void *ctx, const struct sl_worker_info *info, void **ret_worker,
+                      struct sl_error *err);
+    /* (arbiter) fork(2) as the language needs it. Returns as fork does. */
+    pid_t (*fork)(void *ctx);
+    /* (both sides of the fork) Tells the worker object its pid. */
+    void (*worker_forked)(void *ctx, void *worker, pid_t pid, bool in_child);
+    /* (worker) Lives the whole life of the worker: post_fork hook, init, run, worker_exit hook.
+     * Signals have their default actions and are unblocked. Returns the exit status. */
+    int (*worker_main)(void *ctx, void *worker);
+    /* (arbiter) The worker was reaped: child_exit hook has run; release the object. */
+    void (*worker_free)(void *ctx, void *worker, pid_t pid, int wait_status);
+    /* (arbiter) Just before a worker that hangs gets SIGABRT. May be NULL. */
+    void (*worker_aborted)(void *ctx, void *worker);
+    /* (arbiter) The listeners changed (start, reload with another bind, re-exec). */
+    void (*listeners_changed)(void *ctx, const int *fds, const char *const *names, size_t count);
+    /* (arbiter) Log files are to be opened anew (USR1, HUP). */
+    void (*reopen_logs)(void *ctx);
+    /* (arbiter) Pending work of the language that must run between events (Python: signal handlers
+     * set by user code). SL_EHOST ends the arbiter as TERM would. May be NULL. */
+    int (*idle)(void *ctx);
+    /* Around the arbiter's sleep (the interpreter's lock). May be NULL. */
+    void (*sleep_begin)(void *ctx);
+    void (*sleep_end)(void *ctx);
+    /* (EXEC) argv and directory of the program that USR2 starts. */
+    char *const *exec_argv;
+    const char *exec_program; /* looked up in PATH when it has no slash */
+};
+
+/* ---- arbiter ------------------------------------------------------------------------------- */
+
+/* Host and its table must outlive the arbiter. */
+int sl_arbiter_new(const struct sl_host *host, void *ctx, struct sl_arbiter **ret_arbiter,
+                   struct sl_error *err);
+/* Runs from "Starting" to the end; returns the exit status of the program. In a worker it does not
+ * return: the process ends inside. */
+int sl_arbiter_run(struct sl_arbiter *arbiter);
+void sl_arbiter_free(struct sl_arbiter *arbiter);
+
+/* For the host's "server" object: state now, and requests from user code (arbiter process). */
+unsigned sl_arbiter_workers_wanted(const struct sl_arbiter *arbiter);
+void sl_arbiter_set_workers(struct sl_arbiter *arbiter, unsigned count);
+/* As if the signal had arrived (TERM, HUP, TTIN, ...). Async-signal-safe. */
+void sl_arbiter_signal(struct sl_arbiter *arbiter, int signal_number);
+pid_t sl_arbiter_reexec_pid(const struct sl_arbiter *arbiter);
+pid_t sl_arbiter_master_pid(const struct sl_arbiter *arbiter); /* parent arbiter after USR2, or 0 */
+
+/* ---- a worker's side of its slot (any thread of the worker) ---------------------------------- */
+
+void sl_slot_beat(struct sl_slot *slot);   /* I am alive: stores the monotonic time */
+void sl_slot_ready(struct sl_slot *slot);  /* booted: the arbiter is woken and told */
+/* Descriptor that becomes readable (end of file) when the arbiter has died. -1 outside a worker. */
+int sl_worker_death_fd(void);
+/* True when the arbiter is gone (the parent changed). */
+bool sl_worker_orphaned(const struct sl_slot *slot);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

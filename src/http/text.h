@@ -1,0 +1,28 @@
+/* Small pieces of HTTP text that every response needs: dates, reason phrases, error pages, checks of
+ * what an application wants to send. */
+#ifndef SL_HTTP_TEXT_H
+#define SL_HTTP_TEXT_H
+
+#include <saola/http.h>
+#include <time.h>
+
+enum { SL_DATE_LEN = 29 };
+
+/* Formats an IMF-fixdate (RFC 9110 section 5.6.7) of 29 bytes and a NUL. No locale, no malloc. */
+void sl_http_date(time_t when, char out[SL_DATE_LEN + 1]);
+
+/* Standard reason phrase, or "Unknown". */
+const char *sl_http_reason(int status);
+
+/* Writes a complete error response (status line, Connection: close, Content-Type, Content-Length,
+ * small HTML page with the escaped sentence) into out; body left out if head_only. Returns its length;
+ * truncates never: SL_EINVAL when capacity is too small (1,024 always suffice for sentences up to 200
+ * bytes). */
+int sl_http_error_page(char *out, size_t capacity, int status, const char *sentence,
+                       int version_minor, bool head_only, size_t *ret_len);
+
+/* RFC 9110 section 5.1 token; section 5.5 field value without NUL, CR, LF and other controls but HTAB. */
+bool sl_http_is_token(const char *s, size_t len);
+bool sl_http_is_value(const char *s, size_t len);
+
+#endif
