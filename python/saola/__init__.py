@@ -1,0 +1,1 @@
+"""Saola: a pre-fork application server with its core in C."""
