@@ -1,0 +1,79 @@
+/* sl_buf: growth, consumption and sizes that overflow. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+#include <base/buffer.h>
+#include <saola/status.h>
+
+static void
+test_bytes_appended_in_pieces_stay_in_order(void **state)
+{
+    (void)state;
+    struct sl_buf buf = SL_BUF_INIT;
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(sl_buf_append(&buf, "abcdefg", 7), SL_OK);
+    assert_int_equal(buf.len, 7000);
+    for (size_t i = 0; i < buf.len; i++)
+        assert_int_equal(buf.ptr[i], "abcdefg"[i % 7]);
+    sl_buf_release(&buf);
+    assert_null(buf.ptr);
+    assert_int_equal(buf.cap, 0);
+}
+
+static void
+test_consume_keeps_the_rest(void **state)
+{
+    (void)state;
+    struct sl_buf buf;
+    sl_buf_init(&buf);
+    sl_buf_consume(&buf, 5); /* nothing there: nothing happens */
+    assert_int_equal(sl_buf_append(&buf, "headbody", 8), SL_OK);
+    sl_buf_consume(&buf, 0);
+    assert_int_equal(buf.len, 8);
+    sl_buf_consume(&buf, 4);
+    assert_int_equal(buf.len, 4);
+    assert_memory_equal(buf.ptr, "body", 4);
+    sl_buf_consume(&buf, 100);
+    assert_int_equal(buf.len, 0);
+    sl_buf_release(&buf);
+}
+
+static void
+test_reserve_gives_room_and_refuses_overflow(void **state)
+{
+    (void)state;
+    struct sl_buf buf = SL_BUF_INIT;
+    assert_int_equal(sl_buf_append(&buf, "x", 1), SL_OK);
+    assert_int_equal(sl_buf_reserve(&buf, 5000), SL_OK);
+    assert_true(buf.cap - buf.len >= 5000);
+    memset(buf.ptr + buf.len, 'y', 5000);
+    assert_int_equal(sl_buf_reserve(&buf, SIZE_MAX), SL_ENOMEM);
+    assert_int_equal(sl_buf_reserve(&buf, (size_t)PTRDIFF_MAX), SL_ENOMEM);
+    assert_int_equal(buf.len, 1);
+    assert_int_equal(buf.ptr[0], 'x');
+    sl_buf_release(&buf);
+    sl_buf_release(NULL);
+}
+
+static void
+test_appending_nothing_needs_no_memory(void **state)
+{
+    (void)state;
+    struct sl_buf buf = SL_BUF_INIT;
+    assert_int_equal(sl_buf_append(&buf, NULL, 0), SL_OK);
+    assert_null(buf.ptr);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bytes_appended_in_pieces_stay_in_order),
+        cmocka_unit_test(test_consume_keeps_the_rest),
+        cmocka_unit_test(test_reserve_gives_room_and_refuses_overflow),
+        cmocka_unit_test(test_appending_nothing_needs_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
