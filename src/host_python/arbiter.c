@@ -1,0 +1,496 @@
+/* _saola.ArbiterCore: struct sl_host for Python. Each callback of the C arbiter becomes a method call
+ * on the owner, a saola.arbiter.Arbiter.
+ *
+ * The interpreter's lock is held all the time but in the arbiter's sleep. No exception leaves a
+ * callback: the owner's methods catch what user code raises and log it; what comes out all the same
+ * is a defect of ours or of a subclass and is reported here, by report().
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "state.h"
+
+struct arbiter_object {
+    PyObject_HEAD
+    PyObject *owner;
+    PyObject *module;
+    struct sl_arbiter *arbiter;
+    struct sl_host host;
+    PyThreadState *asleep; /* between sleep_begin and sleep_end */
+    char **exec_argv;      /* what host.exec_argv points to */
+    bool running;
+};
+
+static const char *const hook_names[] = {
+#define SL_HOOK(name, arity, process, on_failure, moment) #name,
+#include <saola/hooks.def>
+#undef SL_HOOK
+};
+
+static const char *const level_names[] = {
+    [SL_LOG_DEBUG] = "debug",       [SL_LOG_INFO] = "info",         [SL_LOG_WARNING] = "warning",
+    [SL_LOG_ERROR] = "error",       [SL_LOG_CRITICAL] = "critical",
+};
+
+/* Logs the exception that is set through owner._unexpected(where, exception); when even that fails,
+ * through sys.unraisablehook. */
+static void
+report(struct arbiter_object *self, const char *where)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (type == NULL)
+        return;
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    PyObject *done = PyObject_CallMethod(self->owner, "_unexpected", "sO", where, value);
+    if (done == NULL)
+        PyErr_WriteUnraisable(self->owner);
+    Py_XDECREF(done);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+}
+
+/* Ends a callback whose result does not matter. */
+static void
+finish(struct arbiter_object *self, const char *where, PyObject *result)
+{
+    if (result == NULL)
+        report(self, where);
+    Py_XDECREF(result);
+}
+
+/* ---- callbacks ----------------------------------------------------------------------------- */
+
+static void
+host_log(void *ctx, enum sl_log_level level, const char *message)
+{
+    struct arbiter_object *self = ctx;
+    PyObject *text = PyUnicode_DecodeUTF8(message, (Py_ssize_t)strlen(message), "backslashreplace");
+    PyObject *done = text == NULL ? NULL
+                                  : PyObject_CallMethod(self->owner, "_log", "sO",
+                                                        level_names[level], text);
+    if (done == NULL) /* a logger that fails: not through the logger again */
+        PyErr_WriteUnraisable(self->owner);
+    Py_XDECREF(text);
+    Py_XDECREF(done);
+}
+
+static int
+host_generation_load(void *ctx, bool reload, struct sl_config **ret_config, struct sl_error *err)
+{
+    struct arbiter_object *self = ctx;
+    char text[400];
+    PyObject *loaded = PyObject_CallMethod(self->owner, "_generation_load", "O",
+                                           reload ? Py_True : Py_False);
+    const struct sl_config *config = loaded == NULL ? NULL : sl_py_config_get(loaded);
+    if (config == NULL) {
+        Py_XDECREF(loaded);
+        sl_py_error_text(text, sizeof text, false);
+        return sl_error_set(err, SL_EHOST, "%s", text);
+    }
+    struct sl_config *copy = sl_config_copy(config);
+    Py_DECREF(loaded);
+    if (copy == NULL)
+        return sl_error_set(err, SL_ENOMEM, "no memory for the configuration");
+    *ret_config = copy;
+    return SL_OK;
+}
+
+static void
+host_generation_settle(void *ctx, bool accepted)
+{
+    struct arbiter_object *self = ctx;
+    finish(self, "generation_settle",
+           PyObject_CallMethod(self->owner, "_generation_settle", "O",
+                               accepted ? Py_True : Py_False));
+}
+
+static void
+exec_argv_free(char **argv)
+{
+    for (char **arg = argv; arg != NULL && *arg != NULL; arg++)
+        free(*arg);
+    free(argv);
+}
+
+/* Reads the owner's START_CTX anew: user code may change it until the moment of the exec. */
+static int
+exec_argv_load(struct arbiter_object *self)
+{
+    PyObject *list = PyObject_CallMethod(self->owner, "_exec_argv", NULL);
+    PyObject *fast = list == NULL ? NULL : PySequence_Fast(list, "_exec_argv() is not a sequence");
+    Py_XDECREF(list);
+    if (fast == NULL)
+        return -1;
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(fast);
+    char **argv = calloc((size_t)count + 1, sizeof *argv);
+    if (argv == NULL || count < 2) {
+        free(argv);
+        Py_DECREF(fast);
+        PyErr_SetString(PyExc_ValueError, "_exec_argv() gives (program, arg0, ...)");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *bytes = NULL;
+        if (PyUnicode_FSConverter(PySequence_Fast_GET_ITEM(fast, i), &bytes))
+            argv[i] = strdup(PyBytes_AS_STRING(bytes));
+        Py_XDECREF(bytes);
+        if (argv[i] == NULL) {
+            exec_argv_free(argv);
+            Py_DECREF(fast);
+            return PyErr_Occurred() ? -1 : (PyErr_NoMemory(), -1);
+        }
+    }
+    Py_DECREF(fast);
+    exec_argv_free(self->exec_argv);
+    self->exec_argv = argv;
+    self->host.exec_program = argv[0];
+    self->host.exec_argv = argv + 1;
+    return 0;
+}
+
+static int
+host_hook(void *ctx, const struct sl_hook_call *call)
+{
+    struct arbiter_object *self = ctx;
+    const char *name = hook_names[call->hook];
+    PyObject *worker = call->worker == NULL ? Py_None : (PyObject *)call->worker;
+    PyObject *done = PyObject_CallMethod(self->owner, "_hook", "sOii", name, worker,
+                                         call->new_value, call->old_value);
+    if (done == NULL) {
+        report(self, name);
+        return SL_EHOST;
+    }
+    bool failed = done == Py_False;
+    Py_DECREF(done);
+    if (call->hook == SL_HOOK_pre_exec && exec_argv_load(self) < 0) {
+        report(self, name);
+        return SL_EHOST;
+    }
+    return failed ? SL_EHOST : SL_OK;
+}
+
+static int
+host_worker_new(void *ctx, const struct sl_worker_info *info, void **ret_worker,
+                struct sl_error *err)
+{
+    struct arbiter_object *self = ctx;
+    char text[400];
+    PyObject *slot = sl_py_slot_new(self->module, info->slot, info->slot_index);
+    PyObject *worker = slot == NULL ? NULL
+                                    : PyObject_CallMethod(self->owner, "_worker_new", "skIO",
+                                                          info->group, info->age, info->generation,
+                                                          slot);
+    Py_XDECREF(slot);
+    if (worker == NULL) {
+        sl_py_error_text(text, sizeof text, true);
+        return sl_error_set(err, SL_EHOST, "%s", text);
+    }
+    *ret_worker = worker;
+    return SL_OK;
+}
+
+static pid_t
+host_fork(void *ctx)
+{
+    (void)ctx;
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    int saved = errno;
+    if (pid == 0)
+        PyOS_AfterFork_Child();
+    else
+        PyOS_AfterFork_Parent();
+    errno = saved;
+    return pid;
+}
+
+static void
+host_worker_forked(void *ctx, void *worker, pid_t pid, bool in_child)
+{
+    struct arbiter_object *self = ctx;
+    finish(self, "worker_forked",
+           PyObject_CallMethod(self->owner, "_worker_forked", "OiO", (PyObject *)worker, (int)pid,
+                               in_child ? Py_True : Py_False));
+}
+
+static int
+host_worker_main(void *ctx, void *worker)
+{
+    struct arbiter_object *self = ctx;
+    PyObject *status = PyObject_CallMethod(self->owner, "_worker_main", "O", (PyObject *)worker);
+    long code = status == NULL ? -1 : PyLong_AsLong(status);
+    if (code == -1 && PyErr_Occurred()) {
+        report(self, "worker_main");
+        code = SL_EXIT_INTERNAL;
+    }
+    Py_XDECREF(status);
+    return (int)(code & 0xff);
+}
+
+static void
+host_worker_free(void *ctx, void *worker, pid_t pid, int wait_status)
+{
+    struct arbiter_object *self = ctx;
+    finish(self, "worker_free",
+           PyObject_CallMethod(self->owner, "_worker_free", "Oii", (PyObject *)worker, (int)pid,
+                               wait_status));
+    Py_DECREF((PyObject *)worker);
+}
+
+static void
+host_worker_aborted(void *ctx, void *worker)
+{
+    struct arbiter_object *self = ctx;
+    finish(self, "worker_aborted",
+           PyObject_CallMethod(self->owner, "_worker_aborted", "O", (PyObject *)worker));
+}
+
+static void
+host_listeners_changed(void *ctx, const int *fds, const char *const *names, size_t count)
+{
+    struct arbiter_object *self = ctx;
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        PyObject *pair = Py_BuildValue("(iN)", fds[i], PyUnicode_DecodeFSDefault(names[i]));
+        if (pair == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
+    }
+    finish(self, "listeners_changed",
+           list == NULL ? NULL
+                        : PyObject_CallMethod(self->owner, "_listeners_changed", "O", list));
+    Py_XDECREF(list);
+}
+
+static void
+host_reopen_logs(void *ctx)
+{
+    struct arbiter_object *self = ctx;
+    finish(self, "reopen_logs", PyObject_CallMethod(self->owner, "_reopen_logs", NULL));
+}
+
+static int
+host_idle(void *ctx)
+{
+    struct arbiter_object *self = ctx;
+    if (PyErr_CheckSignals() == 0)
+        return SL_OK;
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear();
+        sl_arbiter_signal(self->arbiter, SIGINT);
+        return SL_OK;
+    }
+    bool leave = PyErr_ExceptionMatches(PyExc_SystemExit);
+    report(self, "signal handler");
+    return leave ? SL_EHOST : SL_OK;
+}
+
+static void
+host_sleep_begin(void *ctx)
+{
+    ((struct arbiter_object *)ctx)->asleep = PyEval_SaveThread();
+}
+
+static void
+host_sleep_end(void *ctx)
+{
+    struct arbiter_object *self = ctx;
+    PyEval_RestoreThread(self->asleep);
+    self->asleep = NULL;
+}
+
+static const struct sl_host host_template = {
+    .name = "python",
+    .log = host_log,
+    .generation_load = host_generation_load,
+    .generation_settle = host_generation_settle,
+    .hook = host_hook,
+    .worker_new = host_worker_new,
+    .fork = host_fork,
+    .worker_forked = host_worker_forked,
+    .worker_main = host_worker_main,
+    .worker_free = host_worker_free,
+    .worker_aborted = host_worker_aborted,
+    .listeners_changed = host_listeners_changed,
+    .reopen_logs = host_reopen_logs,
+    .idle = host_idle,
+    .sleep_begin = host_sleep_begin,
+    .sleep_end = host_sleep_end,
+};
+
+/* ---- the type ------------------------------------------------------------------------------ */
+
+static PyObject *
+arbiter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"owner", NULL};
+    PyObject *owner;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:ArbiterCore", names, &owner))
+        return NULL;
+    struct arbiter_object *self = (struct arbiter_object *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->owner = Py_NewRef(owner);
+    self->module = Py_NewRef(PyType_GetModule(type));
+    self->host = host_template;
+    struct sl_error err = {0};
+    if (exec_argv_load(self) < 0)
+        goto error;
+    if (sl_arbiter_new(&self->host, self, &self->arbiter, &err) < 0) {
+        PyErr_SetString(PyExc_RuntimeError, err.text);
+        goto error;
+    }
+    return (PyObject *)self;
+error:
+    Py_DECREF(self);
+    return NULL;
+}
+
+static int
+arbiter_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    struct arbiter_object *self = (struct arbiter_object *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->owner);
+    Py_VISIT(self->module);
+    return 0;
+}
+
+static int
+arbiter_clear(PyObject *object)
+{
+    struct arbiter_object *self = (struct arbiter_object *)object;
+    Py_CLEAR(self->owner);
+    Py_CLEAR(self->module);
+    return 0;
+}
+
+static void
+arbiter_dealloc(PyObject *object)
+{
+    struct arbiter_object *self = (struct arbiter_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    if (self->arbiter != NULL)
+        sl_arbiter_free(self->arbiter);
+    exec_argv_free(self->exec_argv);
+    arbiter_clear(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+arbiter_run(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct arbiter_object *self = (struct arbiter_object *)object;
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError, "the arbiter runs already");
+        return NULL;
+    }
+    self->running = true;
+    Py_INCREF(object);
+    int status = sl_arbiter_run(self->arbiter);
+    self->running = false;
+    Py_DECREF(object);
+    return PyLong_FromLong(status);
+}
+
+static PyObject *
+arbiter_signal(PyObject *object, PyObject *argument)
+{
+    long number = PyLong_AsLong(argument);
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    sl_arbiter_signal(((struct arbiter_object *)object)->arbiter, (int)number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+arbiter_set_workers(PyObject *object, PyObject *argument)
+{
+    long count = PyLong_AsLong(argument);
+    if (count == -1 && PyErr_Occurred())
+        return NULL;
+    if (count < 0 || count > INT_MAX) {
+        PyErr_Format(PyExc_ValueError, "the number of workers is 0 or more, not %ld", count);
+        return NULL;
+    }
+    sl_arbiter_set_workers(((struct arbiter_object *)object)->arbiter, (unsigned)count);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+arbiter_get_workers_wanted(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct arbiter_object *self = (struct arbiter_object *)object;
+    return PyLong_FromUnsignedLong(sl_arbiter_workers_wanted(self->arbiter));
+}
+
+static PyObject *
+arbiter_get_reexec_pid(PyObject *object, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(sl_arbiter_reexec_pid(((struct arbiter_object *)object)->arbiter));
+}
+
+static PyObject *
+arbiter_get_master_pid(PyObject *object, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(sl_arbiter_master_pid(((struct arbiter_object *)object)->arbiter));
+}
+
+static PyObject *
+arbiter_get_running(PyObject *object, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((struct arbiter_object *)object)->running);
+}
+
+static PyMethodDef arbiter_methods[] = {
+    {"run", arbiter_run, METH_NOARGS,
+     "run()\n--\n\nRun from \"Starting\" to the end; returns the exit status of the program."},
+    {"signal", arbiter_signal, METH_O,
+     "signal(number)\n--\n\nAct as if this signal had arrived (TERM, HUP, TTIN, ...)."},
+    {"set_workers", arbiter_set_workers, METH_O,
+     "set_workers(count)\n--\n\nWant this many workers in the group \"web\"."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef arbiter_getset[] = {
+    {"workers_wanted", arbiter_get_workers_wanted, NULL, "Number of workers asked for.", NULL},
+    {"reexec_pid", arbiter_get_reexec_pid, NULL, "Pid of the arbiter USR2 started, or 0.", NULL},
+    {"master_pid", arbiter_get_master_pid, NULL, "Pid of the arbiter that started this one by "
+                                                 "USR2, or 0.", NULL},
+    {"running", arbiter_get_running, NULL, "True inside run().", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot arbiter_slots[] = {
+    {Py_tp_doc, (void *)(uintptr_t)"ArbiterCore(owner)\n--\n\nThe C arbiter; calls the owner's "
+                                   "methods. Main thread only."},
+    {Py_tp_new, (void *)(uintptr_t)arbiter_new},
+    {Py_tp_dealloc, (void *)(uintptr_t)arbiter_dealloc},
+    {Py_tp_traverse, (void *)(uintptr_t)arbiter_traverse},
+    {Py_tp_clear, (void *)(uintptr_t)arbiter_clear},
+    {Py_tp_methods, arbiter_methods},
+    {Py_tp_getset, arbiter_getset},
+    {0, NULL},
+};
+
+static PyType_Spec arbiter_spec = {
+    .name = "saola._saola.ArbiterCore",
+    .basicsize = sizeof(struct arbiter_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = arbiter_slots,
+};
+
+int
+sl_py_arbiter_exec(PyObject *module)
+{
+    return sl_py_type_add(module, &arbiter_spec, &sl_py_state(module)->arbiter_type);
+}

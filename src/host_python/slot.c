@@ -1,0 +1,109 @@
+/* _saola.Slot: a worker's record in the scoreboard, as its Python worker object sees it. */
+#include "state.h"
+
+struct slot_object {
+    PyObject_HEAD
+    struct sl_slot *slot; /* shared memory of the arbiter; NULL: counts for nobody */
+    unsigned index;
+};
+
+static PyObject *
+slot_beat(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    if (slot != NULL)
+        sl_slot_beat(slot);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+slot_ready(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    if (slot != NULL)
+        sl_slot_ready(slot);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+slot_orphaned(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    return PyBool_FromLong(slot != NULL && sl_worker_orphaned(slot));
+}
+
+static PyObject *
+slot_death_fd(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(sl_worker_death_fd());
+}
+
+static PyObject *
+slot_get_index(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(((struct slot_object *)self)->index);
+}
+
+static void
+slot_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef slot_methods[] = {
+    {"beat", slot_beat, METH_NOARGS, "beat()\n--\n\nTell the arbiter that the worker lives."},
+    {"ready", slot_ready, METH_NOARGS, "ready()\n--\n\nTell the arbiter that the worker has booted."},
+    {"orphaned", slot_orphaned, METH_NOARGS, "orphaned()\n--\n\nTrue when the arbiter is gone."},
+    {"death_fd", slot_death_fd, METH_NOARGS,
+     "death_fd()\n--\n\nDescriptor that reads end of file once the arbiter is gone; -1 outside a "
+     "worker."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef slot_getset[] = {
+    {"index", slot_get_index, NULL, "Position in the scoreboard.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slot_slots[] = {
+    {Py_tp_doc, (void *)(uintptr_t)"A worker's record in the scoreboard (worker process)."},
+    {Py_tp_dealloc, (void *)(uintptr_t)slot_dealloc},
+    {Py_tp_methods, slot_methods},
+    {Py_tp_getset, slot_getset},
+    {0, NULL},
+};
+
+static PyType_Spec slot_spec = {
+    .name = "saola._saola.Slot",
+    .basicsize = sizeof(struct slot_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slot_slots,
+};
+
+PyObject *
+sl_py_slot_new(PyObject *module, struct sl_slot *slot, unsigned index)
+{
+    PyTypeObject *type = sl_py_state(module)->slot_type;
+    struct slot_object *self = (struct slot_object *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->slot = slot;
+    self->index = index;
+    return (PyObject *)self;
+}
+
+struct sl_slot *
+sl_py_slot_get(PyObject *module, PyObject *object)
+{
+    if (object == NULL || Py_TYPE(object) != sl_py_state(module)->slot_type)
+        return NULL;
+    return ((struct slot_object *)object)->slot;
+}
+
+int
+sl_py_slot_exec(PyObject *module)
+{
+    return sl_py_type_add(module, &slot_spec, &sl_py_state(module)->slot_type);
+}

@@ -1,0 +1,82 @@
+/* The extension module's state, and what its files offer each other.
+ *
+ * One file a noun; each has one exec function that makes its heap types and adds them to the module
+ * (module.c calls them in order). No static PyObject *: every object that C code keeps is a row of
+ * SL_PY_STATE_OBJECTS. Types are final, so that PyType_GetModuleState(Py_TYPE(self)) finds the state.
+ */
+#ifndef SAOLA_HOST_PYTHON_STATE_H
+#define SAOLA_HOST_PYTHON_STATE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <saola/config.h>
+#include <saola/host.h>
+
+/* One row an object: type, name, file that fills it. */
+#define SL_PY_STATE_OBJECTS(ROW)                                                                   \
+    ROW(PyTypeObject, arbiter_type) /* arbiter.c */                                                \
+    ROW(PyTypeObject, slot_type)    /* slot.c */
+
+struct sl_py_state {
+#define ROW(type, name) type *name;
+    SL_PY_STATE_OBJECTS(ROW)
+#undef ROW
+    void *wsgi; /* wsgi.c's own record */
+};
+
+/* The state; never NULL after the module's exec. */
+static inline struct sl_py_state *
+sl_py_state(PyObject *module)
+{
+    return (struct sl_py_state *)PyModule_GetState(module);
+}
+
+/* Makes a heap type from spec, adds it to the module under its last name component and stores a new
+ * reference in *slot (a field of the state). 0, or -1 with an exception. */
+int sl_py_type_add(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);
+
+/* ---- exec functions, one a file: 0, or -1 with an exception ---------------------------------- */
+
+int sl_py_slot_exec(PyObject *module);
+int sl_py_arbiter_exec(PyObject *module);
+/* Until they land these may be absent from the link. */
+int sl_py_config_exec(PyObject *module) __attribute__((weak));
+int sl_py_wsgi_exec(PyObject *module) __attribute__((weak));
+/* Frees what sl_py_wsgi_exec() put into state->wsgi; may be absent. */
+void sl_py_wsgi_release(struct sl_py_state *state) __attribute__((weak));
+
+/* Of the core, as long as it is being written: an absent function is an address 0. */
+#pragma weak sl_arbiter_new
+#pragma weak sl_arbiter_run
+#pragma weak sl_arbiter_free
+#pragma weak sl_arbiter_workers_wanted
+#pragma weak sl_arbiter_set_workers
+#pragma weak sl_arbiter_signal
+#pragma weak sl_arbiter_reexec_pid
+#pragma weak sl_arbiter_master_pid
+#pragma weak sl_slot_beat
+#pragma weak sl_slot_ready
+#pragma weak sl_worker_death_fd
+#pragma weak sl_worker_orphaned
+#pragma weak sl_config_copy
+
+/* ---- config.c ------------------------------------------------------------------------------ */
+
+/* The core configuration inside a _saola.CoreConfig; borrowed. NULL with TypeError for any other
+ * object. */
+struct sl_config *sl_py_config_get(PyObject *object) __attribute__((weak));
+
+/* ---- slot.c -------------------------------------------------------------------------------- */
+
+/* A _saola.Slot for a scoreboard slot (NULL: a slot that counts for nobody). New reference. */
+PyObject *sl_py_slot_new(PyObject *module, struct sl_slot *slot, unsigned index);
+/* The slot inside a _saola.Slot; NULL for anything else, without an exception. */
+struct sl_slot *sl_py_slot_get(PyObject *module, PyObject *object);
+
+/* ---- module.c ------------------------------------------------------------------------------ */
+
+/* Text of the exception that is set, "Type: message" when with_type; clears it. Never fails. */
+void sl_py_error_text(char *ret_text, size_t size, bool with_type);
+
+#endif
