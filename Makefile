@@ -1,0 +1,54 @@
+# Saola: everything a developer types.
+#
+#   make run     install what is missing, build, serve the demo on http://127.0.0.1:8000 until Ctrl-C
+#   make test    the same set-up, then every test
+#   make venv    only the virtual environment .venv with saola in it
+#   make bench   CPU time per request against a raw epoll loop and against other servers
+#   make check   include table, generated files, formatting, compiler warnings
+#   make asan    the process-level tests with the C parts under ASan and UBSan
+#   make fuzz    fuzz each parser for FUZZ_SECONDS (60)
+#   make clean   remove .venv and build/
+#
+# Options: ADDRESS=127.0.0.1:8000 (run), TESTS="tests/e2e/test_demo.py -k name" (test, asan),
+# BENCH="arguments" (bench), JOBS=2.
+# What is installed and how is in tools/setup.sh; what a test run consists of in tools/test.sh.
+
+ADDRESS ?= 127.0.0.1:8000
+FUZZ_SECONDS ?= 60
+TESTS ?=
+BENCH ?=
+export JOBS
+
+run: venv
+	@exec .venv/bin/python examples/counter/counter.py $(ADDRESS)
+
+test:
+	@tools/setup.sh test
+	@tools/test.sh all $(TESTS)
+
+venv:
+	@tools/setup.sh venv
+
+bench:
+	@tools/setup.sh bench
+	@.venv/bin/python bench/bench.py $(BENCH)
+
+check:
+	@tools/setup.sh check
+	@tools/test.sh check
+
+asan:
+	@tools/setup.sh test
+	@tools/test.sh asan $(TESTS)
+
+fuzz:
+	@tools/setup.sh fuzz
+	@tools/test.sh fuzz $(FUZZ_SECONDS)
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+clean:
+	rm -rf .venv build
+
+.PHONY: run test venv bench check asan fuzz help clean

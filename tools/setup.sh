@@ -1,0 +1,160 @@
+#!/bin/sh
+# Installs what a target of the Makefile needs: Debian packages, .venv, saola in .venv.
+#
+#   tools/setup.sh venv|test|check|bench|fuzz
+#
+# Quick when there is nothing to do. A tool that is missing and may not be installed from here ends in
+# one line that says what to type.
+set -eu
+cd "$(dirname "$0")/.."
+target=${1:?what for: venv, test, check, bench or fuzz}
+
+die() {
+    echo "saola: $*" >&2
+    exit 1
+}
+
+say() {
+    if [ -t 2 ]; then echo "saola: $*" >&2; fi
+}
+
+# Runs a command with its output in a log; shows the end of the log only if the command fails.
+quietly() {
+    mkdir -p build
+    if [ -t 2 ] && [ -n "${V:-}" ]; then
+        "$@"
+    elif ! "$@" >build/setup.log 2>&1; then
+        tail -n 30 build/setup.log >&2
+        die "failed: $* (the whole output is in build/setup.log)"
+    fi
+}
+
+# ---- Debian packages -----------------------------------------------------------------------------
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+find_python() {
+    for python in /usr/bin/python3 python3; do
+        if have "$python" && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+            command -v "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
+has_header() {
+    echo "#include <$1>" | cc -E - >/dev/null 2>&1
+}
+
+has_clang_runtime() {
+    echo 'int main(void){return 0;}' | clang -x c -fsanitize=address - -o /dev/null >/dev/null 2>&1
+}
+
+# Prints the Debian packages that are missing for the target.
+missing_packages() {
+    if ! have cc || ! has_header stdio.h; then echo gcc libc6-dev; fi
+    have pkg-config || echo pkg-config
+    if python=$(find_python); then
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+        "$python" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
+            echo python3-dev
+    else
+        echo python3 python3-venv python3-dev
+    fi
+    case $target in
+    test | check | fuzz)
+        has_header cmocka.h 2>/dev/null || have_cmocka || echo libcmocka-dev
+        have clang || echo clang
+        if ! have clang || ! has_clang_runtime; then echo libclang-rt-14-dev; fi
+        ;;
+    esac
+    case $target in
+    check) have clang-format || echo clang-format ;;
+    bench) have wrk || echo wrk ;;
+    esac
+}
+
+# cmocka.h needs other headers before it, so it is asked for by name.
+have_cmocka() {
+    have pkg-config && pkg-config --exists cmocka
+}
+
+install_packages() {
+    packages=$(missing_packages | tr '\n' ' ')
+    packages=${packages% }
+    [ -n "$packages" ] || return 0
+    have apt-get || die "missing: $packages (Debian's names). Install them and try again."
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        as_root="sudo -n"
+        sudo -n true 2>/dev/null || die "packages are missing. Type: sudo apt-get install $packages"
+    fi
+    say "installing $packages"
+    # shellcheck disable=SC2086 # both are lists of words
+    if ! quietly_try $as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends $packages; then
+        quietly $as_root apt-get update
+        quietly $as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y --no-install-recommends $packages
+    fi
+    packages=$(missing_packages | tr '\n' ' ')
+    [ -z "$packages" ] || die "still missing after apt-get install: $packages"
+}
+
+quietly_try() {
+    mkdir -p build
+    "$@" >build/setup.log 2>&1
+}
+
+# ---- .venv -----------------------------------------------------------------------------------------
+
+make_venv() {
+    python=$(find_python) || die "Python 3.10 or newer is needed. Type: sudo apt-get install python3"
+    if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
+        say "making .venv with $python"
+        rm -rf .venv
+        quietly "$python" -m venv .venv
+    fi
+    # The build tools live in .venv so that the build directory can be kept between two builds.
+    if ! .venv/bin/python -c 'import mesonpy' 2>/dev/null || [ ! -x .venv/bin/ninja ]; then
+        say "installing the build tools"
+        quietly .venv/bin/pip --disable-pip-version-check install \
+            'meson-python>=0.16' 'meson>=1.1' ninja
+    fi
+}
+
+# Everything that goes into the package; its list and times tell whether to build again.
+sources() {
+    find meson.build meson_options.txt pyproject.toml include src python \
+        -type f ! -name '*.pyc' | LC_ALL=C sort
+}
+
+# Installs saola with the extra $1 ("" or "[test]"), unless that is done already.
+install_saola() {
+    stamp=.venv/.saola$1
+    sources >build/sources
+    if cmp -s build/sources "$stamp" 2>/dev/null &&
+        [ -z "$(xargs -a build/sources sh -c 'find "$@" -newer "$0"' "$stamp")" ]; then
+        return 0
+    fi
+    say "building saola"
+    quietly env PATH="$PWD/.venv/bin:$PATH" .venv/bin/pip --disable-pip-version-check install \
+        --no-build-isolation --config-settings builddir=build/venv \
+        --config-settings "compile-args=-j${JOBS:-$(nproc)}" ".$1"
+    # With the time of the list: what was edited during the build is newer.
+    cp -p build/sources .venv/.saola
+    cp -p build/sources "$stamp"
+}
+
+install_packages
+mkdir -p build
+make_venv
+case $target in
+venv | check | fuzz) install_saola "" ;;
+test) install_saola "[test]" ;;
+bench) install_saola "" ;;
+esac

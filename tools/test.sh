@@ -1,0 +1,189 @@
+#!/bin/sh
+# Everything that `make test` runs, after tools/setup.sh.
+#
+#   tools/test.sh all [pytest arguments]    every test; closes with the counts
+#   tools/test.sh check                     include table, stale files, formatting, warnings as errors
+#   tools/test.sh asan [pytest arguments]   process-level tests with the C parts under ASan and UBSan
+#   tools/test.sh fuzz SECONDS              each fuzz target for so long
+#
+# On a terminal one sees what runs; elsewhere only results. Full output of each step: build/logs.
+set -eu
+cd "$(dirname "$0")/.."
+what=${1:?all, check, asan or fuzz}
+shift
+PATH="$PWD/.venv/bin:$PATH"
+export PATH
+jobs=${JOBS:-$(nproc)}
+mkdir -p build/logs
+summary=
+failed=
+
+progress() {
+    if [ -t 1 ]; then echo "== $*"; fi
+}
+
+# step NAME COMMAND...: output to a log, its end on the terminal when the command fails.
+step() {
+    title=$1
+    shift
+    progress "$title"
+    if ! "$@" >"build/logs/$title.log" 2>&1; then
+        echo "FAILED: $title (build/logs/$title.log)"
+        tail -n 40 "build/logs/$title.log"
+        failed="$failed $title"
+        return 1
+    fi
+}
+
+count() {
+    summary="$summary
+  $1"
+}
+
+# ---- C ---------------------------------------------------------------------------------------------
+
+# build NAME COMPILER MESON-OPTION...: makes build/NAME.
+build() {
+    name=$1
+    compiler=$2
+    shift 2
+    if [ -f "build/$name/build.ninja" ]; then
+        step "build-$name" ninja -C "build/$name" -j"$jobs"
+    else
+        rm -rf "build/$name"
+        step "setup-$name" env CC="$compiler" meson setup "build/$name" -Dwerror=true "$@" && step "build-$name" ninja -C "build/$name" -j"$jobs"
+    fi
+}
+
+sanitized="-Db_sanitize=address,undefined -Db_lundef=false"
+export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1}"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}"
+
+unit_tests() {
+    name=$1
+    step "unit-$name" meson test -C "build/$name" --no-rebuild -v || return 0
+    programs=$(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "build/logs/unit-$name.log")
+    tests=$(sed -n 's/.*\[  PASSED  \] \([0-9]*\) test.*/\1/p' "build/logs/unit-$name.log" |
+        awk '{n += $1} END {print n + 0}')
+    count "C unit tests, $name: $tests passed in ${programs:-0} programs"
+}
+
+c_tests() {
+    if build gcc gcc -Dpython=disabled -Dtests=true; then
+        step symbols tools/check_includes.py build/gcc/libsaola_core.a || true
+        unit_tests gcc
+    fi
+    # shellcheck disable=SC2086 # a list of options
+    if build gcc-asan gcc -Dpython=disabled -Dtests=true $sanitized; then unit_tests gcc-asan; fi
+    if build clang clang -Dpython=disabled -Dtests=true; then unit_tests clang; fi
+}
+
+# ---- fuzz targets: tests/fuzz/fuzz_X.c with the inputs tests/fuzz/corpus/X ----------------------------
+
+fuzz_targets() {
+    find build/fuzz/tests/fuzz -maxdepth 1 -type f -perm -u+x -name 'fuzz*' 2>/dev/null | sort
+}
+
+fuzz_replay() {
+    # shellcheck disable=SC2086
+    build fuzz clang -Dpython=disabled -Dfuzzers=true $sanitized || return 0
+    for program in $(fuzz_targets); do
+        target=$(basename "$program" | sed 's/^fuzz[-_]//')
+        corpus=tests/fuzz/corpus/$target
+        if [ ! -d "$corpus" ]; then
+            echo "FAILED: $corpus is missing: every fuzz target has inputs to replay"
+            failed="$failed $target"
+        elif step "fuzz-$target" "$program" -runs=0 "$corpus"; then
+            count "fuzz corpus $target: $(find "$corpus" -type f | wc -l) inputs replayed"
+        fi
+    done
+}
+
+fuzz_run() {
+    # shellcheck disable=SC2086
+    build fuzz clang -Dpython=disabled -Dfuzzers=true $sanitized || return 0
+    for program in $(fuzz_targets); do
+        target=$(basename "$program" | sed 's/^fuzz[-_]//')
+        mkdir -p "build/corpus/$target"
+        echo "== $target, $1 s"
+        "$program" -max_total_time="$1" -print_final_stats=1 -artifact_prefix="build/corpus/$target-" \
+            "build/corpus/$target" "tests/fuzz/corpus/$target" || failed="$failed $target"
+    done
+}
+
+# ---- Python ------------------------------------------------------------------------------------------
+
+# pytest with its output both in the log and on the terminal.
+e2e_tests() {
+    progress e2e
+    log=build/logs/e2e.log
+    if [ -t 1 ]; then
+        { python -m pytest -p no:cacheprovider --color=yes "$@" || echo "pytest exit $?"; } 2>&1 |
+            tee "$log"
+    else
+        { python -m pytest -q --tb=short -p no:cacheprovider "$@" || echo "pytest exit $?"; } >"$log" 2>&1
+    fi
+    if grep -q '^pytest exit' "$log"; then
+        [ -t 1 ] || tail -n 60 "$log"
+        echo "FAILED: e2e ($log)"
+        failed="$failed e2e"
+    fi
+    count "process-level tests: $(sed 's/\x1b\[[0-9;]*m//g; s/^=* *//; s/ *=*$//' "$log" |
+        grep -E '(passed|failed|error)' | tail -n 1)"
+}
+
+asan_tests() {
+    # shellcheck disable=SC2086
+    build asan gcc -Dpython=enabled $sanitized || return 0
+    rm -rf build/asan-root
+    step asan-install meson install -C build/asan --no-rebuild --destdir "$PWD/build/asan-root" || return 0
+    site=$(dirname "$(find "$PWD/build/asan-root" -type d -name saola -path '*-packages/*' | head -n 1)")
+    SAOLA_TEST_SITE=$site SAOLA_TEST_PRELOAD=$(gcc -print-file-name=libasan.so) e2e_tests "$@"
+}
+
+# ---- check -------------------------------------------------------------------------------------------
+
+formatting() {
+    find src include tests -name '*.[ch]' | xargs clang-format --dry-run --Werror
+}
+
+stale_files() {
+    for tool in tools/generate_*.py; do
+        [ -e "$tool" ] || continue
+        python "$tool" --check
+    done
+}
+
+finish() {
+    if [ -n "$failed" ]; then
+        echo "FAILED:$failed$summary"
+        exit 1
+    fi
+    echo "OK$summary"
+}
+
+case $what in
+all)
+    if step include-table tools/check_includes.py; then count "include table: kept"; fi
+    step generated-files stale_files || true
+    c_tests
+    fuzz_replay
+    e2e_tests "$@"
+    ;;
+check)
+    step include-table tools/check_includes.py || true
+    step generated-files stale_files || true
+    step formatting formatting || true
+    if build gcc gcc -Dpython=disabled -Dtests=true; then
+        step symbols tools/check_includes.py build/gcc/libsaola_core.a || true
+    fi
+    build clang clang -Dpython=disabled -Dtests=true || true
+    ;;
+asan) asan_tests "$@" ;;
+fuzz) fuzz_run "$@" ;;
+*)
+    echo "tools/test.sh: $what: not one of all, check, asan, fuzz" >&2
+    exit 2
+    ;;
+esac
+finish
