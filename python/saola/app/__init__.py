@@ -1,0 +1,1 @@
+"""Applications as the arbiter sees them: where settings come from and how the callable is loaded."""
