@@ -124,6 +124,19 @@ pid_t sl_arbiter_master_pid(const struct sl_arbiter *arbiter); /* parent arbiter
 
 void sl_slot_beat(struct sl_slot *slot);   /* I am alive: stores the monotonic time */
 void sl_slot_ready(struct sl_slot *slot);  /* booted: the arbiter is woken and told */
+/* What the engine notes of the requests it serves, for clocks and status. thread: from 0, each record has
+ * one writer; threads beyond SL_SLOT_THREADS are counted but their requests have no record. line is
+ * the request line without CRLF (cut to SL_SLOT_LINE - 1 bytes), now_ns CLOCK_MONOTONIC. slot may be NULL. */
+enum { SL_SLOT_THREADS = 16, SL_SLOT_LINE = 104 };
+void sl_slot_request_begin(struct sl_slot *slot, unsigned thread, const char *line, size_t len,
+                           uint64_t now_ns);
+void sl_slot_request_end(struct sl_slot *slot, unsigned thread);
+void sl_slot_connections(struct sl_slot *slot, unsigned open_now);
+
+/* How often a step of the application's life was taken in this process. */
+enum sl_lifecycle { SL_LIFE_LOAD, SL_LIFE_STARTUP, SL_LIFE_READY, SL_LIFE_EXIT, SL_LIFE_COUNT };
+void sl_slot_count(struct sl_slot *slot, enum sl_lifecycle step);
+
 /* Descriptor that becomes readable (end of file) when the arbiter has died. -1 outside a worker. */
 int sl_worker_death_fd(void);
 /* True when the arbiter is gone (the parent changed). */

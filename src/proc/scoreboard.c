@@ -1,0 +1,267 @@
+/* The scoreboard: plain loads and stores on shared memory, no lock that a killed worker could keep.
+ *
+ * The line of a request is wider than an atomic, so it is guarded by a sequence number: the writer makes
+ * it odd, writes, makes it even; a reader that saw it odd or changed looks again, a few times at most.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include <base/clock.h>
+#include <proc/scoreboard.h>
+
+enum { READ_TRIES = 8 };
+
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_acquire)
+#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_release)
+
+int
+sl_scoreboard_open(unsigned count, struct sl_scoreboard *ret_board)
+{
+    size_t size;
+    if (count == 0 || __builtin_mul_overflow((size_t)count, sizeof(struct sl_slot), &size))
+        return SL_EINVAL;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return SL_ENOMEM;
+    *ret_board = (struct sl_scoreboard){.slots = memory, .count = count}; /* zeros are EMPTY slots */
+    return SL_OK;
+}
+
+void
+sl_scoreboard_close(struct sl_scoreboard *board)
+{
+    if (board == NULL || board->slots == NULL)
+        return;
+    munmap(board->slots, board->count * sizeof(struct sl_slot));
+    *board = (struct sl_scoreboard){NULL, 0};
+}
+
+struct sl_slot *
+sl_scoreboard_take(struct sl_scoreboard *board, unsigned generation, int notify_fd)
+{
+    for (unsigned i = 0; i < board->count; i++) {
+        struct sl_slot *slot = &board->slots[i];
+        if (LOAD(slot->state) != SL_SLOT_EMPTY)
+            continue;
+        memset(slot, 0, sizeof *slot);
+        uint64_t now_ms = sl_clock_ms();
+        STORE(slot->parent, getpid());
+        STORE(slot->generation, generation);
+        STORE(slot->notify_fd, notify_fd);
+        STORE(slot->forked_ms, now_ms);
+        STORE(slot->heartbeat_ms, now_ms);
+        STORE(slot->state, SL_SLOT_SPAWNING);
+        return slot;
+    }
+    return NULL;
+}
+
+unsigned
+sl_scoreboard_index(const struct sl_scoreboard *board, const struct sl_slot *slot)
+{
+    return (unsigned)(slot - board->slots);
+}
+
+/* from -> to, unless somebody was faster. */
+static bool
+move(struct sl_slot *slot, enum sl_slot_state from, enum sl_slot_state to)
+{
+    int expected = (int)from;
+    return atomic_compare_exchange_strong(&slot->state, &expected, (int)to);
+}
+
+void
+sl_slot_forked(struct sl_slot *slot, pid_t pid)
+{
+    STORE(slot->pid, pid);
+    if (move(slot, SL_SLOT_SPAWNING, SL_SLOT_BOOTING))
+        STORE(slot->heartbeat_ms, sl_clock_ms()); /* fork itself may have taken long */
+}
+
+void
+sl_slot_stopping(struct sl_slot *slot)
+{
+    if (!move(slot, SL_SLOT_READY, SL_SLOT_STOPPING) && !move(slot, SL_SLOT_BOOTING, SL_SLOT_STOPPING))
+        /* READY may have come between the two */
+        (void)(move(slot, SL_SLOT_READY, SL_SLOT_STOPPING) ||
+               move(slot, SL_SLOT_SPAWNING, SL_SLOT_STOPPING));
+}
+
+void
+sl_slot_dead(struct sl_slot *slot)
+{
+    STORE(slot->state, SL_SLOT_DEAD);
+}
+
+void
+sl_slot_give(struct sl_slot *slot)
+{
+    if (slot != NULL)
+        STORE(slot->state, SL_SLOT_EMPTY);
+}
+
+enum sl_slot_state
+sl_slot_state(const struct sl_slot *slot)
+{
+    return (enum sl_slot_state)LOAD(slot->state);
+}
+
+const char *
+sl_slot_state_name(enum sl_slot_state state)
+{
+    switch (state) {
+    case SL_SLOT_EMPTY: return "EMPTY";
+    case SL_SLOT_SPAWNING: return "SPAWNING";
+    case SL_SLOT_BOOTING: return "BOOTING";
+    case SL_SLOT_READY: return "READY";
+    case SL_SLOT_STOPPING: return "STOPPING";
+    case SL_SLOT_DEAD: return "DEAD";
+    }
+    return "?";
+}
+
+/* ---- the worker's side --------------------------------------------------------------------- */
+
+void
+sl_slot_beat(struct sl_slot *slot)
+{
+    if (slot != NULL)
+        STORE(slot->heartbeat_ms, sl_clock_ms());
+}
+
+/* One byte that must not cost the worker its life when the arbiter is gone: SIGPIPE is held back and
+ * taken away if this write raised it. */
+static void
+write_notice(int fd)
+{
+    sigset_t pipe_only, old, pending;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_only, &old);
+    sigpending(&pending);
+    bool was_pending = sigismember(&pending, SIGPIPE) == 1;
+    ssize_t n;
+    do
+        n = write(fd, "", 1);
+    while (n < 0 && errno == EINTR);
+    /* EAGAIN: the pipe is full of notices, so the arbiter wakes anyway */
+    if (n < 0 && errno == EPIPE && !was_pending) {
+        struct timespec now = {0, 0};
+        while (sigtimedwait(&pipe_only, NULL, &now) < 0 && errno == EINTR)
+            continue;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void
+sl_slot_ready(struct sl_slot *slot)
+{
+    if (slot == NULL)
+        return;
+    uint64_t now_ms = sl_clock_ms();
+    STORE(slot->heartbeat_ms, now_ms);
+    if (LOAD(slot->ready_ms) == 0)
+        STORE(slot->ready_ms, now_ms);
+    if (!move(slot, SL_SLOT_BOOTING, SL_SLOT_READY) && !move(slot, SL_SLOT_SPAWNING, SL_SLOT_READY) &&
+        !move(slot, SL_SLOT_BOOTING, SL_SLOT_READY)) /* the arbiter's forked came between */
+        return;
+    int fd = LOAD(slot->notify_fd);
+    if (fd >= 0)
+        write_notice(fd);
+}
+
+bool
+sl_worker_orphaned(const struct sl_slot *slot)
+{
+    return slot != NULL && getppid() != LOAD(slot->parent);
+}
+
+void
+sl_slot_count(struct sl_slot *slot, enum sl_lifecycle step)
+{
+    if (slot != NULL)
+        atomic_fetch_add_explicit(&slot->lifecycle[step], 1, memory_order_relaxed);
+}
+
+void
+sl_slot_connections(struct sl_slot *slot, unsigned open_now)
+{
+    if (slot != NULL)
+        atomic_store_explicit(&slot->connections, open_now, memory_order_relaxed);
+}
+
+void
+sl_slot_request_begin(struct sl_slot *slot, unsigned thread, const char *line, size_t len,
+                      uint64_t now_ns)
+{
+    if (slot == NULL)
+        return;
+    atomic_fetch_add_explicit(&slot->requests, 1, memory_order_relaxed);
+    if (thread >= SL_SLOT_THREADS)
+        return;
+    struct sl_slot_thread *record = &slot->threads[thread];
+    uint64_t mark = atomic_load_explicit(&record->mark, memory_order_relaxed);
+    atomic_store_explicit(&record->mark, mark + 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    atomic_store_explicit(&record->started_ns, now_ns, memory_order_relaxed);
+    if (len > SL_SLOT_LINE - 1)
+        len = SL_SLOT_LINE - 1;
+    if (len > 0)
+        memcpy(record->line, line, len);
+    record->line[len] = '\0';
+    STORE(record->mark, mark + 2);
+}
+
+void
+sl_slot_request_end(struct sl_slot *slot, unsigned thread)
+{
+    if (slot == NULL || thread >= SL_SLOT_THREADS)
+        return;
+    struct sl_slot_thread *record = &slot->threads[thread];
+    STORE(record->ended, atomic_load_explicit(&record->mark, memory_order_relaxed) / 2);
+}
+
+/* ---- readers ------------------------------------------------------------------------------- */
+
+bool
+sl_slot_request(const struct sl_slot *slot, unsigned thread, struct sl_slot_request *ret_request)
+{
+    if (thread >= SL_SLOT_THREADS)
+        return false;
+    const struct sl_slot_thread *record = &slot->threads[thread];
+    for (int i = 0; i < READ_TRIES; i++) {
+        uint64_t mark = LOAD(record->mark);
+        if (mark & 1)
+            continue;
+        if (LOAD(record->ended) >= mark / 2)
+            return false;
+        struct sl_slot_request copy = {.thread = thread};
+        copy.started_ns = atomic_load_explicit(&record->started_ns, memory_order_relaxed);
+        memcpy(copy.line, record->line, sizeof copy.line);
+        copy.line[SL_SLOT_LINE - 1] = '\0';
+        atomic_thread_fence(memory_order_acquire);
+        if (atomic_load_explicit(&record->mark, memory_order_relaxed) != mark)
+            continue;
+        *ret_request = copy;
+        return true;
+    }
+    return false; /* it begins requests faster than we can read: none of them is old */
+}
+
+bool
+sl_slot_oldest_request(const struct sl_slot *slot, struct sl_slot_request *ret_request)
+{
+    bool found = false;
+    for (unsigned i = 0; i < SL_SLOT_THREADS; i++) {
+        struct sl_slot_request one;
+        if (!sl_slot_request(slot, i, &one))
+            continue;
+        if (!found || one.started_ns < ret_request->started_ns)
+            *ret_request = one;
+        found = true;
+    }
+    return found;
+}

@@ -1,0 +1,106 @@
+/* Shared memory in which workers tell the arbiter how they are: one record, the slot, per worker process.
+ *
+ * Anonymous and shared, made before the first fork and inherited; there is no file. Every field that two
+ * processes touch is atomic, every field has one writer, and no reader ever waits for a writer (a
+ * worker may be killed in the middle of a store).
+ *
+ * Life of a slot, and who moves it on:
+ *
+ *            take            forked          ready (worker)     stopping           dead         give
+ *     EMPTY ------> SPAWNING ------> BOOTING --------> READY ---------> STOPPING -------> DEAD ------> EMPTY
+ *                      |                |                                  ^                ^
+ *                      |                +----------------------------------+                |
+ *                      +--------------------- fork failed, died early ----------------------+
+ */
+#ifndef SL_PROC_SCOREBOARD_H
+#define SL_PROC_SCOREBOARD_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <saola/host.h>
+
+enum sl_slot_state {
+    SL_SLOT_EMPTY,
+    SL_SLOT_SPAWNING,
+    SL_SLOT_BOOTING,
+    SL_SLOT_READY,
+    SL_SLOT_STOPPING,
+    SL_SLOT_DEAD,
+};
+
+enum { SL_CACHE_LINE = 64 };
+
+/* The request that one thread of a worker serves. Written by that thread only. */
+struct sl_slot_thread {
+    alignas(SL_CACHE_LINE) _Atomic uint64_t mark; /* twice the requests begun; odd: being written */
+    _Atomic uint64_t ended;
+    _Atomic uint64_t started_ns;
+    char line[SL_SLOT_LINE]; /* NUL-terminated */
+};
+
+struct sl_slot {
+    /* The arbiter's line. */
+    alignas(SL_CACHE_LINE) _Atomic int state; /* enum sl_slot_state; the worker moves it to READY */
+    _Atomic pid_t pid;
+    _Atomic pid_t parent;
+    _Atomic unsigned generation;
+    _Atomic int notify_fd;      /* the arbiter's, inherited; -1 = none */
+    _Atomic uint64_t forked_ms; /* monotonic, like all times here */
+    /* The worker's line. */
+    alignas(SL_CACHE_LINE) _Atomic uint64_t heartbeat_ms;
+    _Atomic uint64_t ready_ms; /* 0: not yet */
+    _Atomic uint64_t requests; /* begun, all threads */
+    _Atomic unsigned connections;
+    _Atomic unsigned lifecycle[SL_LIFE_COUNT];
+    struct sl_slot_thread threads[SL_SLOT_THREADS];
+};
+
+struct sl_scoreboard {
+    struct sl_slot *slots;
+    unsigned count;
+};
+
+/* A consistent copy of what a thread is doing. */
+struct sl_slot_request {
+    unsigned thread;
+    uint64_t started_ns;
+    char line[SL_SLOT_LINE];
+};
+
+/* Maps count (> 0) EMPTY slots. (arbiter, before the first fork) SL_EINVAL, SL_ENOMEM. */
+int sl_scoreboard_open(unsigned count, struct sl_scoreboard *ret_board);
+
+/* Unmaps in this process only. NULL is accepted. */
+void sl_scoreboard_close(struct sl_scoreboard *board);
+
+/* (arbiter) An EMPTY slot, cleared, as SPAWNING with this process as its parent and the heartbeat
+ * begun; NULL when all are taken. notify_fd: a pipe or socket to which ready writes one byte, or -1. */
+struct sl_slot *sl_scoreboard_take(struct sl_scoreboard *board, unsigned generation, int notify_fd);
+
+unsigned sl_scoreboard_index(const struct sl_scoreboard *board, const struct sl_slot *slot);
+
+/* (arbiter and child, right after fork; either may be first) */
+void sl_slot_forked(struct sl_slot *slot, pid_t pid);
+
+/* (arbiter) It was asked to stop; ready comes too late from now on. */
+void sl_slot_stopping(struct sl_slot *slot);
+
+/* (arbiter) It was reaped or never came to be; the contents stay readable until give. */
+void sl_slot_dead(struct sl_slot *slot);
+
+/* (arbiter) Makes it EMPTY. NULL is accepted. */
+void sl_slot_give(struct sl_slot *slot);
+
+enum sl_slot_state sl_slot_state(const struct sl_slot *slot);
+const char *sl_slot_state_name(enum sl_slot_state state); /* "READY"; never NULL */
+
+/* (any process) True and *ret_request when that thread is inside a request now. */
+bool sl_slot_request(const struct sl_slot *slot, unsigned thread, struct sl_slot_request *ret_request);
+
+/* (any process) The request in progress that began first, if there is any. */
+bool sl_slot_oldest_request(const struct sl_slot *slot, struct sl_slot_request *ret_request);
+
+#endif
