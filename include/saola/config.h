@@ -58,27 +58,39 @@ struct sl_setting {
     const char *more;         /* paragraphs, may be "" */
 };
 
+/* No upper bound but that of int. */
+#define SL_SETTING_MAX 2147483647
+
 size_t sl_settings_count(void);
 const struct sl_setting *sl_settings_at(size_t index);
 const struct sl_setting *sl_settings_find(const char *name);
 /* Nearest name by edit distance, or NULL when nothing is near. */
 const char *sl_settings_nearest(const char *name);
+/* The same among any words: the first of the nearest, or NULL. Case, leading dashes and the
+ * difference between '-' and '_' do not count. */
+const char *sl_words_nearest(const char *word, const char *const *candidates, size_t count);
 
-/* A configuration with every default. NULL without memory. */
+/* What an unavailable row needs and what to do instead, "(TLS): put a proxy ..."; NULL for others. */
+const char *sl_settings_lacking(const struct sl_setting *row);
+
+/* A configuration with every default; the environment is not looked at. NULL without memory. */
 struct sl_config *sl_config_new(void);
 struct sl_config *sl_config_copy(const struct sl_config *config);
 void sl_config_free(struct sl_config *config);
 
 /* Parses and stores one value. LIST rows append after the first call. text NULL = no value.
  * source names where it came from ("command line", "file gunicorn.conf.py", ...) and is copied.
- * SL_ENOENT (unknown, err names the nearest), SL_EINVAL, SL_ERANGE, SL_EUNAVAILABLE. */
+ * On failure the old value stays and err (may be NULL) holds one line that starts with the name:
+ * SL_ENOENT (unknown, err names the nearest), SL_EINVAL (not a value, or a row of the host),
+ * SL_ERANGE, SL_EUNAVAILABLE, SL_ENOMEM. */
 int sl_config_set(struct sl_config *config, const char *name, const char *text, const char *source,
                   struct sl_error *err);
-/* Empties a LIST row so that the next sl_config_set() starts it anew. */
+/* Empties a LIST row so that the next sl_config_set() starts it anew. SL_ENOENT, or SL_EINVAL for a
+ * row of another type. */
 int sl_config_clear(struct sl_config *config, const char *name);
 
-/* Value as text in a static or config-owned buffer valid until the next call for that row; NULL =
- * none. For --print-config. */
+/* Value as text, owned by the configuration and valid until that row changes; parts of a list are
+ * joined by commas. NULL: no value, an empty list, or not a row of the core. For --print-config. */
 const char *sl_config_text(const struct sl_config *config, const char *name);
 const char *sl_config_source(const struct sl_config *config, const char *name); /* NULL: default */
 
