@@ -1,0 +1,264 @@
+"""The base class of every worker written in Python: gunicorn's contract, on Saola's arbiter.
+
+A worker object is made in the arbiter and lives in the process forked for it. There the arbiter
+calls init_process(), which prepares the process and ends in run(). A subclass overrides run(); it
+calls notify() more often than every `timeout` seconds and leaves once `alive` is false.
+"""
+
+import os
+import random
+import signal
+import sys
+import threading
+import traceback
+
+from .. import util
+from .workertmp import WorkerTmp
+
+
+class Worker:
+    """One worker process.
+
+    Constructor arguments, as the arbiter gives them (arbiter process, before the fork):
+    age: how many workers this arbiter has made, this one included. ppid: the arbiter's pid.
+    sockets: listeners, see saola.sock. app: the application object (saola.app.base).
+    timeout: seconds within which notify() must be called, half of the setting. cfg: configuration
+    of the worker's generation. log: the server's logger.
+    """
+
+    SIGNALS = [getattr(signal, f"SIG{name}")
+               for name in "ABRT HUP QUIT INT TERM USR1 USR2 WINCH CHLD".split()]
+    PIPE = []
+    #: The base class leaves run() by SystemExit when INT or QUIT asks for a quick end, for loops
+    #: that do not look at `alive` in time. A class whose loop always notices sets this to False.
+    interrupt_on_quit = True
+
+    def __init__(self, age, ppid, sockets, app, timeout, cfg, log):
+        self.age = age
+        self.pid = "[booting]"
+        self.ppid = ppid
+        self.sockets = sockets
+        self.app = app
+        self.timeout = timeout
+        self.cfg = cfg
+        self._booted = False
+        self.aborted = False
+        self.reloader = None
+        self.nr = 0
+        if cfg.max_requests > 0:
+            self.max_requests = cfg.max_requests + random.randint(0, cfg.max_requests_jitter)
+        else:
+            self.max_requests = sys.maxsize
+        self.alive = True
+        self.log = log
+        self.tmp = WorkerTmp(cfg)
+        self.wsgi = None
+        self._leaving = False    # run() is over: handlers only set flags from here on
+        self._quitting = False   # INT or QUIT was seen
+        self._aborting = False
+        self._ignored = set()
+        self._orphaned = False
+
+    def __str__(self):
+        return f"<Worker {self.pid}>"
+
+    # ---- what the arbiter sees ------------------------------------------------------------------
+
+    @property
+    def slot(self):
+        """The worker's record in the scoreboard (_saola.Slot), or None outside an arbiter."""
+        return self.tmp.slot
+
+    @slot.setter
+    def slot(self, slot):
+        self.tmp.slot = slot
+
+    @property
+    def booted(self):
+        """True once the worker is ready; setting it tells the arbiter."""
+        return self._booted
+
+    @booted.setter
+    def booted(self, value):
+        self._booted = bool(value)
+        if self._booted and self.slot is not None:
+            self.slot.ready()
+
+    def notify(self):
+        """Tells the arbiter that the worker lives, and notices when the arbiter is gone."""
+        self.tmp.notify()
+        if not self._orphaned and not self.is_parent_alive():
+            self.alive = False
+
+    def is_parent_alive(self):
+        """False, with one log line the first time, when the arbiter has died."""
+        if self._orphaned:
+            return False
+        if self.ppid == os.getppid() and not (self.slot is not None and self.slot.orphaned()):
+            return True
+        self._orphaned = True
+        self.log.info("Parent changed, shutting down: %s", self)
+        return False
+
+    # ---- life -----------------------------------------------------------------------------------
+
+    def init_process(self):
+        """Prepares the forked process and runs it. Overriders call super().init_process() last."""
+        for name, value in self.cfg.env.items():
+            os.environ[name] = value
+        util.set_owner_process(self.cfg.uid, self.cfg.gid, initgroups=self.cfg.initgroups)
+        util.seed()
+
+        self.PIPE = list(os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+        self.wait_fds = list(self.sockets) + [self.PIPE[0]]
+        for listener in self.sockets:
+            util.close_on_exec(listener)
+        self.log.close_on_exec()
+
+        self.init_signals()
+        self._make_reloader()
+        self.load_wsgi()
+        if self.reloader:
+            self.reloader.start()
+        self.cfg.post_worker_init(self)
+
+        if type(self).run is Worker.run:
+            self.run()  # raises before the worker counts as booted
+        self.booted = True
+        self.run()
+
+    def run(self):
+        """Serves until `alive` is false. Subclasses implement it."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement run()")
+
+    def load_wsgi(self):
+        """Loads the application into `wsgi`.
+
+        With the setting reload a failure becomes an application that shows it, so that the worker
+        lives and waits for the next change of a file.
+        """
+        try:
+            self.wsgi = self.app.wsgi()
+        except Exception as exc:
+            if not self.cfg.reload:
+                raise
+            self.log.exception("The application cannot be loaded; waiting for a change")
+            filename = getattr(exc, "filename", None)
+            if self.reloader is not None and isinstance(exc, SyntaxError) and filename:
+                self.reloader.add_extra_file(filename)
+            elif self.reloader is not None:
+                for frame in traceback.extract_tb(exc.__traceback__):
+                    if os.path.exists(frame.filename):
+                        self.reloader.add_extra_file(frame.filename)
+            self.wsgi = util.make_fail_app(traceback.format_exc())
+
+    def _make_reloader(self):
+        if not self.cfg.reload:
+            return
+        from ..reloader import reloader_engines
+
+        def changed(filename):
+            self.log.info("Worker reloading: %s modified", filename)
+            self.alive = False
+            self.run_hook("worker_int", self)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+
+        engine = reloader_engines[self.cfg.reload_engine]
+        self.reloader = engine(extra_files=self.cfg.reload_extra_files, callback=changed)
+
+    def run_hook(self, name, *args):
+        """Calls a hook of the configuration. A failure is logged and False is returned."""
+        try:
+            getattr(self.cfg, name)(*args)
+        except Exception:
+            self.log.exception("Exception in %s hook", name)
+            return False
+        return True
+
+    # ---- signals --------------------------------------------------------------------------------
+
+    def init_signals(self):
+        """Installs the handlers; the first thing after privileges were dropped."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.signal(signal.SIGINT, self.handle_quit)
+        signal.signal(signal.SIGWINCH, self.handle_winch)
+        signal.signal(signal.SIGUSR1, self.handle_usr1)
+        signal.signal(signal.SIGABRT, self.handle_abort)
+        signal.signal(signal.SIGHUP, self.handle_ignored)
+        signal.signal(signal.SIGUSR2, self.handle_ignored)
+        signal.siginterrupt(signal.SIGTERM, False)
+        signal.siginterrupt(signal.SIGUSR1, False)
+        if hasattr(signal, "set_wakeup_fd") and self.PIPE:
+            signal.set_wakeup_fd(self.PIPE[1], warn_on_full_buffer=False)
+
+    def handle_exit(self, sig, frame):
+        """TERM: finish what is in progress, then leave."""
+        self.alive = False
+
+    def handle_quit(self, sig, frame):
+        """INT, QUIT: leave at once. Only the first one does anything, and none once run() is over,
+        so that no exit hook is ever interrupted."""
+        self.alive = False
+        if self._leaving or self._quitting:
+            return
+        self._quitting = True
+        self.run_hook("worker_int", self)
+        if self.interrupt_on_quit and not self._leaving:
+            sys.exit(0)
+
+    def handle_abort(self, sig, frame):
+        """ABRT: the arbiter has found that the worker hangs. Shows where, then leaves."""
+        self.alive = False
+        self.log.error("Worker (pid:%s) got SIGABRT; its threads are at:\n%s",
+                       self.pid, format_threads(frame))
+        if self._leaving or self._aborting:
+            return
+        self._aborting = True
+        self.run_hook("worker_abort", self)
+        sys.exit(1)
+
+    def handle_usr1(self, sig, frame):
+        """USR1: open the log files anew."""
+        self.log.reopen_files()
+
+    def handle_winch(self, sig, frame):
+        """WINCH: nothing; terminals send it to every process of theirs."""
+        self.log.debug("worker: SIGWINCH ignored.")
+
+    def handle_ignored(self, sig, frame):
+        """HUP, USR2: meant for the arbiter. A terminal that hangs up sends HUP to all."""
+        if sig not in self._ignored:
+            self._ignored.add(sig)
+            self.log.info("%s ignored in worker (pid:%s); send it to the arbiter (pid:%s)",
+                          signal.Signals(sig).name, self.pid, self.ppid)
+
+    # ---- errors of requests ------------------------------------------------------------------------
+
+    def handle_error(self, req, client, addr, exc):
+        """Logs a request that failed outside the application and answers 500 on a plain socket.
+
+        Errors of Saola's own HTTP engine do not come here; worker classes that parse HTTP
+        themselves call it.
+        """
+        self.log.exception("Error handling request %s", getattr(req, "uri", None) or "(no URI read)")
+        if client is None:
+            return
+        try:
+            util.write_error(client, 500, "Internal Server Error", "")
+        except OSError:
+            self.log.debug("Failed to send error message.")
+
+
+def format_threads(main_frame=None):
+    """The stacks of all Python threads of this process as text."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    parts = []
+    for ident, frame in sys._current_frames().items():
+        if ident == threading.main_thread().ident and main_frame is not None:
+            frame = main_frame
+        parts.append(f"Thread {names.get(ident, ident)}:\n"
+                     + "".join(traceback.format_stack(frame)).rstrip())
+    return "\n".join(parts)
