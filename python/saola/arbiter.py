@@ -1,0 +1,438 @@
+"""The arbiter as Python code sees it: gunicorn's `server` object in front of the C arbiter.
+
+`Arbiter(app).run()` hands the process over to the C core (_saola.ArbiterCore), which decides,
+spawns, reaps and sleeps. It calls back into this object, through the methods whose names start
+with one underscore, to load generations, run hooks and live the workers' lives. No exception
+leaves those methods on purpose: what user code raises is caught and logged here.
+"""
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import traceback
+
+import saola
+from . import _saola, errors, util
+from .errors import HaltServer
+from .sock import wrap_listener
+
+# Hooks that get (server, worker); the others of the arbiter get (server).
+_WITH_WORKER = frozenset(("pre_fork", "child_exit"))
+# Hooks whose failure ends the start: their SystemExit decides the exit status.
+_OF_START = frozenset(("on_starting", "when_ready"))
+
+
+class _LoadFailed(Exception):
+    """A generation was not loaded; the text is one line."""
+
+
+class _Saved:
+    """What a reload may change outside its own objects, to be put back when it fails."""
+
+    def __init__(self, arbiter):
+        self.cfg = arbiter.cfg
+        self.app = dict(vars(arbiter.app))
+        self.environ = dict(os.environ)
+        self.env_before = arbiter._env_before
+        self.path = list(sys.path)
+        self.cwd = os.getcwd()
+
+    def restore(self, arbiter):
+        vars(arbiter.app).clear()
+        vars(arbiter.app).update(self.app)
+        for name in set(os.environ) - set(self.environ):
+            del os.environ[name]
+        for name, value in self.environ.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+        arbiter._env_before = self.env_before
+        sys.path[:] = self.path
+        os.chdir(self.cwd)
+        if arbiter.cfg is not self.cfg:
+            arbiter._use(self.cfg)
+            arbiter.log.setup(self.cfg)
+
+
+class Arbiter:
+    """Keeps the workers of one application alive. Make it and call run() in the main thread.
+
+    Attributes as in gunicorn: app, cfg, log, pid, address, num_workers, WORKERS (pid -> worker),
+    LISTENERS, worker_age, master_pid, reexec_pid, proc_name, timeout, worker_class, START_CTX.
+    """
+
+    #: Exit status of a worker whose boot failed, and of one whose application is not usable.
+    WORKER_BOOT_ERROR = 3
+    APP_LOAD_ERROR = 4
+
+    START_CTX = {}
+    LISTENERS = []
+    WORKERS = {}
+
+    def __init__(self, app):
+        os.environ["SERVER_SOFTWARE"] = saola.SERVER_SOFTWARE
+        self.app = app
+        self.cfg = None
+        self.log = None
+        self.pid = os.getpid()
+        self.worker_age = 0
+        self.systemd = os.environ.get("LISTEN_PID") == str(os.getpid())
+        self.LISTENERS = []
+        self.WORKERS = {}
+        self.START_CTX = {
+            0: sys.executable,
+            "args": [sys.executable, *(sys.orig_argv[1:] or sys.argv)],
+            "cwd": util.getcwd(),
+        }
+        self._core = None
+        self._saved = None        # before the generation that is not settled yet
+        self._loaded_by = {}      # number of a generation -> its cfg
+        self._env_before = {}     # raw_env: name -> value it replaced, or None
+        self._exit_status = None  # decided by user code; otherwise the core's
+        self._settled = False
+        # One byte in a pipe: who reads it tells the whole reason of a failed boot, others in short.
+        self._boot_report = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.setup(app)
+        self._core = _saola.ArbiterCore(self)
+
+    # ---- surface for hooks and scripts ------------------------------------------------------------
+
+    def setup(self, app):
+        """Takes over the configuration of app (start and reload)."""
+        self.app = app
+        self._use(app.cfg)
+        if self.log is None:
+            self.log = self.cfg.logger_class(app.cfg)
+        else:
+            self.log.setup(app.cfg)
+        check = getattr(self.worker_class, "check_config", None)
+        if check is not None:
+            check(self.cfg, self.log)
+        self._apply_env()
+        self.log.debug("Current configuration:\n%s", _Settings(self.cfg))
+
+    def run(self):
+        """Serves until told to stop, then exits the program. Does not return."""
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("the server needs the main thread: call run() there, and start "
+                               "your own threads beside it")
+        util._setproctitle(f"master [{self.proc_name}]")
+        status = self._core.run()
+        for listener in self.LISTENERS:
+            listener._let_go()
+        for fd in self._boot_report:
+            os.close(fd)
+        sys.exit(status if self._exit_status is None else self._exit_status)
+
+    def start(self):
+        """Called when the sockets listen, before the hook when_ready; for code that replaces it."""
+
+    @property
+    def num_workers(self):
+        """Workers wanted. Setting it calls the hook nworkers_changed and spawns or retires."""
+        if self._core is None or not self._core.running:
+            return self.cfg.workers
+        return self._core.workers_wanted
+
+    @num_workers.setter
+    def num_workers(self, value):
+        self._core.set_workers(value)
+
+    @property
+    def address(self):
+        """The addresses of the setting bind."""
+        return self.cfg.address
+
+    @property
+    def pidfile(self):
+        """Name of the pid file, or None."""
+        return self.cfg.pidfile
+
+    @property
+    def reexec_pid(self):
+        """Pid of the arbiter that USR2 started, or 0."""
+        return self._core.reexec_pid
+
+    @property
+    def master_pid(self):
+        """Pid of the arbiter that started this one by USR2, or 0."""
+        return self._core.master_pid
+
+    def wakeup(self):
+        """Nothing to do: whatever the arbiter is asked for wakes it."""
+
+    def reload(self):
+        """As HUP."""
+        self._core.signal(signal.SIGHUP)
+
+    def reexec(self):
+        """As USR2."""
+        self._core.signal(signal.SIGUSR2)
+
+    def stop(self, graceful=True):
+        """As TERM, or QUIT when not graceful. Returns at once; the arbiter then ends in order."""
+        self._core.signal(signal.SIGTERM if graceful else signal.SIGQUIT)
+
+    def halt(self, reason=None, exit_status=0):
+        """Stops the server and exits with exit_status. Returns at once."""
+        if reason is not None:
+            self.log.error("Reason: %s", reason)
+        self._exit_status = exit_status
+        self.stop()
+
+    # ---- generations (arbiter) --------------------------------------------------------------------
+
+    def _use(self, cfg):
+        self.cfg = cfg
+        self.worker_class = cfg.worker_class
+        self.timeout = cfg.timeout
+        self.proc_name = cfg.proc_name
+
+    def _apply_env(self):
+        self._env_before = {name: os.environ.get(name) for name in self.cfg.env}
+        os.environ.update(self.cfg.env)
+
+    def _undo_env(self):
+        for name, value in self._env_before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._env_before = {}
+
+    def _generation_load(self, reload):
+        """Returns the core's configuration; raises with one line when there is none."""
+        self._refill_boot_report()
+        if not reload:
+            self._preload()
+            return self.cfg.core
+        saved = _Saved(self)
+        try:
+            self._undo_env()
+            self.app.reload()
+            self.setup(self.app)
+            if self.cfg.preload_app:
+                self.log.info("preload_app: the application stays as it was loaded at the start; "
+                              "send USR2 to load new code")
+            self._preload()
+        except BaseException as exc:
+            saved.restore(self)
+            raise _LoadFailed(self._explain(exc)) from None
+        self._saved = saved
+        return self.cfg.core
+
+    def _preload(self):
+        if not self.cfg.preload_app:
+            return
+        try:
+            self.app.wsgi()
+        except Exception as exc:
+            raise _LoadFailed(self._explain(exc)) from None
+
+    def _explain(self, exc):
+        """One line; a failure inside user code is logged with its traceback first."""
+        if isinstance(exc, _LoadFailed):
+            return str(exc)
+        if isinstance(exc, SystemExit):
+            if isinstance(exc.code, str):
+                return exc.code
+            return f"the program asked to exit with status {exc.code or 0}"
+        if isinstance(exc, RuntimeError) and exc.__traceback__ is not None:
+            self.log.debug("%s", errors.format_app_traceback(exc))
+            return " ".join(str(exc).split())
+        text, _ = errors.describe_boot_failure(exc)
+        lines = text.splitlines()
+        if len(lines) > 1:
+            self.log.error("%s", text)
+        return lines[-1].strip() if lines else type(exc).__name__
+
+    def _generation_settle(self, accepted):
+        saved, self._saved = self._saved, None
+        if accepted:
+            self._settled = True
+            self._refill_boot_report()
+        elif saved is not None:
+            rejected = self.cfg
+            saved.restore(self)
+            self._loaded_by = {number: cfg for number, cfg in self._loaded_by.items()
+                               if cfg is not rejected}
+
+    def _refill_boot_report(self):
+        try:
+            os.read(self._boot_report[0], 64)
+        except BlockingIOError:
+            pass
+        os.write(self._boot_report[1], b"1")
+
+    # ---- hooks and logs ---------------------------------------------------------------------------
+
+    def _log(self, level, message):
+        if self.log is None:
+            print(message, file=sys.stderr, flush=True)
+        else:
+            getattr(self.log, level)("%s", message)
+
+    def _unexpected(self, where, exc):
+        """An exception came out of a callback; a defect of Saola or of a subclass."""
+        self.log.error("Exception in %s", where, exc_info=(type(exc), exc, exc.__traceback__))
+
+    def _reopen_logs(self):
+        self.log.reopen_files()
+
+    def _hook(self, name, worker, new, old):
+        """Runs one hook of the arbiter's side. False: it failed, and the log says how."""
+        cfg = self.cfg
+        args = (self,)
+        if name == "nworkers_changed":
+            args = (self, new, None if old < 0 else old)
+        elif name in _WITH_WORKER:
+            args = (self, worker)
+            cfg = getattr(worker, "cfg", cfg)
+        if name == "child_exit":
+            self.WORKERS.pop(worker.pid, None)
+        elif name == "pre_exec":
+            self._undo_env()
+            os.chdir(self.START_CTX["cwd"])
+        try:
+            if name == "when_ready":
+                self.start()
+            getattr(cfg, name)(*args)
+        except HaltServer as exc:
+            self.halt(exc.reason, exc.exit_status)
+        except SystemExit as exc:
+            self.log.error("%s hook asked to exit", name)
+            if name in _OF_START:
+                self._exit_status = _status_of(exc)
+        except BaseException as exc:
+            self.log.error("Exception in %s hook\n%s", name, errors.format_app_traceback(exc))
+        else:
+            return True
+        return False
+
+    # ---- workers ----------------------------------------------------------------------------------
+
+    def _worker_new(self, group, age, generation, slot):
+        cfg = self._loaded_by.setdefault(generation, self.cfg)
+        self.worker_age = age
+        worker = cfg.worker_class(age, self.pid, self.LISTENERS, self.app, cfg.timeout / 2.0, cfg,
+                                  self.log)
+        worker.slot = slot
+        return worker
+
+    def _worker_forked(self, worker, pid, in_child):
+        worker.pid = pid
+        if not in_child:
+            self.WORKERS[pid] = worker
+
+    def _worker_aborted(self, worker):
+        worker.aborted = True
+
+    def _worker_free(self, worker, pid, wait_status):
+        self.WORKERS.pop(pid, None)
+        worker.tmp.close()
+
+    def _worker_main(self, worker):
+        """The whole life of a worker process. Returns its exit status."""
+        for number in (signal.SIGHUP, signal.SIGUSR2):  # nothing for a worker, also while it boots
+            signal.signal(number, signal.SIG_IGN)
+        worker.pid = os.getpid()
+        # A handler raises at most once, and never after _leaving is set: two nets hold it.
+        try:
+            try:
+                status = self._worker_run(worker)
+            except SystemExit as exc:
+                status = _status_of(exc)
+            worker._leaving = True
+        except SystemExit as exc:
+            status = _status_of(exc)
+        worker._leaving = True
+        return self._worker_end(worker, status)
+
+    def _worker_run(self, worker):
+        self.cfg = self.app.cfg = worker.cfg
+        try:
+            util._setproctitle(f"worker [{worker.cfg.proc_name}]")
+            self.log.info("Booting worker with pid: %s", worker.pid)
+            worker.cfg.post_fork(self, worker)
+            worker.init_process()
+            return 0
+        except SystemExit as exc:
+            return _status_of(exc)
+        except BaseException as exc:
+            if worker.booted:
+                self.log.error("Exception in worker process\n%s", errors.format_app_traceback(exc))
+                return 255
+            return self._boot_failed(exc)
+
+    def _boot_failed(self, exc):
+        text, status = errors.describe_boot_failure(exc)
+        if isinstance(exc, errors.AppImportError):
+            self.log.debug("Exception while loading the application", exc_info=exc)
+        else:
+            text = f"Exception in worker process\n{text}"
+        try:
+            os.read(self._boot_report[0], 1)
+        except BlockingIOError:  # told already
+            say = self.log.error if self._settled else self.log.debug
+            say("Worker failed to boot again: %s", text.splitlines()[-1].strip())
+        else:
+            self.log.error("%s", text)
+        return status
+
+    def _worker_end(self, worker, status):
+        self.log.info("Worker exiting (pid: %s)", worker.pid)
+        try:
+            worker.tmp.close()
+            worker.cfg.worker_exit(self, worker)
+        except BaseException:
+            self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
+        _end_interpreter(self.log, worker.cfg.graceful_timeout, status)
+        return status
+
+
+class _Settings:
+    """The configuration as text, made only when the debug log wants it."""
+
+    def __init__(self, cfg):
+        self._cfg = cfg
+
+    def __str__(self):
+        return str(self._cfg)
+
+
+def _status_of(exc):
+    """Exit status of a SystemExit, as the interpreter takes it."""
+    if exc.code is None:
+        return 0
+    if isinstance(exc.code, int):
+        return exc.code & 0xff
+    print(exc.code, file=sys.stderr, flush=True)
+    return 1
+
+
+def _end_interpreter(log, limit, status):
+    """What the interpreter does at its end, without its end: joins threads (at most limit seconds),
+    runs atexit functions, flushes. The worker then leaves by _exit(), so that nothing of the
+    arbiter's stack is unwound here and signals cannot kill it half-way."""
+    def give_up():
+        names = ", ".join(thread.name for thread in threading.enumerate()
+                          if not thread.daemon and thread is not threading.main_thread())
+        log.warning("Worker (pid:%s) left behind after %s s: %s", os.getpid(), limit,
+                    f"thread {names}" if names else "its atexit functions")
+        os._exit(status)
+
+    watch = threading.Timer(limit or 30, give_up)
+    watch.daemon = True
+    watch.start()
+    try:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+    except BaseException:
+        log.warning("Exception at the worker's end:\n%s", traceback.format_exc())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass
+    watch.cancel()
