@@ -1,0 +1,6 @@
+"""`python -m saola` is the program `saola`."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()
