@@ -265,6 +265,19 @@ class Arbiter:
             pass
         os.write(self._boot_report[1], b"1")
 
+    def _exec_argv(self):
+        """The program that USR2 starts and its argv; user code may have changed START_CTX."""
+        return [self.START_CTX[0], *self.START_CTX["args"]]
+
+    def _listeners_changed(self, listeners):
+        """listeners: pairs of descriptor and name. Wrappers of those that stay are kept."""
+        before = {(old.fileno(), str(old)): old for old in self.LISTENERS}
+        # A new list: workers made before keep theirs.
+        self.LISTENERS = [before.pop((fd, name), None) or wrap_listener(fd, name)
+                          for fd, name in listeners]
+        for old in before.values():
+            old._let_go()
+
     # ---- hooks and logs ---------------------------------------------------------------------------
 
     def _log(self, level, message):
