@@ -5,11 +5,20 @@
 
 #include <saola/engine.h>
 
-enum { SL_HEAD_MAX_FIELDS = 32768 };
+/* The parser's own maxima, which no setting lifts. */
+enum {
+    SL_HEAD_MAX_FIELDS = 32768,
+    SL_HEAD_MAX_LINE = 1 << 20 >> 1, /* bytes of a request or field line */
+    SL_HEAD_MAX_BYTES = 1 << 27,     /* of the whole head: more is 431 */
+    SL_HEAD_DEFAULT_FIELD_SIZE = 8190, /* when limits->field_size is 0, as gunicorn does */
+};
 
 /* Where the parser writes. The caller owns fields[capacity]. */
 struct sl_head {
-    struct sl_request *req;  /* slices, framing, versions, keep_alive, expect_continue */
+    /* On success: slices, framing, versions, keep_alive, expect_continue; https only when a trusted
+     * peer's scheme header said so or denied it. When a head is refused: method and target, if the
+     * request line was in order, else as it was. */
+    struct sl_request *req;
     struct sl_header *fields;
     size_t capacity;         /* of fields; more header fields than this: 431 */
 };
@@ -20,20 +29,29 @@ struct sl_head_trust {
     const struct sl_scheme_header *scheme_headers; /* ends with name NULL; may be NULL */
 };
 
-/* Parses the head that starts at buf. *resume is how far earlier calls have looked, 0 at first; the
- * caller gives it back unchanged with a longer buffer, so that cost is linear in bytes however they
- * are cut.
+/* Parses the head that starts at buf. *resume is private: 0 at first (success sets it to 0
+ * again); the caller gives it back unchanged with a longer buffer, so that cost is linear in bytes however they
+ * are cut. The buffer may have moved in between; the verdict does not depend on the cuts.
  * Returns the head's length in bytes (> 0), 0 if it is not complete yet, or minus the HTTP status
  * with which the request must be refused (-400, -414, -431, -501, -505, -417); then *ret_sentence
- * is a static English sentence for log and error page. */
-int sl_head_parse(struct sl_head *head, char *buf, size_t len, size_t *resume,
+ * is a static English sentence for log and error page. A line is judged when it is complete, or as
+ * soon as it is longer than its limit; what several fields say together, when the head is complete.
+ *
+ * What the slices hold beyond the plain case:
+ * - one empty line before the request line is skipped and counted in the length (RFC 9112 2.2);
+ * - absolute form: path and query are cut out of the target (path "/" where it has none), and the
+ *   value of the Host field becomes the target's authority, which wins (RFC 9112 3.2.2);
+ * - CONNECT: path is empty; a fragment is part of the target only;
+ * - fields that header_map drops are not in headers, but count against limits->fields. */
+int sl_head_parse(struct sl_head *head, char *buf, size_t len, uint64_t *resume,
                   const struct sl_http_limits *limits, const struct sl_head_trust *trust,
                   const char **ret_sentence);
 
-/* Parses a trailer section (field lines up to the empty line) with the same field rules; framing and
- * routing fields are refused. Result as sl_head_parse(). */
+/* Parses a trailer section (field lines up to the empty line) with the same field rules; framing,
+ * routing, authentication and similar fields are refused (RFC 9110 section 6.5.1). Underscore names go
+ * by header_map as from a peer that is not trusted. Result as sl_head_parse(). */
 int sl_head_parse_trailers(struct sl_header *fields, size_t capacity, size_t *ret_count, char *buf,
-                           size_t len, size_t *resume, const struct sl_http_limits *limits,
+                           size_t len, uint64_t *resume, const struct sl_http_limits *limits,
                            const char **ret_sentence);
 
 #endif

@@ -1,0 +1,36 @@
+/* What the fields of a head mean for framing and connection (RFC 9110 sections 7 and 10, RFC 9112
+ * sections 6 and 9). Fields are shown one after the other; complaints wait for the end, so that the
+ * verdict on a head does not depend on how its bytes were cut. */
+#ifndef SL_HTTP_FRAMING_H
+#define SL_HTTP_FRAMING_H
+
+#include "http/head.h"
+
+struct sl_framing {
+    const struct sl_request *req; /* its version is known */
+    struct sl_header *host;
+    uint64_t content_length;
+    bool has_length, has_type, has_coding, has_expect;
+    bool chunked, has_other_coding; /* in Transfer-Encoding */
+    bool close, keep_alive;         /* seen in Connection */
+    int status;                     /* of the first complaint; 0: none */
+    const char *sentence;
+};
+
+/* Whether a field with a name of that length can matter to sl_framing_field(). */
+static inline bool
+sl_framing_wants(size_t name_len)
+{
+    const uint32_t lengths = 1u << 4 | 1u << 6 | 1u << 10 | 1u << 12 | 1u << 14 | 1u << 17;
+    return name_len < 32 && (lengths >> name_len & 1);
+}
+
+void sl_framing_field(struct sl_framing *framing, struct sl_header *field);
+
+/* Judges the whole and fills req. authority: of an absolute-form target, or ptr NULL. 0 or minus the
+ * status. */
+int sl_framing_end(struct sl_framing *framing, const struct sl_str *authority,
+                   const struct sl_head_trust *trust, struct sl_request *req,
+                   const char **ret_sentence);
+
+#endif
