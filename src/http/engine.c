@@ -1,0 +1,539 @@
+/* The engine: listening sockets, connection records, one turn of the loop, the coarse clock. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <saola/host.h>
+
+#include "base/clock.h"
+#include "http/session.h"
+#include "http/text.h"
+
+enum {
+    ACCEPT_BUDGET = 64,      /* connections taken in one go */
+    ACCEPT_PAUSE_MS = 100,   /* after running out of descriptors */
+    SWEEP_MS = 1000,         /* time-outs are looked at this often */
+    STOP_SWEEP_MS = 50,      /* ... while stopping */
+    BEAT_MS = 200,
+    SPARE_CONNECTIONS = 256, /* free records kept */
+};
+
+/* ---- workspaces ----------------------------------------------------------------------------- */
+
+static int
+prepare_fixed(struct sl_workspace *ws, const char *server_name)
+{
+    size_t room = strlen(server_name) + SL_DATE_LEN + 64;
+    ws->fixed = malloc(room);
+    if (ws->fixed == NULL)
+        return SL_ENOMEM;
+    int n = server_name[0] == '\0' ? snprintf(ws->fixed, room, "\r\n")
+                                   : snprintf(ws->fixed, room, "\r\nServer: %s\r\n", server_name);
+    ws->fixed_date = (size_t)n + 6;
+    n += snprintf(ws->fixed + n, room - (size_t)n, "Date: %*s\r\nConnection: ", SL_DATE_LEN, "");
+    ws->fixed_len = (size_t)n;
+    return SL_OK;
+}
+
+struct sl_workspace *
+sl_workspace_new(struct sl_engine *engine)
+{
+    struct sl_workspace *ws = calloc(1, sizeof *ws);
+    if (ws == NULL)
+        return NULL;
+    ws->engine = engine;
+    sl_out_init(&ws->out);
+    ws->fields = malloc(engine->field_capacity * sizeof *ws->fields);
+    ws->scratch = malloc(SL_SCRATCH_SIZE);
+    if (ws->fields == NULL || ws->scratch == NULL ||
+        prepare_fixed(ws, engine->opt.server_name ? engine->opt.server_name : "") < 0) {
+        sl_workspace_free(ws);
+        return NULL;
+    }
+    return ws;
+}
+
+void
+sl_workspace_free(struct sl_workspace *ws)
+{
+    if (ws == NULL)
+        return;
+    sl_out_release(&ws->out);
+    sl_buf_release(&ws->headers);
+    sl_buf_release(&ws->x.spill);
+    free(ws->fields);
+    free(ws->fixed);
+    free(ws->scratch);
+    free(ws);
+}
+
+/* ---- listening sockets ---------------------------------------------------------------------- */
+
+static void
+describe_point(struct sl_listen_point *point)
+{
+    struct sockaddr_storage sa = {0};
+    socklen_t len = sizeof sa;
+    if (getsockname(point->fd, (struct sockaddr *)&sa, &len) < 0)
+        return;
+    point->family = sa.ss_family;
+    if (sa.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)&sa;
+        inet_ntop(AF_INET, &in->sin_addr, point->local, sizeof point->local);
+        point->port = ntohs(in->sin_port);
+    } else if (sa.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)&sa;
+        inet_ntop(AF_INET6, &in6->sin6_addr, point->local, sizeof point->local);
+        point->port = ntohs(in6->sin6_port);
+    } else if (sa.ss_family == AF_UNIX && len > offsetof(struct sockaddr_un, sun_path)) {
+        const struct sockaddr_un *un = (const void *)&sa;
+        size_t n = len - offsetof(struct sockaddr_un, sun_path);
+        if (n >= sizeof point->local)
+            n = sizeof point->local - 1;
+        memcpy(point->local, un->sun_path, n);
+        if (point->local[0] == '\0') /* abstract */
+            point->local[0] = '@';
+    }
+}
+
+static int
+listen_on(struct sl_engine *engine)
+{
+    for (size_t i = 0; i < engine->opt.listener_count; i++) {
+        struct sl_listen_point *point = &engine->points[i];
+        int rc = sl_loop_add(engine->loop, point->fd, SL_LOOP_READ | SL_LOOP_LISTEN, point);
+        if (rc < 0 && rc != SL_EBUSY)
+            return rc;
+    }
+    engine->listening = true;
+    return SL_OK;
+}
+
+static void
+listen_off(struct sl_engine *engine)
+{
+    if (!engine->listening)
+        return;
+    for (size_t i = 0; i < engine->opt.listener_count; i++)
+        (void)sl_loop_del(engine->loop, engine->points[i].fd);
+    engine->listening = false;
+}
+
+/* ---- connections ---------------------------------------------------------------------------- */
+
+static struct sl_conn *
+take_record(struct sl_engine *engine)
+{
+    struct sl_list *link = sl_list_first(&engine->spare);
+    if (link != NULL) {
+        sl_list_remove(link);
+        engine->spare_count--;
+        return SL_LIST_ENTRY(link, struct sl_conn, link);
+    }
+    return malloc(sizeof(struct sl_conn));
+}
+
+void
+sl_engine_drop(struct sl_engine *engine, struct sl_conn *conn)
+{
+    close(conn->fd);
+    conn->fd = -1;
+    sl_buf_release(&conn->in);
+    sl_out_release(&conn->out);
+    sl_list_remove(&conn->link);
+    sl_list_push_front(&engine->spare, &conn->link);
+    engine->spare_count++;
+    atomic_fetch_sub_explicit(&engine->connections, 1, memory_order_relaxed);
+}
+
+static void
+trim_spare(struct sl_engine *engine)
+{
+    while (engine->spare_count > SPARE_CONNECTIONS) {
+        struct sl_list *link = sl_list_first(&engine->spare);
+        sl_list_remove(link);
+        engine->spare_count--;
+        free(SL_LIST_ENTRY(link, struct sl_conn, link));
+    }
+}
+
+static void
+describe_peer(struct sl_engine *engine, struct sl_peer *peer, const struct sl_listen_point *point,
+              const struct sockaddr_storage *sa)
+{
+    memset(peer, 0, sizeof *peer);
+    peer->family = point->family;
+    peer->local = point->local;
+    peer->local_port = point->port;
+    if (sa->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)sa;
+        inet_ntop(AF_INET, &in->sin_addr, peer->addr, sizeof peer->addr);
+        peer->port = ntohs(in->sin_port);
+    } else if (sa->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)sa;
+        inet_ntop(AF_INET6, &in6->sin6_addr, peer->addr, sizeof peer->addr);
+        peer->port = ntohs(in6->sin6_port);
+    }
+    peer->trusted = point->family == AF_UNIX ||
+                    sl_cidr_match(engine->forwarded, engine->forwarded_count,
+                                  (const struct sockaddr *)sa);
+}
+
+static void
+admit(struct sl_engine *engine, const struct sl_listen_point *point, int fd,
+      const struct sockaddr_storage *sa)
+{
+    struct sl_conn *conn = take_record(engine);
+    if (conn == NULL) {
+        close(fd);
+        return;
+    }
+    memset(conn, 0, sizeof *conn);
+    conn->fd = fd;
+    conn->first = true;
+    conn->proxy_pending = engine->opt.proxy_protocol != 0;
+    conn->active_ms = engine->now_ms;
+    sl_out_init(&conn->out);
+    describe_peer(engine, &conn->peer, point, sa);
+    if (sl_loop_add(engine->loop, fd, SL_LOOP_READ | SL_LOOP_WRITE, conn) < 0) {
+        close(fd);
+        free(conn);
+        return;
+    }
+    sl_list_push_back(&engine->conns, &conn->link);
+    atomic_fetch_add_explicit(&engine->connections, 1, memory_order_relaxed);
+}
+
+static bool
+full(const struct sl_engine *engine)
+{
+    uint32_t limit = engine->opt.max_connections;
+    return limit != 0 && sl_engine_connections(engine) >= limit;
+}
+
+/* Errors that belong to one connection; the next one may be fine (accept(2)). */
+static bool
+passing(int error)
+{
+    switch (error) {
+    case EINTR: case ECONNABORTED: case EPROTO: case ENETDOWN: case ENOPROTOOPT: case EHOSTDOWN:
+    case ENONET: case EHOSTUNREACH: case EOPNOTSUPP: case ENETUNREACH: case EPERM: case ETIMEDOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void
+accept_some(struct sl_engine *engine, const struct sl_listen_point *point)
+{
+    int budget = engine->opt.multiple_workers ? 1 : ACCEPT_BUDGET;
+    while (budget-- > 0 && engine->listening) {
+        struct sockaddr_storage sa = {0};
+        socklen_t len = sizeof sa;
+        if (full(engine)) {
+            listen_off(engine);
+            return;
+        }
+        int fd = accept4(point->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            admit(engine, point, fd, &sa);
+            continue;
+        }
+        if (passing(errno))
+            continue;
+        if (errno != EAGAIN) { /* no descriptors or memory: let others go first */
+            listen_off(engine);
+            engine->accept_after_ms = engine->now_ms + ACCEPT_PAUSE_MS;
+        }
+        return;
+    }
+}
+
+/* ---- the coarse clock ------------------------------------------------------------------------ */
+
+static void
+sweep(struct sl_engine *engine, struct sl_workspace *ws)
+{
+    engine->swept_ms = engine->now_ms;
+    SL_LIST_EACH(link, &engine->conns)
+        (void)sl_session_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
+    trim_spare(engine);
+}
+
+static void
+begin_stop(struct sl_engine *engine)
+{
+    engine->draining = true;
+    engine->stop_ms = engine->now_ms;
+    listen_off(engine);
+}
+
+static void
+keep_time(struct sl_engine *engine, struct sl_workspace *ws)
+{
+    uint64_t now = engine->now_ms = sl_clock_ms();
+    if (engine->opt.slot != NULL && engine->pool == NULL && now - engine->beat_ms >= BEAT_MS) {
+        engine->beat_ms = now;
+        sl_slot_beat(engine->opt.slot);
+    }
+    if (!engine->draining && atomic_load_explicit(&engine->stopping, memory_order_relaxed))
+        begin_stop(engine);
+    if (!engine->draining && !engine->listening && now >= engine->accept_after_ms && !full(engine))
+        (void)listen_on(engine);
+    if (now - engine->swept_ms >= (engine->draining ? STOP_SWEEP_MS : SWEEP_MS))
+        sweep(engine, ws);
+}
+
+static int
+shorter(int a, int b)
+{
+    return a >= 0 && a < b ? a : b;
+}
+
+/* How long the loop may sleep: the caller's time, less where a clock of ours is due. */
+static int
+sleep_time(const struct sl_engine *engine, int timeout_ms)
+{
+    if (engine->draining)
+        return shorter(timeout_ms, STOP_SWEEP_MS);
+    if (engine->now_ms < engine->accept_after_ms)
+        return shorter(timeout_ms, ACCEPT_PAUSE_MS);
+    if (sl_engine_connections(engine) > 0)
+        return shorter(timeout_ms, SWEEP_MS);
+    return timeout_ms;
+}
+
+/* ---- turning ---------------------------------------------------------------------------------- */
+
+static bool
+is_point(const struct sl_engine *engine, const void *data)
+{
+    const struct sl_listen_point *first = engine->points;
+    return (const char *)data >= (const char *)first &&
+           (const char *)data < (const char *)(first + engine->opt.listener_count);
+}
+
+/* Serves what is left of the batch of events. */
+static enum sl_step
+serve_batch(struct sl_engine *engine, struct sl_workspace *ws)
+{
+    while (engine->event_next < engine->event_count) {
+        struct sl_loop_event *event = &engine->events[engine->event_next++];
+        if (is_point(engine, event->data))
+            accept_some(engine, event->data);
+        else if (sl_session_event(ws, event->data, event->flags) == SL_STEP_LOST)
+            return SL_STEP_LOST;
+    }
+    return SL_STEP_DONE;
+}
+
+/* Goes on with the connections that other threads gave back. What is not reached before the engine
+ * is lost waits in engine->returned for its next owner. */
+static enum sl_step
+take_returned(struct sl_engine *engine, struct sl_workspace *ws)
+{
+    if (engine->returned == NULL)
+        engine->returned = sl_pool_collect(engine->pool);
+    while (engine->returned != NULL) {
+        struct sl_conn *conn = engine->returned;
+        engine->returned = conn->next;
+        conn->away = false;
+        if (sl_session_resume(ws, conn) == SL_STEP_LOST)
+            return SL_STEP_LOST;
+    }
+    return SL_STEP_DONE;
+}
+
+static int
+wait_events(struct sl_engine *engine, int timeout_ms)
+{
+    const struct sl_engine_options *opt = &engine->opt;
+    int n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, 0);
+    /* That look may have swallowed the loop's wake-up; the flag tells. */
+    if (n != 0 || timeout_ms == 0 || atomic_exchange(&engine->woken, false))
+        return n;
+    if (opt->sleep_begin != NULL)
+        opt->sleep_begin(opt->ctx);
+    n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, timeout_ms);
+    if (opt->sleep_end != NULL)
+        opt->sleep_end(opt->ctx);
+    return n;
+}
+
+int
+sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_ms)
+{
+    if (serve_batch(engine, ws) == SL_STEP_LOST)
+        return SL_ELOST;
+    keep_time(engine, ws);
+    if (engine->pool != NULL && take_returned(engine, ws) == SL_STEP_LOST)
+        return SL_ELOST;
+    if (engine->draining && sl_engine_connections(engine) == 0)
+        return SL_ECLOSED;
+    int n = wait_events(engine, sleep_time(engine, timeout_ms));
+    if (n < 0)
+        return n;
+    engine->event_next = 0;
+    engine->event_count = n;
+    engine->now_ms = sl_clock_ms();
+    return serve_batch(engine, ws) == SL_STEP_LOST ? SL_ELOST : SL_OK;
+}
+
+int
+sl_engine_turn(struct sl_engine *engine, int timeout_ms)
+{
+    if (engine->pool != NULL)
+        return sl_pool_wait(engine->pool, timeout_ms);
+    return sl_engine_serve(engine, engine->ws, timeout_ms);
+}
+
+int
+sl_engine_fd(const struct sl_engine *engine)
+{
+    return sl_loop_fd(engine->loop);
+}
+
+void
+sl_engine_wake(struct sl_engine *engine)
+{
+    atomic_store(&engine->woken, true);
+    sl_loop_wake(engine->loop);
+}
+
+void
+sl_engine_stop(struct sl_engine *engine)
+{
+    atomic_store(&engine->stopping, true);
+    sl_engine_wake(engine);
+}
+
+uint64_t
+sl_engine_requests(const struct sl_engine *engine)
+{
+    return atomic_load_explicit(&engine->requests, memory_order_relaxed);
+}
+
+unsigned
+sl_engine_connections(const struct sl_engine *engine)
+{
+    return atomic_load_explicit(&engine->connections, memory_order_relaxed);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+static int
+parse_networks(const char *const *texts, struct sl_cidr **ret_list, size_t *ret_count,
+               struct sl_error *err)
+{
+    size_t count = 0;
+    while (texts != NULL && texts[count] != NULL)
+        count++;
+    if (count == 0)
+        return SL_OK;
+    *ret_list = calloc(count, sizeof **ret_list);
+    if (*ret_list == NULL)
+        return sl_error_set(err, SL_ENOMEM, "no memory for the list of trusted addresses");
+    for (*ret_count = 0; *ret_count < count; ++*ret_count) {
+        int rc = sl_cidr_parse(texts[*ret_count], &(*ret_list)[*ret_count], err);
+        if (rc < 0)
+            return rc;
+    }
+    return SL_OK;
+}
+
+static int
+open_points(struct sl_engine *engine, struct sl_error *err)
+{
+    size_t count = engine->opt.listener_count;
+    engine->points = calloc(count ? count : 1, sizeof *engine->points);
+    if (engine->points == NULL)
+        return sl_error_set(err, SL_ENOMEM, "no memory for the listening sockets");
+    for (size_t i = 0; i < count; i++) {
+        int one = 1;
+        engine->points[i].fd = engine->opt.listener_fds[i];
+        describe_point(&engine->points[i]);
+        if (engine->points[i].family != AF_UNIX) /* connections inherit it */
+            (void)setsockopt(engine->points[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    }
+    if (listen_on(engine) < 0)
+        return sl_error_set(err, SL_ESYS, "cannot watch the listening sockets: %s", strerror(errno));
+    return SL_OK;
+}
+
+static int
+set_up(struct sl_engine *engine, struct sl_error *err)
+{
+    const struct sl_engine_options *opt = &engine->opt;
+    int rc = parse_networks(opt->forwarded_allow, &engine->forwarded, &engine->forwarded_count, err);
+    if (rc == SL_OK)
+        rc = parse_networks(opt->proxy_allow, &engine->proxy, &engine->proxy_count, err);
+    if (rc < 0)
+        return rc;
+    if (sl_loop_open(&engine->loop) < 0)
+        return sl_error_set(err, SL_ESYS, "cannot make an event loop: %s", strerror(errno));
+    rc = open_points(engine, err);
+    if (rc < 0)
+        return rc;
+    engine->ws = sl_workspace_new(engine);
+    if (engine->ws == NULL)
+        return sl_error_set(err, SL_ENOMEM, "no memory for the engine's buffers");
+    return opt->threads > 0 ? sl_pool_start(engine, &engine->pool, err) : SL_OK;
+}
+
+int
+sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_engine,
+               struct sl_error *err)
+{
+    struct sl_engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL)
+        return sl_error_set(err, SL_ENOMEM, "no memory for the engine");
+    engine->opt = *options;
+    engine->field_capacity = options->limits.fields;
+    if (engine->field_capacity == 0 || engine->field_capacity > SL_HEAD_MAX_FIELDS)
+        engine->field_capacity = SL_HEAD_MAX_FIELDS;
+    sl_list_init(&engine->conns);
+    sl_list_init(&engine->spare);
+    engine->now_ms = engine->swept_ms = sl_clock_ms();
+    int rc = set_up(engine, err);
+    if (rc < 0) {
+        (void)sl_engine_close(engine, 0);
+        return rc;
+    }
+    *ret_engine = engine;
+    return SL_OK;
+}
+
+int
+sl_engine_close(struct sl_engine *engine, unsigned wait_ms)
+{
+    if (engine == NULL)
+        return SL_OK;
+    if (engine->pool != NULL) {
+        int rc = sl_pool_stop(engine->pool, wait_ms);
+        if (rc < 0)
+            return rc; /* a thread still uses it: the process is about to end */
+    }
+    SL_LIST_EACH(link, &engine->conns)
+        sl_engine_drop(engine, SL_LIST_ENTRY(link, struct sl_conn, link));
+    SL_LIST_EACH(link, &engine->spare)
+        free(SL_LIST_ENTRY(link, struct sl_conn, link));
+    if (engine->loop != NULL) {
+        listen_off(engine);
+        sl_loop_close(engine->loop);
+    }
+    sl_workspace_free(engine->ws);
+    free(engine->points);
+    free(engine->forwarded);
+    free(engine->proxy);
+    free(engine);
+    return SL_OK;
+}

@@ -1,0 +1,197 @@
+/* Output of one connection: gather, send once, keep what the client does not take yet. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <saola/status.h>
+#include "http/output.h"
+
+enum { KEEP_CAPACITY = 128 * 1024, SENDFILE_STEP = 1 << 20 };
+
+void
+sl_out_init(struct sl_out *out)
+{
+    *out = (struct sl_out){.file_fd = -1};
+}
+
+static void
+drop_file(struct sl_out *out)
+{
+    if (out->file_fd >= 0)
+        close(out->file_fd);
+    out->file_fd = -1;
+    out->file_left = 0;
+}
+
+void
+sl_out_release(struct sl_out *out)
+{
+    drop_file(out);
+    free(out->ptr);
+    sl_out_init(out);
+}
+
+static int
+grow(struct sl_out *out, size_t need)
+{
+    size_t cap = out->cap ? out->cap : 4096;
+    while (cap < need) {
+        if (cap > SIZE_MAX / 2)
+            return SL_ENOMEM;
+        cap *= 2;
+    }
+    char *ptr = realloc(out->ptr, cap);
+    if (ptr == NULL)
+        return SL_ENOMEM;
+    out->ptr = ptr;
+    out->cap = cap;
+    return SL_OK;
+}
+
+char *
+sl_out_reserve(struct sl_out *out, size_t len)
+{
+    if (out->cap - out->end < len) {
+        if (out->start > 0) {
+            memmove(out->ptr, out->ptr + out->start, out->end - out->start);
+            out->end -= out->start;
+            out->start = 0;
+        }
+        if (len > SIZE_MAX - out->end)
+            return NULL;
+        if (out->cap - out->end < len && grow(out, out->end + len) < 0)
+            return NULL;
+    }
+    return out->ptr + out->end;
+}
+
+int
+sl_out_append(struct sl_out *out, const void *data, size_t len)
+{
+    char *room = sl_out_reserve(out, len);
+    if (room == NULL)
+        return SL_ENOMEM;
+    if (len > 0)
+        memcpy(room, data, len);
+    out->end += len;
+    return SL_OK;
+}
+
+/* All bytes are sent: keep a small buffer for the next time, give a large one back. */
+static void
+rewind_buffer(struct sl_out *out)
+{
+    out->start = out->end = 0;
+    if (out->cap > KEEP_CAPACITY) {
+        free(out->ptr);
+        out->ptr = NULL;
+        out->cap = 0;
+    }
+}
+
+static int
+sent_error(void)
+{
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM)
+        return SL_EAGAIN;
+    return SL_ECLOSED;
+}
+
+static int
+flush_bytes(struct sl_out *out, int fd)
+{
+    int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (out->file_left > 0 ? MSG_MORE : 0);
+    while (out->start < out->end) {
+        ssize_t n = send(fd, out->ptr + out->start, out->end - out->start, flags);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            return sent_error();
+        }
+        out->start += (size_t)n;
+    }
+    rewind_buffer(out);
+    return SL_OK;
+}
+
+static int
+flush_file(struct sl_out *out, int fd)
+{
+    while (out->file_left > 0) {
+        size_t step = out->file_left < SENDFILE_STEP ? (size_t)out->file_left : SENDFILE_STEP;
+        ssize_t n = sendfile(fd, out->file_fd, &out->file_offset, step);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            return sent_error();
+        }
+        if (n == 0)
+            return SL_ECLOSED; /* the file became shorter: the promised length cannot be kept */
+        out->file_left -= (uint64_t)n;
+    }
+    drop_file(out);
+    return SL_OK;
+}
+
+int
+sl_out_flush(struct sl_out *out, int fd)
+{
+    int rc = SL_OK;
+    if (out->start < out->end)
+        rc = flush_bytes(out, fd);
+    if (rc == SL_OK && out->file_left > 0)
+        rc = flush_file(out, fd);
+    return rc;
+}
+
+int
+sl_out_direct(struct sl_out *out, int fd, const void *data, size_t len)
+{
+    size_t pending = out->end - out->start;
+    struct iovec parts[2] = {{out->ptr + out->start, pending}, {(void *)data, len}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    ssize_t n;
+    do
+        n = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        if (sent_error() == SL_ECLOSED)
+            return SL_ECLOSED;
+        n = 0;
+    }
+    size_t taken = (size_t)n;
+    if (taken < pending) {
+        out->start += taken;
+        return sl_out_append(out, data, len);
+    }
+    taken -= pending;
+    out->start = out->end = 0;
+    return sl_out_append(out, (const char *)data + taken, len - taken);
+}
+
+int
+sl_out_move(struct sl_out *from, struct sl_out *to)
+{
+    size_t len = from->end - from->start;
+    if (len > 0) {
+        char *copy = malloc(len);
+        if (copy == NULL)
+            return SL_ENOMEM;
+        memcpy(copy, from->ptr + from->start, len);
+        free(to->ptr);
+        to->ptr = copy;
+        to->start = 0;
+        to->end = to->cap = len;
+    }
+    to->file_fd = from->file_fd;
+    to->file_offset = from->file_offset;
+    to->file_left = from->file_left;
+    from->file_fd = -1;
+    from->file_left = 0;
+    rewind_buffer(from);
+    return SL_OK;
+}

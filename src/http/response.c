@@ -1,0 +1,504 @@
+/* The response as the handler writes it: head, framing (RFC 9112 section 6), body. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "http/session.h"
+#include "http/text.h"
+
+/* The exchange that a response is part of, and its connection. */
+static struct sl_exchange *
+exchange_of(struct sl_response *res)
+{
+    return &res->ws->x;
+}
+
+static int
+socket_of(struct sl_response *res)
+{
+    return res->ws->x.conn->fd;
+}
+
+void
+sl_response_init(struct sl_response *res, struct sl_workspace *ws)
+{
+    *res = (struct sl_response){.ws = ws};
+    ws->headers.len = 0;
+}
+
+/* ---- head ----------------------------------------------------------------------------------- */
+
+static bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+int
+sl_response_start(struct sl_response *res, const char *status, size_t len)
+{
+    struct sl_workspace *ws = res->ws;
+    if (res->committed)
+        return SL_EBUSY;
+    if (len < 3 || !is_digit(status[0]) || !is_digit(status[1]) || !is_digit(status[2]) ||
+        (len > 3 && status[3] != ' ') || !sl_http_is_value(status, len) ||
+        len > sizeof ws->status_text)
+        return SL_EINVAL;
+    memcpy(ws->status_text, status, len);
+    ws->status_len = len;
+    res->status = (status[0] - '0') * 100 + (status[1] - '0') * 10 + (status[2] - '0');
+    if (res->status < 100)
+        return SL_EINVAL;
+    res->started = true;
+    res->has_length = false;
+    res->length = 0;
+    ws->headers.len = 0;
+    return SL_OK;
+}
+
+static bool
+named(const char *name, size_t len, const char *what)
+{
+    return strncasecmp(name, what, len) == 0 && what[len] == '\0';
+}
+
+/* Fields that belong to the connection, not to the message (RFC 9110 section 7.6.1), and those that
+ * the server itself writes. The length tells most names apart. */
+static bool
+is_servers(const char *name, size_t len)
+{
+    switch (len) {
+    case 2: return named(name, len, "te");
+    case 4: return named(name, len, "date");
+    case 6: return named(name, len, "server");
+    case 7: return named(name, len, "upgrade") || named(name, len, "trailer");
+    case 8: return named(name, len, "trailers");
+    case 10: return named(name, len, "connection") || named(name, len, "keep-alive");
+    case 16: return named(name, len, "proxy-connection");
+    case 17: return named(name, len, "transfer-encoding");
+    case 18: return named(name, len, "proxy-authenticate");
+    case 19: return named(name, len, "proxy-authorization");
+    default: return false;
+    }
+}
+
+static int
+take_length(struct sl_response *res, const char *value, size_t len)
+{
+    uint64_t n = 0;
+    if (len == 0 || len > 19 || res->has_length)
+        return SL_EINVAL;
+    for (size_t i = 0; i < len; i++) {
+        if (!is_digit(value[i]))
+            return SL_EINVAL;
+        n = n * 10 + (uint64_t)(value[i] - '0');
+    }
+    res->has_length = true;
+    res->length = n;
+    return SL_OK;
+}
+
+int
+sl_response_header(struct sl_response *res, const char *name, size_t name_len, const char *value,
+                   size_t value_len)
+{
+    struct sl_buf *out = &res->ws->headers;
+    while (value_len > 0 && (value[0] == ' ' || value[0] == '\t'))
+        value++, value_len--;
+    while (value_len > 0 && (value[value_len - 1] == ' ' || value[value_len - 1] == '\t'))
+        value_len--;
+    if (!sl_http_is_token(name, name_len) || !sl_http_is_value(value, value_len))
+        return SL_EINVAL;
+    if (is_servers(name, name_len)) {
+        if (name_len == 10 && value_len == 5 && strncasecmp(value, "close", 5) == 0)
+            res->close = true;
+        return SL_OK;
+    }
+    if (name_len == 14 && named(name, name_len, "content-length"))
+        return take_length(res, value, value_len);
+    if (name_len > SIZE_MAX - value_len - 4 || sl_buf_reserve(out, name_len + value_len + 4) < 0)
+        return SL_ENOMEM;
+    char *p = out->ptr + out->len;
+    memcpy(p, name, name_len);
+    p += name_len;
+    *p++ = ':';
+    *p++ = ' ';
+    if (value_len > 0)
+        memcpy(p, value, value_len);
+    p += value_len;
+    *p++ = '\r';
+    *p++ = '\n';
+    out->len += name_len + value_len + 4;
+    return SL_OK;
+}
+
+/* Server and Date change once a second at most: kept ready for a copy. */
+static void
+refresh_date(struct sl_workspace *ws)
+{
+    struct timespec now;
+    char text[SL_DATE_LEN + 1];
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (now.tv_sec == ws->date_second)
+        return;
+    ws->date_second = now.tv_sec;
+    sl_http_date(now.tv_sec, text);
+    memcpy(ws->fixed + ws->fixed_date, text, SL_DATE_LEN);
+}
+
+static size_t
+put_number(char *to, uint64_t n)
+{
+    char digits[20];
+    size_t len = 0;
+    do
+        digits[len++] = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    for (size_t i = 0; i < len; i++)
+        to[i] = digits[len - 1 - i];
+    return len;
+}
+
+/* Decides how the end of the body is marked and whether the connection stays. */
+static void
+choose_framing(struct sl_response *res, bool whole, size_t len)
+{
+    struct sl_exchange *x = exchange_of(res);
+    const struct sl_engine *engine = res->ws->engine;
+    bool head = x->req.method.len == 4 && memcmp(x->req.method.ptr, "HEAD", 4) == 0;
+    bool bodyless = res->status < 200 || res->status == 204 || res->status == 304;
+    res->no_body = head || bodyless;
+    if (res->status < 200 || res->status == 204)
+        res->has_length = false;
+    else if (whole && !res->has_length && !res->no_body) {
+        res->has_length = true;
+        res->length = len;
+    }
+    res->chunked = !res->no_body && !res->has_length && x->req.version_minor >= 1;
+    if (!res->no_body && !res->has_length && !res->chunked)
+        res->close = true;
+    if (!x->req.keep_alive || engine->opt.keepalive_ms == 0 || x->broken ||
+        atomic_load_explicit(&engine->stopping, memory_order_relaxed))
+        res->close = true;
+    if (x->req.expect_continue && !x->body.done) /* the client may or may not send its body now */
+        res->close = true;
+}
+
+static int
+commit(struct sl_response *res, bool whole, size_t len)
+{
+    struct sl_workspace *ws = res->ws;
+    choose_framing(res, whole, len);
+    refresh_date(ws);
+    size_t need = 9 + ws->status_len + ws->fixed_len + 64 + ws->headers.len;
+    char *p = sl_out_reserve(&ws->out, need), *start = p;
+    if (p == NULL)
+        return SL_ENOMEM;
+    memcpy(p, "HTTP/1.1 ", 9);
+    p[7] = ws->x.req.version_minor == 0 ? '0' : '1';
+    p += 9;
+    memcpy(p, ws->status_text, ws->status_len);
+    p += ws->status_len;
+    memcpy(p, ws->fixed, ws->fixed_len);
+    p += ws->fixed_len;
+    if (res->close) {
+        memcpy(p, "close\r\n", 7);
+        p += 7;
+    } else {
+        memcpy(p, "keep-alive\r\n", 12);
+        p += 12;
+    }
+    if (res->chunked) {
+        memcpy(p, "Transfer-Encoding: chunked\r\n", 28);
+        p += 28;
+    } else if (res->has_length) {
+        memcpy(p, "Content-Length: ", 16);
+        p += 16;
+        p += put_number(p, res->length);
+        *p++ = '\r';
+        *p++ = '\n';
+    }
+    if (ws->headers.len > 0)
+        memcpy(p, ws->headers.ptr, ws->headers.len);
+    p += ws->headers.len;
+    *p++ = '\r';
+    *p++ = '\n';
+    ws->out.end += (size_t)(p - start);
+    res->committed = true;
+    return SL_OK;
+}
+
+/* ---- body ----------------------------------------------------------------------------------- */
+
+static int
+gone(struct sl_response *res)
+{
+    struct sl_exchange *x = exchange_of(res);
+    x->broken = true;
+    if (x->error == SL_OK)
+        x->error = SL_ECLOSED;
+    res->failed = true;
+    return SL_ECLOSED;
+}
+
+static int
+put(struct sl_response *res, const void *data, size_t len)
+{
+    struct sl_out *out = &res->ws->out;
+    if (len < SL_OUT_DIRECT || out->file_left > 0)
+        return sl_out_append(out, data, len);
+    return sl_out_direct(out, socket_of(res), data, len);
+}
+
+static int
+put_chunk(struct sl_response *res, const void *data, size_t len)
+{
+    char line[20];
+    int n = snprintf(line, sizeof line, "%zx\r\n", len);
+    int rc = sl_out_append(&res->ws->out, line, (size_t)n);
+    if (rc == SL_OK)
+        rc = put(res, data, len);
+    if (rc == SL_OK)
+        rc = sl_out_append(&res->ws->out, "\r\n", 2);
+    return rc;
+}
+
+static bool
+complete(const struct sl_response *res)
+{
+    return res->no_body || (res->has_length && res->sent == res->length);
+}
+
+int
+sl_response_write(struct sl_response *res, const void *data, size_t len, unsigned flags)
+{
+    struct sl_out *out = &res->ws->out;
+    if (!res->started || res->ended)
+        return SL_EINVAL;
+    if (res->failed)
+        return SL_ECLOSED;
+    if (!res->committed) {
+        if (len == 0 && !(flags & SL_WRITE_LAST))
+            return SL_OK;
+        if (commit(res, (flags & SL_WRITE_LAST) != 0, len) < 0)
+            return gone(res);
+    }
+    if (res->no_body || res->has_file)
+        return SL_OK;
+    if (res->has_length && len > res->length - res->sent)
+        len = (size_t)(res->length - res->sent);
+    if (len > 0) {
+        int rc = res->chunked ? put_chunk(res, data, len) : put(res, data, len);
+        if (rc < 0)
+            return gone(res);
+        res->sent += len;
+    }
+    if (((flags & SL_WRITE_FLUSH) && !complete(res)) || out->end - out->start > SL_OUT_HIGH) {
+        if (sl_out_flush(out, socket_of(res)) == SL_ECLOSED)
+            return gone(res);
+    }
+    return out->end - out->start > SL_OUT_HIGH ? SL_EFULL : SL_OK;
+}
+
+int
+sl_response_sendfile(struct sl_response *res, int file_fd, off_t offset, uint64_t length)
+{
+    struct sl_out *out = &res->ws->out;
+    if (!res->started || res->ended || res->has_file)
+        return SL_EINVAL;
+    if (res->failed)
+        return SL_ECLOSED;
+    if (!res->committed && !res->has_length && length <= SIZE_MAX &&
+        commit(res, true, (size_t)length) < 0)
+        return gone(res);
+    if (!res->committed && commit(res, false, 0) < 0)
+        return gone(res);
+    if (res->no_body)
+        return SL_OK;
+    if (res->has_length && length > res->length - res->sent)
+        length = res->length - res->sent;
+    if (length == 0)
+        return SL_OK;
+    if (res->chunked) {
+        char line[24];
+        int n = snprintf(line, sizeof line, "%llx\r\n", (unsigned long long)length);
+        if (sl_out_append(out, line, (size_t)n) < 0)
+            return gone(res);
+    }
+    int copy = fcntl(file_fd, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0)
+        return SL_ESYS;
+    out->file_fd = copy;
+    out->file_offset = offset;
+    out->file_left = length;
+    res->sent += length;
+    if (res->chunked) {
+        /* The chunk's end follows the file: send the file first, waiting if need be. */
+        int rc = sl_response_wait(res);
+        if (rc < 0 || sl_out_append(out, "\r\n", 2) < 0)
+            return gone(res);
+        return SL_OK;
+    }
+    res->has_file = true;
+    return SL_OK;
+}
+
+int
+sl_response_wait(struct sl_response *res)
+{
+    struct sl_out *out = &res->ws->out;
+    uint32_t limit = res->ws->engine->opt.body_timeout_ms;
+    struct pollfd p = {.fd = socket_of(res), .events = POLLOUT};
+    for (;;) {
+        int rc = sl_out_flush(out, p.fd);
+        if (rc == SL_OK)
+            return SL_OK;
+        if (rc == SL_ECLOSED)
+            return gone(res);
+        if (out->file_left == 0 && out->end - out->start <= SL_OUT_HIGH / 2)
+            return SL_OK;
+        int n = poll(&p, 1, limit == 0 ? -1 : (int)limit);
+        if (n == 0) {
+            gone(res);
+            return SL_ETIMEOUT;
+        }
+        if (n < 0 && errno != EINTR)
+            return gone(res);
+    }
+}
+
+int
+sl_response_end(struct sl_response *res)
+{
+    if (!res->started)
+        return SL_EPROTO;
+    if (res->ended)
+        return SL_OK;
+    if (!res->committed && !res->failed && commit(res, true, 0) < 0)
+        gone(res);
+    res->ended = true;
+    if (res->failed || res->no_body)
+        return SL_OK;
+    if (res->chunked && sl_out_append(&res->ws->out, "0\r\n\r\n", 5) < 0)
+        gone(res);
+    if (res->has_length && res->sent < res->length)
+        res->failed = true; /* the client waits for more: only closing tells it the truth */
+    return SL_OK;
+}
+
+void
+sl_response_fail(struct sl_response *res, int status, const char *sentence)
+{
+    struct sl_workspace *ws = res->ws;
+    struct sl_exchange *x = exchange_of(res);
+    if (res->ended)
+        return;
+    res->ended = res->close = true;
+    if (res->committed) {
+        res->failed = true;
+        return;
+    }
+    bool head = x->req.method.len == 4 && memcmp(x->req.method.ptr, "HEAD", 4) == 0;
+    char *room = sl_out_reserve(&ws->out, 2048);
+    size_t len = 0;
+    if (room == NULL || sl_http_error_page(room, 2048, status, sentence, x->req.version_minor, head,
+                                           &len) < 0) {
+        res->failed = true;
+        return;
+    }
+    ws->out.end += len;
+    res->status = status;
+    res->started = res->committed = res->has_length = true;
+}
+
+void
+sl_response_settle(struct sl_response *res, int result)
+{
+    if (res->ended)
+        return;
+    if (result < 0 || !res->started)
+        sl_response_fail(res, 500, NULL);
+    else
+        sl_response_end(res);
+}
+
+int
+sl_response_interim(struct sl_response *res, int status, const struct sl_header *headers,
+                    size_t header_count)
+{
+    struct sl_out *out = &res->ws->out;
+    char line[64];
+    if (res->committed)
+        return SL_EBUSY;
+    if (status < 100 || status > 199)
+        return SL_EINVAL;
+    if (exchange_of(res)->req.version_minor == 0)
+        return SL_OK;
+    for (size_t i = 0; i < header_count; i++)
+        if (!sl_http_is_token(headers[i].name.ptr, headers[i].name.len) ||
+            !sl_http_is_value(headers[i].value.ptr, headers[i].value.len))
+            return SL_EINVAL;
+    int n = snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", status, sl_http_reason(status));
+    int rc = sl_out_append(out, line, (size_t)n);
+    for (size_t i = 0; i < header_count && rc == SL_OK; i++) {
+        const struct sl_header *h = &headers[i];
+        if (sl_out_append(out, h->name.ptr, h->name.len) < 0 || sl_out_append(out, ": ", 2) < 0 ||
+            sl_out_append(out, h->value.ptr, h->value.len) < 0)
+            rc = SL_ENOMEM;
+        else
+            rc = sl_out_append(out, "\r\n", 2);
+    }
+    if (rc == SL_OK)
+        rc = sl_out_append(out, "\r\n", 2);
+    if (rc < 0 || sl_out_flush(out, socket_of(res)) == SL_ECLOSED)
+        return gone(res);
+    return SL_OK;
+}
+
+void
+sl_response_close(struct sl_response *res)
+{
+    res->close = true;
+}
+
+int
+sl_response_status(const struct sl_response *res)
+{
+    return res->status;
+}
+
+bool
+sl_response_started(const struct sl_response *res)
+{
+    return res->started;
+}
+
+bool
+sl_response_committed(const struct sl_response *res)
+{
+    return res->committed;
+}
+
+bool
+sl_response_chunked(const struct sl_response *res)
+{
+    return res->chunked;
+}
+
+bool
+sl_response_keep_alive(const struct sl_response *res)
+{
+    return !res->close && !res->failed;
+}
+
+uint64_t
+sl_response_body_bytes(const struct sl_response *res)
+{
+    return res->sent;
+}

@@ -1,0 +1,555 @@
+/* One connection: receive, cut into requests, run the handler, send, close. Life: session.h. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "http/session.h"
+#include "http/text.h"
+
+/* What became of the bytes at the front of the input. */
+enum outcome {
+    SERVED, /* a request was answered; look at the next */
+    MORE,   /* incomplete: wait for bytes */
+    QUEUED, /* a pool thread will answer it; the bytes are in conn->in */
+    ENDED,  /* no further byte of this connection is looked at */
+    LOST,   /* answered, but the engine is another thread's now */
+};
+
+static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+
+/* ---- closing -------------------------------------------------------------------------------- */
+
+static void
+end_after_output(struct sl_conn *conn, bool linger)
+{
+    conn->close_after = true;
+    conn->linger |= linger;
+    conn->draining = false;
+}
+
+static void
+close_now(struct sl_engine *engine, struct sl_conn *conn)
+{
+    if (conn->linger && !conn->abort && shutdown(conn->fd, SHUT_WR) == 0) {
+        conn->state = SL_CONN_LINGERING;
+        conn->active_ms = engine->now_ms;
+        sl_buf_release(&conn->in);
+        return;
+    }
+    if (conn->abort) {
+        struct linger reset = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    }
+    sl_engine_drop(engine, conn);
+}
+
+/* Refuses what the client sent; nothing more of it is parsed. */
+static void
+refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const char *sentence,
+       const struct sl_request *req)
+{
+    const struct sl_engine_options *opt = &ws->engine->opt;
+    char *room = sl_out_reserve(&ws->out, 1024);
+    size_t len = 0;
+    bool head_only = req->method.len == 4 && memcmp(req->method.ptr, "HEAD", 4) == 0;
+    if (room != NULL && sl_http_error_page(room, 1024, status, sentence, 1, head_only, &len) == SL_OK)
+        ws->out.end += len;
+    end_after_output(conn, true);
+    if (opt->on_bad_request != NULL)
+        opt->on_bad_request(opt->ctx, req, &conn->peer, status, sentence);
+}
+
+/* ---- input that waits ----------------------------------------------------------------------- */
+
+/* Keeps buf[pos..len) as conn->in. own: buf is conn->in itself. */
+static void
+stash(struct sl_conn *conn, const char *buf, size_t pos, size_t len, bool own)
+{
+    if (own) {
+        sl_buf_consume(&conn->in, pos);
+        if (conn->in.len == 0)
+            sl_buf_release(&conn->in);
+    } else if (pos < len && sl_buf_append(&conn->in, buf + pos, len - pos) < 0) {
+        end_after_output(conn, false);
+    }
+}
+
+/* Runs the chunk scan over a buffered body. 1: its end is here, 0: not yet, -1: malformed. */
+static int
+scan_chunks(struct sl_conn *conn, const char *body, size_t len)
+{
+    const char *data, *sentence;
+    size_t used, data_len;
+    if (!conn->scanning) {
+        sl_chunked_init(&conn->body.chunks);
+        conn->scanning = true;
+        conn->body.done = false;
+        conn->scanned = 0;
+    }
+    while (!conn->body.done && conn->scanned < len) {
+        enum sl_chunked_event event = sl_chunked_next(&conn->body.chunks, body + conn->scanned,
+                                                      len - conn->scanned, &used, &data,
+                                                      &data_len, &sentence);
+        conn->scanned += used;
+        if (event == SL_CHUNKED_ERROR)
+            return -1;
+        if (event == SL_CHUNKED_TRAILERS)
+            conn->body.done = true;
+        if (event == SL_CHUNKED_MORE)
+            return 0;
+    }
+    if (!conn->body.done)
+        return 0;
+    const char *trailers = body + conn->scanned;
+    size_t left = len - conn->scanned;
+    if (left >= 2 && trailers[0] == '\r')
+        return 1;
+    return memmem(trailers, left, "\r\n\r\n", 4) != NULL;
+}
+
+/* Decides whether the handler may run: the body is complete, or too large to be buffered. Small
+ * bodies of slow clients cost memory here, never a thread. */
+static bool
+body_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_request *req,
+           const char *body, size_t have, size_t head_len)
+{
+    if (req->body == SL_BODY_NONE)
+        return true;
+    if (req->body == SL_BODY_LENGTH) {
+        if (have >= req->content_length || req->content_length > SL_BODY_BUFFER)
+            return true;
+        conn->need = head_len + (size_t)req->content_length;
+    } else {
+        int scan = scan_chunks(conn, body, have);
+        if (scan != 0 || have > SL_BODY_BUFFER) {
+            conn->scanning = false;
+            return true; /* a malformed chunk is reported where the body is read */
+        }
+        conn->need = head_len + have + 1;
+    }
+    if (req->expect_continue && !conn->sent_continue) {
+        conn->sent_continue = true;
+        if (sl_out_append(&ws->out, CONTINUE, sizeof CONTINUE - 1) < 0)
+            end_after_output(conn, false);
+    }
+    return false;
+}
+
+/* ---- one request ---------------------------------------------------------------------------- */
+
+static void
+count_request(struct sl_engine *engine)
+{
+    uint64_t n = atomic_fetch_add_explicit(&engine->requests, 1, memory_order_relaxed) + 1;
+    if (engine->opt.max_requests != 0 && n >= engine->opt.max_requests &&
+        !atomic_exchange(&engine->limit_reached, true) && engine->opt.on_limit != NULL)
+        engine->opt.on_limit(engine->opt.ctx);
+}
+
+static void
+call_handler(struct sl_workspace *ws)
+{
+    struct sl_engine *engine = ws->engine;
+    count_request(engine);
+    int result = engine->opt.handle(engine->opt.ctx, &ws->x.req, &ws->x.res);
+    sl_response_settle(&ws->x.res, result);
+}
+
+/* After the answer: what happens to the rest of the request body and to the connection. Returns how
+ * many bytes of buf[0..len) are used up. */
+static size_t
+conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t len)
+{
+    struct sl_exchange *x = &ws->x;
+    bool complete = sl_exchange_skip_body(x);
+    bool spilled = x->spill.ptr != NULL;
+    conn->first = false;
+    conn->sent_continue = false;
+    conn->scanning = false;
+    if (x->res.failed && !x->res.chunked && !x->res.has_length)
+        conn->abort = true;
+    if (x->broken || (!complete && x->body.kind == SL_BODY_LENGTH && x->body.left > SL_BODY_BUFFER)) {
+        end_after_output(conn, true);
+        return len;
+    }
+    if (x->res.close || x->res.failed) {
+        end_after_output(conn, !complete || x->view_len > 0);
+        return len;
+    }
+    if (!complete && x->view_len > 0) { /* inside a trailer section */
+        end_after_output(conn, true);
+        return len;
+    }
+    if (!complete) {
+        conn->draining = true;
+        conn->body = x->body;
+        sl_buf_consume(&x->spill, x->spill.len);
+        return len;
+    }
+    if (!spilled)
+        return (size_t)(x->view - buf);
+    sl_buf_consume(&x->spill, x->spill.len - x->view_len);
+    return len;
+}
+
+/* The connection leaves with its thread: everything it needs later goes into it, then the engine
+ * gets it back. */
+static void
+give_back(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t pos, size_t len,
+          bool own)
+{
+    stash(conn, buf, pos, len, own);
+    if (ws->x.spill.len > 0) {
+        sl_buf_release(&conn->in);
+        conn->in = ws->x.spill;
+        sl_buf_init(&ws->x.spill);
+    } else {
+        sl_buf_release(&ws->x.spill);
+    }
+    int rc = sl_out_flush(&ws->out, conn->fd);
+    if (rc == SL_EAGAIN)
+        rc = sl_out_move(&ws->out, &conn->out);
+    if (rc < 0) {
+        sl_out_release(&ws->out);
+        conn->dead = true;
+    }
+    sl_pool_return(ws->engine->pool, conn);
+}
+
+static int
+parse(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, size_t *resume,
+      const char **ret_sentence)
+{
+    struct sl_engine *engine = ws->engine;
+    struct sl_exchange *x = &ws->x;
+    memset(&x->req, 0, sizeof x->req);
+    x->req.peer = &conn->peer;
+    struct sl_head head = {&x->req, ws->fields, engine->field_capacity};
+    struct sl_head_trust trust = {conn->peer.trusted, engine->opt.scheme_headers};
+    int n = sl_head_parse(&head, buf, len, resume, &engine->opt.limits, &trust, ret_sentence);
+    x->req.first = conn->first;
+    if (conn->sent_continue)
+        x->req.expect_continue = false;
+    return n;
+}
+
+/* Serves the request at buf[pos]; on SERVED *ret_pos is where the next one starts. */
+static enum outcome
+next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t pos, size_t len,
+             bool own, size_t *ret_pos)
+{
+    struct sl_engine *engine = ws->engine;
+    struct sl_exchange *x = &ws->x;
+    size_t resume = pos == 0 ? conn->resume : 0;
+    const char *sentence = NULL;
+    int n = parse(ws, conn, buf + pos, len - pos, &resume, &sentence);
+    conn->need = 0;
+    conn->resume = n == 0 ? resume : 0;
+    if (n == 0)
+        return MORE;
+    if (n < 0) {
+        refuse(ws, conn, -n, sentence, &x->req);
+        return ENDED;
+    }
+    size_t body = pos + (size_t)n;
+    if (!body_ready(ws, conn, &x->req, buf + body, len - body, (size_t)n))
+        return MORE;
+    conn->need = 0;
+
+    conn->away = engine->pool != NULL;
+    if (engine->pool != NULL && !sl_pool_enter(engine->pool, ws)) {
+        stash(conn, buf, pos, len, own);
+        return QUEUED;
+    }
+    sl_exchange_begin(x, conn, buf + body, len - body);
+    sl_response_init(&x->res, ws);
+    call_handler(ws);
+    bool owner = engine->pool == NULL || sl_pool_leave(engine->pool, ws);
+    *ret_pos = conclude(ws, conn, buf, len);
+    if (!owner) {
+        give_back(ws, conn, buf, *ret_pos, len, own);
+        return LOST;
+    }
+    conn->away = false;
+    return conn->close_after ? ENDED : SERVED;
+}
+
+void
+sl_session_run_away(struct sl_workspace *ws, struct sl_conn *conn)
+{
+    size_t resume = 0, pos;
+    const char *sentence;
+    int n = parse(ws, conn, conn->in.ptr, conn->in.len, &resume, &sentence);
+    if (n <= 0) { /* it was complete when it was queued */
+        conn->dead = true;
+        sl_pool_return(ws->engine->pool, conn);
+        return;
+    }
+    sl_exchange_begin(&ws->x, conn, conn->in.ptr + n, conn->in.len - (size_t)n);
+    sl_response_init(&ws->x.res, ws);
+    call_handler(ws);
+    pos = conclude(ws, conn, conn->in.ptr, conn->in.len);
+    give_back(ws, conn, conn->in.ptr, pos, conn->in.len, true);
+}
+
+/* ---- input ---------------------------------------------------------------------------------- */
+
+/* Sends what was answered; keeps what the client does not take. */
+static void
+send_output(struct sl_workspace *ws, struct sl_conn *conn)
+{
+    struct sl_engine *engine = ws->engine;
+    int rc = sl_out_flush(&ws->out, conn->fd);
+    if (rc == SL_EAGAIN) {
+        rc = sl_out_move(&ws->out, &conn->out);
+        conn->state = SL_CONN_WRITING;
+        conn->active_ms = engine->now_ms;
+    } else if (rc == SL_OK && conn->close_after) {
+        close_now(engine, conn);
+    }
+    if (rc < 0) {
+        sl_out_release(&ws->out);
+        sl_engine_drop(engine, conn);
+    }
+}
+
+/* Discards body bytes that nobody wants. Returns how many of them were its. */
+static size_t
+drain(struct sl_conn *conn, const char *data, size_t len)
+{
+    size_t used = sl_body_skip(&conn->body, data, len);
+    if (used == SIZE_MAX) {
+        end_after_output(conn, true);
+        return len;
+    }
+    if (conn->body.done)
+        conn->draining = false;
+    return used;
+}
+
+static bool
+batch_full(const struct sl_workspace *ws)
+{
+    return ws->out.file_left > 0 || ws->out.end - ws->out.start > SL_OUT_BATCH;
+}
+
+/* Answers to earlier pipelined requests go first: only then may another thread write. */
+static enum sl_step
+hand_to_pool(struct sl_workspace *ws, struct sl_conn *conn)
+{
+    conn->away = false;
+    send_output(ws, conn);
+    if (conn->fd >= 0 && conn->state == SL_CONN_READING) {
+        conn->away = true;
+        sl_pool_queue(ws->engine->pool, conn);
+    }
+    return SL_STEP_DONE;
+}
+
+/* Serves everything in buf[0..len), which is the thread's scratch or (own) conn->in. */
+static enum sl_step
+serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool own)
+{
+    size_t pos = 0;
+    enum outcome outcome = SERVED;
+    while (pos < len && outcome == SERVED) {
+        if (conn->draining) {
+            pos += drain(conn, buf + pos, len - pos);
+            if (conn->close_after)
+                break;
+            continue;
+        }
+        size_t start = pos;
+        outcome = next_request(ws, conn, buf, start, len, own, &pos);
+        if (outcome == LOST)
+            return SL_STEP_LOST;
+        if (outcome == QUEUED)
+            return hand_to_pool(ws, conn);
+        if (outcome == SERVED && pos < len && batch_full(ws)) {
+            int rc = sl_out_flush(&ws->out, conn->fd);
+            if (rc < 0)
+                break; /* slow or gone: send_output() sees to it */
+        }
+        if (ws->x.spill.len > 0) { /* the body went on outside of buf, and more came after it */
+            sl_buf_release(&conn->in);
+            conn->in = ws->x.spill;
+            sl_buf_init(&ws->x.spill);
+            buf = conn->in.ptr;
+            len = conn->in.len;
+            own = true;
+            pos = 0;
+        }
+    }
+    sl_buf_release(&ws->x.spill);
+    if (conn->close_after)
+        sl_buf_release(&conn->in);
+    else
+        stash(conn, buf, pos, len, own);
+    if (!sl_out_empty(&ws->out) || conn->close_after)
+        send_output(ws, conn);
+    return SL_STEP_DONE;
+}
+
+static bool
+readable(const struct sl_conn *conn)
+{
+    return conn->fd >= 0 && !conn->away && conn->state == SL_CONN_READING;
+}
+
+static void
+discard(struct sl_workspace *ws, struct sl_conn *conn)
+{
+    ssize_t n;
+    do
+        n = recv(conn->fd, ws->scratch, SL_SCRATCH_SIZE, MSG_DONTWAIT);
+    while (n > 0 || (n < 0 && errno == EINTR));
+    if (n == 0 || errno != EAGAIN)
+        sl_engine_drop(ws->engine, conn);
+}
+
+/* Room for the next receive: behind what waits already, else the thread's scratch. */
+static char *
+receive_room(struct sl_workspace *ws, struct sl_conn *conn, size_t *ret_space)
+{
+    if (conn->in.len == 0) {
+        *ret_space = SL_SCRATCH_SIZE;
+        return ws->scratch;
+    }
+    size_t want = conn->need > conn->in.len ? conn->need - conn->in.len : 0;
+    if (want < 4096)
+        want = 4096;
+    if (sl_buf_reserve(&conn->in, want) < 0)
+        return NULL;
+    *ret_space = conn->in.cap - conn->in.len;
+    return conn->in.ptr + conn->in.len;
+}
+
+/* Receives and serves. to_end: until nothing is left, else one short receive ends it (an edge will
+ * tell of more). */
+static enum sl_step
+receive(struct sl_workspace *ws, struct sl_conn *conn, bool to_end)
+{
+    while (readable(conn)) {
+        size_t space = 0;
+        char *room = receive_room(ws, conn, &space);
+        ssize_t n = room == NULL ? -1 : recv(conn->fd, room, space, MSG_DONTWAIT);
+        if (n < 0 && room != NULL && errno == EINTR)
+            continue;
+        if (n < 0 && room != NULL && errno == EAGAIN)
+            return SL_STEP_DONE;
+        if (n <= 0) {
+            sl_engine_drop(ws->engine, conn);
+            return SL_STEP_DONE;
+        }
+        /* The clock of a request head runs from its first byte, all others from the last one. */
+        if (conn->in.len == 0 || conn->need > 0)
+            conn->active_ms = ws->engine->now_ms;
+        enum sl_step step = SL_STEP_DONE;
+        if (conn->in.len == 0) {
+            step = serve(ws, conn, room, (size_t)n, false);
+        } else {
+            conn->in.len += (size_t)n;
+            if (conn->in.len >= conn->need)
+                step = serve(ws, conn, conn->in.ptr, conn->in.len, true);
+        }
+        if (step == SL_STEP_LOST)
+            return step;
+        if ((size_t)n < space && !to_end)
+            return SL_STEP_DONE;
+    }
+    return SL_STEP_DONE;
+}
+
+/* ---- called by the engine ------------------------------------------------------------------- */
+
+enum sl_step
+sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn)
+{
+    struct sl_engine *engine = ws->engine;
+    if (conn->dead) {
+        sl_engine_drop(engine, conn);
+        return SL_STEP_DONE;
+    }
+    if (!sl_out_empty(&conn->out)) {
+        int rc = sl_out_flush(&conn->out, conn->fd);
+        conn->active_ms = engine->now_ms;
+        if (rc == SL_EAGAIN) {
+            conn->state = SL_CONN_WRITING;
+            return SL_STEP_DONE;
+        }
+        if (rc < 0) {
+            sl_engine_drop(engine, conn);
+            return SL_STEP_DONE;
+        }
+    }
+    sl_out_release(&conn->out);
+    if (conn->close_after) {
+        close_now(engine, conn);
+        return SL_STEP_DONE;
+    }
+    conn->state = SL_CONN_READING;
+    if (conn->in.len > 0 && conn->in.len >= conn->need &&
+        serve(ws, conn, conn->in.ptr, conn->in.len, true) == SL_STEP_LOST)
+        return SL_STEP_LOST;
+    return receive(ws, conn, true);
+}
+
+enum sl_step
+sl_session_event(struct sl_workspace *ws, struct sl_conn *conn, unsigned flags)
+{
+    if (conn->away || conn->fd < 0)
+        return SL_STEP_DONE; /* looked at again when it comes back */
+    switch ((enum sl_conn_state)conn->state) {
+    case SL_CONN_READING:
+        if (flags & (SL_LOOP_READ | SL_LOOP_HANGUP))
+            return receive(ws, conn, (flags & SL_LOOP_HANGUP) != 0);
+        break;
+    case SL_CONN_WRITING:
+        if (flags & (SL_LOOP_WRITE | SL_LOOP_BROKEN))
+            return sl_session_resume(ws, conn);
+        break;
+    case SL_CONN_LINGERING:
+        discard(ws, conn);
+        break;
+    }
+    return SL_STEP_DONE;
+}
+
+static bool
+over(uint64_t idle, uint32_t limit)
+{
+    return limit != 0 && idle >= limit;
+}
+
+bool
+sl_session_expire(struct sl_workspace *ws, struct sl_conn *conn)
+{
+    static const struct sl_request nothing;
+    struct sl_engine *engine = ws->engine;
+    const struct sl_engine_options *opt = &engine->opt;
+    uint64_t idle = engine->now_ms - conn->active_ms;
+    if (conn->away)
+        return false;
+    if (conn->state == SL_CONN_LINGERING) {
+        if (idle < SL_LINGER_MS)
+            return false;
+    } else if (conn->state == SL_CONN_WRITING || conn->draining) {
+        if (!over(idle, opt->body_timeout_ms))
+            return false;
+    } else if (conn->in.len > 0) {
+        if (!over(idle, conn->need > 0 ? opt->body_timeout_ms : opt->header_timeout_ms))
+            return false;
+        refuse(ws, conn, 408, "The request did not arrive in time.", &nothing);
+        send_output(ws, conn);
+        return true;
+    } else if (atomic_load_explicit(&engine->stopping, memory_order_relaxed)) {
+        uint64_t since = conn->active_ms > engine->stop_ms ? conn->active_ms : engine->stop_ms;
+        if (engine->now_ms - since < SL_STOP_LINGER_MS)
+            return false;
+    } else if (!over(idle, conn->first ? opt->header_timeout_ms : opt->keepalive_ms)) {
+        return false;
+    }
+    sl_engine_drop(engine, conn);
+    return true;
+}

@@ -1,0 +1,216 @@
+/* What the files of the engine share: a connection, a thread's workspace, the engine itself.
+ *
+ * Who may touch what. The engine (lists, counters, the batch of events) belongs to the thread that
+ * owns it; only the fields marked "any thread" are for others. A connection belongs to the engine's
+ * owner too, but while its `away` is set it belongs to the thread that runs its handler, together
+ * with that thread's workspace. Code that runs inside a handler therefore touches connection and
+ * workspace only.
+ *
+ * Life of a connection:
+ *
+ *     accept --> READING --> (handler) --> READING ... idle between requests
+ *                  |             |
+ *                  |             +--> WRITING   the client is slow: output waits, input is not read
+ *                  +-------------+--> LINGERING we have closed our side and wait for the client's
+ *                                +--> gone
+ */
+#ifndef SL_HTTP_SESSION_H
+#define SL_HTTP_SESSION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <saola/engine.h>
+
+#include "base/buffer.h"
+#include "base/list.h"
+#include "http/chunked.h"
+#include "http/head.h"
+#include "http/output.h"
+#include "net/cidr.h"
+#include "net/loop.h"
+
+enum {
+    SL_SCRATCH_SIZE = 64 * 1024,  /* one receive */
+    SL_BODY_BUFFER = 64 * 1024,   /* bodies up to this are received before the handler runs */
+    SL_OUT_DIRECT = 16 * 1024,    /* body parts from this size on are not copied */
+    SL_OUT_HIGH = 256 * 1024,     /* more than this waiting for the client: SL_EFULL */
+    SL_OUT_BATCH = 64 * 1024,     /* pipelined answers are sent when this much has gathered */
+    SL_LINGER_MS = 2000,          /* how long we wait for a client to see our close */
+    SL_STOP_LINGER_MS = 200,      /* idle connections live this long after sl_engine_stop() */
+    SL_EVENT_BATCH = 64,
+};
+
+enum sl_conn_state { SL_CONN_READING, SL_CONN_WRITING, SL_CONN_LINGERING };
+
+/* How far a request body has come. */
+struct sl_body {
+    uint64_t left;             /* SL_BODY_LENGTH: bytes not consumed yet */
+    struct sl_chunked chunks;  /* SL_BODY_CHUNKED */
+    enum sl_body_kind kind;
+    bool done;
+};
+
+struct sl_conn {
+    struct sl_list link;     /* engine->conns or ->spare; the owner's even while away */
+    struct sl_conn *next;    /* in one of the pool's queues */
+    int fd;              /* -1: record is free */
+    uint8_t state;       /* enum sl_conn_state */
+    bool away;           /* a handler runs for it on some thread, or it waits for one */
+    bool dead;           /* broken while away: drop it when it comes back */
+    bool draining;       /* body says what the client still sends and nobody wants */
+    bool close_after;    /* close once the output is sent */
+    bool linger;         /* ... and wait for the client first */
+    bool abort;          /* ... with a reset: nothing else shows that the body is cut */
+    bool scanning;       /* body.chunks looks for the end of a buffered chunked body */
+    bool first;          /* no request was begun yet */
+    bool proxy_pending;  /* a PROXY header is allowed now */
+    bool sent_continue;  /* for the request that is being buffered */
+    uint64_t active_ms;  /* last progress, engine time */
+    struct sl_buf in;    /* received and not served yet */
+    size_t resume;       /* of the head parser in `in` */
+    size_t need;         /* `in` is not worth looking at before it has this many bytes */
+    size_t scanned;      /* bytes of `in` that the chunk scan has passed */
+    struct sl_body body; /* scan or drain */
+    struct sl_out out;   /* WRITING: what the client has not taken */
+    struct sl_peer peer;
+};
+
+struct sl_workspace;
+
+struct sl_response {
+    struct sl_workspace *ws;
+    uint64_t length; /* declared Content-Length */
+    uint64_t sent;   /* body bytes given to the client */
+    int status;
+    bool started, committed, ended;
+    bool has_length, chunked, no_body, has_file;
+    bool close;   /* this is the connection's last response */
+    bool failed;  /* cut: the client must see that it is incomplete */
+};
+
+/* The exchange in progress on a thread. */
+struct sl_exchange {
+    struct sl_request req;   /* first: the API's pointers are cast back */
+    struct sl_response res;
+    struct sl_body body;
+    struct sl_conn *conn;
+    char *view;              /* received bytes after the head, not consumed */
+    size_t view_len;
+    const char *slice;       /* decoded body data at the front of the view */
+    size_t slice_len;
+    struct sl_buf spill;     /* body bytes received while the handler runs */
+    size_t trailer_count;
+    struct sl_header trailers[16];
+    bool broken;             /* peer gone or protocol error: no more input */
+    int error;
+};
+
+/* What a thread needs to serve: nothing here is shared. */
+struct sl_workspace {
+    struct sl_engine *engine;
+    struct sl_exchange x;
+    struct sl_header *fields; /* capacity engine->field_capacity */
+    struct sl_buf headers;    /* formatted response fields of x */
+    char status_text[128];
+    size_t status_len;
+    struct sl_out out;        /* output of the connection being served */
+    time_t date_second;
+    char *fixed;              /* "\r\nServer: ...\r\nDate: ...\r\nConnection: " */
+    size_t fixed_len, fixed_date;
+    char *scratch;            /* SL_SCRATCH_SIZE */
+    uint64_t ticket;          /* pool.c: this thread's handler call */
+};
+
+struct sl_pool;
+
+/* A listening socket and what its connections have in common. First byte apart from a connection: the
+ * loop's data pointer is compared with the array's bounds. */
+struct sl_listen_point {
+    int fd;
+    int family;
+    uint16_t port;
+    char local[112]; /* numeric address or unix path */
+};
+
+struct sl_engine {
+    struct sl_engine_options opt;
+    struct sl_loop *loop;
+    struct sl_list conns;
+    struct sl_list spare;       /* free connection records */
+    unsigned spare_count;
+    struct sl_listen_point *points;   /* opt.listener_count of them */
+    struct sl_cidr *forwarded, *proxy;
+    size_t forwarded_count, proxy_count;
+    size_t field_capacity;
+    struct sl_loop_event events[SL_EVENT_BATCH];
+    int event_next, event_count;
+    uint64_t now_ms;
+    uint64_t swept_ms, beat_ms; /* last time of each */
+    uint64_t accept_after_ms;   /* out of descriptors: no accept before */
+    uint64_t stop_ms;           /* when stopping was noticed */
+    struct sl_conn *returned;   /* came back from other threads, not looked at yet */
+    bool listening;             /* the points are in the loop */
+    bool draining;              /* stopping was noticed */
+    struct sl_workspace *ws;    /* the inline executor's */
+    struct sl_pool *pool;       /* NULL: inline */
+
+    /* any thread */
+    atomic_bool stopping; /* asked for */
+    atomic_bool woken;    /* somebody wants the next turn not to sleep */
+    atomic_bool limit_reached;
+    _Atomic uint64_t requests;
+    atomic_uint connections;
+};
+
+enum sl_step {
+    SL_STEP_DONE, /* go on with the next event */
+    SL_STEP_LOST, /* another thread owns the engine now: touch it no more */
+};
+
+/* session.c */
+enum sl_step sl_session_event(struct sl_workspace *ws, struct sl_conn *conn, unsigned flags);
+enum sl_step sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn);
+/* Serves the request at the front of conn->in on a pool thread and gives the connection back. */
+void sl_session_run_away(struct sl_workspace *ws, struct sl_conn *conn);
+/* What to do with a connection whose time is over; true if it was closed. */
+bool sl_session_expire(struct sl_workspace *ws, struct sl_conn *conn);
+
+/* engine.c */
+struct sl_workspace *sl_workspace_new(struct sl_engine *engine);
+void sl_workspace_free(struct sl_workspace *ws);
+void sl_engine_drop(struct sl_engine *engine, struct sl_conn *conn);
+/* One turn by the owner; SL_ELOST (1) when ownership went away meanwhile. */
+int sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_ms);
+enum { SL_ELOST = 1 };
+
+/* request.c */
+void sl_exchange_begin(struct sl_exchange *x, struct sl_conn *conn, char *view, size_t view_len);
+/* Discards what is left of the body in the view; true when the body is complete. */
+bool sl_exchange_skip_body(struct sl_exchange *x);
+/* Feeds received bytes to a body; returns the bytes that belong to it, or SIZE_MAX on bad chunks. */
+size_t sl_body_skip(struct sl_body *body, const char *data, size_t len);
+
+/* response.c */
+void sl_response_init(struct sl_response *res, struct sl_workspace *ws);
+/* Completes the response after the handler; result is the handler's. */
+void sl_response_settle(struct sl_response *res, int result);
+
+/* pool.c */
+int sl_pool_start(struct sl_engine *engine, struct sl_pool **ret_pool, struct sl_error *err);
+/* Any thread: waits until the engine has drained (SL_ECLOSED), a signal (SL_EAGAIN) or the time is over. */
+int sl_pool_wait(struct sl_pool *pool, int timeout_ms);
+/* Ends and joins the threads and frees the pool; SL_ETIMEOUT if one is still inside a handler. */
+int sl_pool_stop(struct sl_pool *pool, unsigned wait_ms);
+
+/* Owner, around an inline handler. enter is false when the request should be queued instead; leave is
+ * false when ownership was taken meanwhile. */
+bool sl_pool_enter(struct sl_pool *pool, struct sl_workspace *ws);
+bool sl_pool_leave(struct sl_pool *pool, struct sl_workspace *ws);
+/* Owner: conn waits for a thread. */
+void sl_pool_queue(struct sl_pool *pool, struct sl_conn *conn);
+/* Thread that is not the owner: conn goes back to the engine. */
+void sl_pool_return(struct sl_pool *pool, struct sl_conn *conn);
+/* Owner: takes all returned connections, linked by ->next; still marked away. */
+struct sl_conn *sl_pool_collect(struct sl_pool *pool);
+
+#endif
