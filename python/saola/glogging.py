@@ -212,9 +212,11 @@ class Logger:
         then are as they were before."""
         before = [(log, log.level, log.propagate, list(log.handlers))
                   for log in (self.error_log, self.access_log)]
+        cfg_before, level_before = self.cfg, self.loglevel
         try:
             self._apply(cfg)
         except BaseException:
+            self.cfg, self.loglevel = cfg_before, level_before
             for log, level, propagate, handlers in before:
                 for handler in log.handlers:
                     if handler not in handlers:
@@ -227,7 +229,6 @@ class Logger:
             for handler in handlers:
                 if getattr(handler, "_gunicorn", False) and handler not in log.handlers:
                     _close_quietly(handler)
-        self.cfg = cfg
 
     def _apply(self, cfg):
         self.cfg = cfg

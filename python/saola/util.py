@@ -325,7 +325,7 @@ def check_is_writable(path):
         with open(path, "a", encoding="utf-8"):
             pass
     except OSError as exc:
-        raise RuntimeError(f"Error: '{path}' isn't writable [{exc.strerror or exc!r}]") from None
+        raise RuntimeError(f"Error: '{path}' isn't writable [{exc.strerror or exc}]") from None
 
 
 def has_fileno(obj):

@@ -1,0 +1,137 @@
+"""`--reload`: every engine sees a change, and only changes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from saola import reloader
+
+ENGINES = ["auto", "poll", "inotify"]
+
+
+class Watch:
+    """A running engine in a process of its own (its thread has no end); prints what changed."""
+
+    CODE = """
+import sys
+sys.path.insert(0, "")
+from saola.reloader import reloader_engines
+import watched
+engine = reloader_engines[sys.argv[1]]
+r = engine(extra_files=sys.argv[2:], callback=lambda path: print("changed", path, flush=True),
+           **({} if sys.argv[1] == "default" else {"interval": 0.2}))
+r.start()
+print("watching", flush=True)
+for line in sys.stdin:
+    exec(line)
+    print("done", flush=True)
+"""
+
+    def __init__(self, engine, folder, *extra):
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", "-c", self.CODE, engine, *extra], cwd=folder, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.read() == "watching"
+
+    def read(self):
+        timer = threading.Timer(30, self.process.kill)
+        timer.start()
+        try:
+            return self.process.stdout.readline().rstrip("\n")
+        finally:
+            timer.cancel()
+
+    def execute(self, code):
+        self.process.stdin.write(code + "\n")
+        self.process.stdin.flush()
+        assert self.read() == "done"
+
+
+@pytest.fixture(params=ENGINES)
+def watch(request, tmp_path):
+    started = []
+    (tmp_path / "watched.py").write_text("x = 1\n")
+
+    def start(*extra):
+        started.append(Watch(request.param, tmp_path, *extra))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.stdin.close()
+        one.process.stdout.close()
+        one.process.kill()
+        one.process.wait()
+
+
+def test_a_changed_module_is_told(watch, tmp_path):
+    one = watch()
+    (tmp_path / "watched.py").write_text("x = 22\n")
+    assert one.read() == f"changed {tmp_path}/watched.py"
+
+
+def test_a_module_replaced_by_rename_is_told(watch, tmp_path):
+    one = watch()
+    (tmp_path / "new").write_text("x = 2\n")
+    os.rename(tmp_path / "new", tmp_path / "watched.py")
+    assert one.read() == f"changed {tmp_path}/watched.py"
+
+
+def test_a_module_imported_later_is_watched(watch, tmp_path):
+    one = watch()
+    (tmp_path / "later.py").write_text("y = 1\n")
+    one.execute("import later, time; "
+                "exec('while not any(p.endswith(\"later.py\") for p in r._known): time.sleep(0.01)')")
+    (tmp_path / "later.py").write_text("y = 22\n")
+    assert one.read() == f"changed {tmp_path}/later.py"
+
+
+def test_an_extra_file_is_told_even_when_it_appears_later(watch, tmp_path):
+    path = tmp_path / "conf.toml"
+    one = watch(str(path))
+    path.write_text("a = 1\n")
+    assert one.read() == f"changed {path}"
+
+
+def test_a_pattern_covers_files_that_exist(watch, tmp_path):
+    (tmp_path / "templates").mkdir()
+    page = tmp_path / "templates" / "page.html"
+    page.write_text("one")
+    one = watch(str(tmp_path / "templates" / "*.html"))
+    page.write_text("three")
+    assert one.read() == f"changed {page}"
+
+
+def test_several_writes_are_one_change_and_nothing_else_is_told(watch, tmp_path):
+    marker = tmp_path / "end"
+    (tmp_path / "other").write_text("")
+    one = watch(str(marker))
+    for number in range(5):
+        (tmp_path / "watched.py").write_text(f"x = {'9' * (number + 2)}\n")
+    (tmp_path / "unwatched").write_text("no")
+    assert one.read() == f"changed {tmp_path}/watched.py"
+    marker.write_text("now")
+    assert one.read() == f"changed {marker}"
+
+
+def test_a_vanished_file_is_no_change_until_it_is_back(watch, tmp_path):
+    marker = tmp_path / "end"
+    one = watch(str(marker))
+    text = (tmp_path / "watched.py").read_text()
+    os.unlink(tmp_path / "watched.py")
+    marker.write_text("1")
+    assert one.read() == f"changed {marker}"
+    (tmp_path / "watched.py").write_text(text + "# back\n")
+    assert one.read() == f"changed {tmp_path}/watched.py"
+
+
+def test_the_names_are_gunicorns():
+    assert set(reloader.reloader_engines) == set(ENGINES)
+    one = reloader.Reloader(extra_files=["x"], interval=1, callback=None)
+    one.add_extra_file("y")
+    assert {"x", "y", reloader.__file__} <= one.get_files()
