@@ -16,7 +16,13 @@
 /* One row an object: type, name, file that fills it. */
 #define SL_PY_STATE_OBJECTS(ROW)                                                                   \
     ROW(PyTypeObject, arbiter_type) /* arbiter.c */                                                \
-    ROW(PyTypeObject, slot_type)    /* slot.c */
+    ROW(PyTypeObject, slot_type)    /* slot.c */                                                   \
+    ROW(PyTypeObject, engine_type)  /* engine.c */                                                 \
+    ROW(PyTypeObject, start_response_type) /* start_response.c */                                  \
+    ROW(PyTypeObject, write_type)                                                                  \
+    ROW(PyTypeObject, early_hints_type)                                                            \
+    ROW(PyTypeObject, input_type)        /* input.c */                                             \
+    ROW(PyTypeObject, file_wrapper_type) /* filewrapper.c */
 
 struct sl_py_state {
 #define ROW(type, name) type *name;

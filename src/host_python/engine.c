@@ -1,0 +1,487 @@
+/* _saola.Engine: the HTTP engine of a worker, with a WSGI application behind it.
+ *
+ * Inline (threads = 0), serve() runs engine and application on the calling thread. With threads the
+ * pool does both and serve() only waits, so that Python's signal handlers run on the main thread. */
+#include "options.h"
+#include "wsgi.h"
+#include <pthread.h>
+#include <signal.h>
+#include <structmember.h>
+#include <time.h>
+
+struct engine_object {
+    PyObject_HEAD
+    struct sl_engine *engine; /* NULL: closed, or never opened */
+    struct sl_wsgi wsgi;
+    PyObject *on_bad_request; /* on_bad_request(addr, status, sentence, method, uri) */
+    PyObject *on_limit;       /* on_limit() */
+    struct sl_py_kept kept;
+    bool serving;
+    bool threaded;
+};
+
+/* ---- callbacks of the engine -------------------------------------------------------------------- */
+
+static int
+handle(void *ctx, struct sl_request *req, struct sl_response *res)
+{
+    struct engine_object *self = ctx;
+    sl_py_lock_take();
+    return sl_wsgi_handle(&self->wsgi, req, res);
+}
+
+static void
+wake(void *ctx)
+{
+    struct engine_object *self = ctx;
+    sl_engine_wake(self->engine);
+}
+
+/* A handler of a signal that came while the engine was busy runs before the sleep, not after it. */
+static void
+sleep_begin_inline(void *ctx)
+{
+    struct engine_object *self = ctx;
+    if (!sl_py_lock_mine())
+        return;
+    if (PyErr_CheckSignals() < 0) {
+        Py_XSETREF(self->wsgi.on_exit, sl_wsgi_take_exception());
+        sl_engine_wake(self->engine);
+    }
+    sl_py_lock_drop();
+}
+
+static void
+sleep_begin_pool(void *Py_UNUSED(ctx))
+{
+    sl_py_lock_drop();
+}
+
+/* The lock is taken again by the first handler after the sleep. */
+static void
+sleep_end(void *Py_UNUSED(ctx))
+{
+}
+
+static void
+thread_begin(void *Py_UNUSED(ctx))
+{
+    /* Signals are the main thread's: a wait of a pool thread is not interrupted by them. */
+    sigset_t all;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    sl_py_lock_attach();
+}
+
+static void
+thread_end(void *Py_UNUSED(ctx))
+{
+    sl_py_lock_detach();
+}
+
+static PyObject *
+text_or_none(const struct sl_str *s)
+{
+    if (s == NULL || s->ptr == NULL)
+        Py_RETURN_NONE;
+    return PyUnicode_DecodeLatin1(s->ptr, (Py_ssize_t)s->len, NULL);
+}
+
+static void
+bad_request(void *ctx, const struct sl_request *req, const struct sl_peer *peer, int status,
+            const char *sentence)
+{
+    struct engine_object *self = ctx;
+    if (self->on_bad_request == NULL)
+        return;
+    sl_py_lock_take();
+    PyObject *done = PyObject_CallFunction(self->on_bad_request, "sisNN", peer ? peer->addr : "",
+                                           status, sentence ? sentence : "",
+                                           text_or_none(req ? &req->method : NULL),
+                                           text_or_none(req ? &req->target : NULL));
+    if (done == NULL)
+        PyErr_WriteUnraisable(self->on_bad_request);
+    Py_XDECREF(done);
+}
+
+static void
+limit_reached(void *ctx)
+{
+    struct engine_object *self = ctx;
+    sl_py_lock_take();
+    if (self->on_limit != NULL) {
+        PyObject *done = PyObject_CallNoArgs(self->on_limit);
+        if (done == NULL)
+            PyErr_WriteUnraisable(self->on_limit);
+        Py_XDECREF(done);
+    }
+    sl_engine_stop(self->engine);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+/* Python callbacks out of the options, each optional: taken out of the dict. */
+static int
+take_callable(PyObject *options, const char *key, PyObject **slot)
+{
+    PyObject *value = PyDict_GetItemString(options, key);
+    if (value == NULL)
+        return 0;
+    if (value != Py_None)
+        *slot = Py_NewRef(value);
+    return PyDict_DelItemString(options, key);
+}
+
+static int
+take_all(struct engine_object *self, PyObject *options)
+{
+    if (take_callable(options, "on_error", &self->wsgi.on_error) < 0 ||
+        take_callable(options, "on_bad_request", &self->on_bad_request) < 0 ||
+        take_callable(options, "on_limit", &self->on_limit) < 0 ||
+        take_callable(options, "observer", &self->wsgi.observer) < 0 ||
+        take_callable(options, "file_range", &self->wsgi.file_range) < 0 ||
+        take_callable(options, "script_name", &self->wsgi.script_name) < 0)
+        return -1;
+    if (self->wsgi.script_name == NULL)
+        self->wsgi.script_name = PyUnicode_FromString("");
+    if (self->wsgi.script_name == NULL || !PyUnicode_Check(self->wsgi.script_name)) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "engine option script_name must be str");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+open_engine(struct engine_object *self, PyObject *app, PyObject *fds, PyObject *slot,
+            PyObject *options)
+{
+    PyObject *environ = PyDict_GetItemString(options, "environ");
+    if (environ == NULL || !PyDict_Check(environ)) {
+        PyErr_SetString(PyExc_TypeError, "engine option environ must be a dict");
+        return -1;
+    }
+    PyObject *module = PyType_GetModule(Py_TYPE(self));
+    if (module == NULL ||
+        sl_wsgi_init(&self->wsgi, PyModule_GetState(module), app, environ) < 0 ||
+        PyDict_DelItemString(options, "environ") < 0 || take_all(self, options) < 0)
+        return -1;
+    struct sl_engine_options out = {.server_name = "saola"};
+    if (sl_py_options_read(options, fds, &out, &self->kept) < 0)
+        return -1;
+    self->threaded = out.threads > 0;
+    self->wsgi.interrupt = wake;
+    self->wsgi.interrupt_ctx = self;
+    out.handle = handle;
+    out.ctx = self;
+    out.sleep_begin = self->threaded ? sleep_begin_pool : sleep_begin_inline;
+    out.sleep_end = sleep_end;
+    out.thread_begin = thread_begin;
+    out.thread_end = thread_end;
+    out.on_bad_request = bad_request;
+    out.on_limit = limit_reached;
+    out.slot = sl_py_slot_get(module, slot);
+    struct sl_error err = {0, ""};
+    PyThreadState *saved = sl_py_lock_release(); /* pool threads attach themselves */
+    int rc = sl_engine_open(&out, &self->engine, &err);
+    sl_py_lock_restore(saved);
+    if (rc < 0) {
+        PyErr_Format(PyExc_OSError, "the HTTP engine cannot start: %s",
+                     err.text[0] ? err.text : sl_status_name(rc));
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"app", "fds", "slot", "options", NULL};
+    PyObject *app, *fds, *slot, *options;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!:Engine", names, &app, &fds, &slot,
+                                     &PyDict_Type, &options))
+        return NULL;
+    if (!PyCallable_Check(app)) {
+        PyErr_Format(PyExc_TypeError, "a WSGI application must be callable, not %.100s",
+                     Py_TYPE(app)->tp_name);
+        return NULL;
+    }
+    struct engine_object *self = (struct engine_object *)type->tp_alloc(type, 0);
+    options = self ? PyDict_Copy(options) : NULL;
+    if (options == NULL || open_engine(self, app, fds, slot, options) < 0)
+        Py_CLEAR(self);
+    Py_XDECREF(options);
+    return (PyObject *)self;
+}
+
+static int
+engine_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    struct engine_object *self = (struct engine_object *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->on_bad_request);
+    Py_VISIT(self->on_limit);
+    return sl_wsgi_traverse(&self->wsgi, visit, arg);
+}
+
+static int
+close_engine(struct engine_object *self, unsigned wait_ms)
+{
+    struct sl_engine *engine = self->engine;
+    if (engine == NULL)
+        return SL_OK;
+    self->engine = NULL;
+    PyThreadState *saved = sl_py_lock_release(); /* pool threads need it to end */
+    int rc = sl_engine_close(engine, wait_ms);
+    sl_py_lock_restore(saved);
+    return rc;
+}
+
+static int
+engine_clear(PyObject *object)
+{
+    struct engine_object *self = (struct engine_object *)object;
+    /* An open engine may still call back: what it calls is released with it, in dealloc. */
+    if (self->engine != NULL)
+        return 0;
+    Py_CLEAR(self->on_bad_request);
+    Py_CLEAR(self->on_limit);
+    sl_wsgi_release(&self->wsgi);
+    return 0;
+}
+
+static void
+engine_dealloc(PyObject *object)
+{
+    struct engine_object *self = (struct engine_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    if (close_engine(self, 0) == SL_OK) {
+        engine_clear(object);
+        sl_py_kept_release(&self->kept);
+        type->tp_free(object);
+    } /* else: a thread is still inside and the memory stays; the process is about to end */
+    Py_DECREF(type);
+}
+
+/* ---- serving -------------------------------------------------------------------------------------- */
+
+static uint64_t
+now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* One turn; the lock is held before and after. */
+static int
+turn(struct engine_object *self, int timeout_ms)
+{
+    int rc;
+    if (self->threaded) {
+        PyThreadState *saved = sl_py_lock_release();
+        rc = sl_engine_turn(self->engine, timeout_ms);
+        sl_py_lock_restore(saved);
+    } else {
+        sl_py_lock_enter();
+        rc = sl_engine_turn(self->engine, timeout_ms);
+        sl_py_lock_leave();
+    }
+    return rc;
+}
+
+static int
+raise_exit(struct engine_object *self)
+{
+    PyObject *exception = self->wsgi.on_exit;
+    self->wsgi.on_exit = NULL;
+    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_DECREF(exception);
+    return -1;
+}
+
+/* Turns until the time is over, a signal came or the engine is done. SL_OK, SL_ECLOSED, or -1 with
+ * an exception. */
+static int
+serve(struct engine_object *self, uint64_t timeout_ms, bool once)
+{
+    uint64_t now = now_ms(), end = now + timeout_ms;
+    do {
+        uint64_t left = end - now;
+        int rc = turn(self, left > 1000000 ? 1000000 : (int)left);
+        if (self->wsgi.on_exit != NULL)
+            return raise_exit(self);
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+        if (rc == SL_ECLOSED)
+            return rc;
+        if (rc == SL_EAGAIN)
+            return SL_OK;
+        if (rc < 0) {
+            PyErr_Format(PyExc_OSError, "the HTTP engine failed: %s", sl_status_name(rc));
+            return -1;
+        }
+        now = now_ms();
+    } while (now < end && !once);
+    return SL_OK;
+}
+
+static PyObject *
+serve_method(struct engine_object *self, PyObject *seconds_object, bool once)
+{
+    double seconds = PyFloat_AsDouble(seconds_object);
+    if (seconds == -1.0 && PyErr_Occurred())
+        return NULL;
+    if (self->engine == NULL)
+        Py_RETURN_FALSE;
+    if (self->serving) {
+        PyErr_SetString(PyExc_RuntimeError, "the engine is being turned already");
+        return NULL;
+    }
+    if (!(seconds > 0))
+        seconds = 0;
+    if (seconds > 1e9)
+        seconds = 1e9;
+    self->serving = true;
+    int rc = serve(self, (uint64_t)(seconds * 1000.0), once);
+    self->serving = false;
+    if (rc == -1 && PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(rc != SL_ECLOSED);
+}
+
+static PyObject *
+engine_turn(PyObject *self, PyObject *seconds)
+{
+    return serve_method((struct engine_object *)self, seconds, true);
+}
+
+static PyObject *
+engine_serve(PyObject *self, PyObject *seconds)
+{
+    return serve_method((struct engine_object *)self, seconds, false);
+}
+
+static PyObject *
+engine_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct engine_object *self = (struct engine_object *)object;
+    if (self->engine != NULL)
+        sl_engine_stop(self->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_wake(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct engine_object *self = (struct engine_object *)object;
+    if (self->engine != NULL)
+        sl_engine_wake(self->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_close(PyObject *object, PyObject *args)
+{
+    struct engine_object *self = (struct engine_object *)object;
+    double seconds = 0;
+    if (!PyArg_ParseTuple(args, "|d:close", &seconds))
+        return NULL;
+    if (self->serving) {
+        PyErr_SetString(PyExc_RuntimeError, "the engine is being turned: stop() it first");
+        return NULL;
+    }
+    if (!(seconds > 0))
+        seconds = 0;
+    int rc = close_engine(self, (unsigned)(seconds > 1e6 ? 1e9 : seconds * 1000.0));
+    return PyBool_FromLong(rc == SL_OK);
+}
+
+static PyObject *
+engine_get_requests(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct engine_object *self = (struct engine_object *)object;
+    return PyLong_FromUnsignedLongLong(self->engine ? sl_engine_requests(self->engine) : 0);
+}
+
+static PyObject *
+engine_get_connections(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct engine_object *self = (struct engine_object *)object;
+    return PyLong_FromUnsignedLong(self->engine ? sl_engine_connections(self->engine) : 0);
+}
+
+static PyObject *
+engine_fileno(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct engine_object *self = (struct engine_object *)object;
+    return PyLong_FromLong(self->engine ? sl_engine_fd(self->engine) : -1);
+}
+
+static PyMethodDef engine_methods[] = {
+    {"turn", engine_turn, METH_O,
+     "turn(seconds)\n--\n\nWait at most seconds for events and serve them. False once a stopped\n"
+     "engine has no connection left."},
+    {"serve", engine_serve, METH_O,
+     "serve(seconds)\n--\n\nTurn until seconds have passed or a signal came. Result as turn()."},
+    {"stop", engine_stop, METH_NOARGS,
+     "stop()\n--\n\nStop accepting, answer what is in progress; turns go on until one is False."},
+    {"wake", engine_wake, METH_NOARGS, "wake()\n--\n\nMake a waiting turn() return."},
+    {"close", engine_close, METH_VARARGS,
+     "close(seconds=0)\n--\n\nCut every connection; wait at most seconds for handlers of pool\n"
+     "threads. False if some are still inside: end the process then."},
+    {"fileno", engine_fileno, METH_NOARGS,
+     "fileno()\n--\n\nDescriptor that is readable when turn() has something to do."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef engine_getset[] = {
+    {"requests", engine_get_requests, NULL, "Requests begun since the engine was opened.", NULL},
+    {"connections", engine_get_connections, NULL, "Connections open now.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot engine_slots[] = {
+    {Py_tp_doc, (void *)(uintptr_t)"Engine(app, fds, slot, options): HTTP for a WSGI application."},
+    {Py_tp_new, (void *)(uintptr_t)engine_new},
+    {Py_tp_traverse, (void *)(uintptr_t)engine_traverse},
+    {Py_tp_clear, (void *)(uintptr_t)engine_clear},
+    {Py_tp_dealloc, (void *)(uintptr_t)engine_dealloc},
+    {Py_tp_methods, engine_methods},
+    {Py_tp_getset, engine_getset},
+    {0, NULL},
+};
+
+PyType_Spec sl_py_engine_spec = {
+    .name = "saola._saola.Engine",
+    .basicsize = sizeof(struct engine_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = engine_slots,
+};
+
+int
+sl_py_wsgi_exec(PyObject *module)
+{
+    struct sl_py_state *state = sl_py_state(module);
+    struct {
+        PyType_Spec *spec;
+        PyTypeObject **slot;
+    } types[] = {
+        {&sl_py_engine_spec, &state->engine_type},
+        {&sl_wsgi_start_response_spec, &state->start_response_type},
+        {&sl_wsgi_write_spec, &state->write_type},
+        {&sl_wsgi_early_hints_spec, &state->early_hints_type},
+        {&sl_wsgi_input_spec, &state->input_type},
+        {&sl_wsgi_file_wrapper_spec, &state->file_wrapper_type},
+    };
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (sl_py_type_add(module, types[i].spec, types[i].slot) < 0)
+            return -1;
+    }
+    return 0;
+}

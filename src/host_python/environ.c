@@ -1,0 +1,302 @@
+/* environ (PEP 3333, with gunicorn's additions): a copy of a template plus what this request says.
+ *
+ * A template holds everything that is the same for one listener and scheme, and this call's
+ * wsgi.input and wsgi.early_hints. Keys that a request always or usually has stand in it with the
+ * commonest value, so that setting them neither grows the table nor happens when the value is that.
+ * gunicorn.socket is not there: the connection belongs to the engine. */
+#include "wsgi.h"
+#include <string.h>
+#include <sys/socket.h>
+
+static int
+set(PyObject *environ, PyObject *key, PyObject *stolen_value)
+{
+    if (stolen_value == NULL)
+        return -1;
+    int result = PyDict_SetItem(environ, key, stolen_value);
+    Py_DECREF(stolen_value);
+    return result;
+}
+
+/* PyDict_Copy() keeps the size of the source's table. A browser's request adds about ten headers to
+ * our 22 keys; a table of 64 takes all without growing. It is got by 22 or more insertions; place
+ * holders that are taken out again count. */
+static int
+make_room(PyObject *dict)
+{
+    char name[32];
+    int count = 0;
+    for (; PyDict_GET_SIZE(dict) < 24; count++) {
+        snprintf(name, sizeof(name), "saola.%d", count);
+        if (PyDict_SetItemString(dict, name, Py_None) < 0)
+            return -1;
+    }
+    while (count-- > 0) {
+        snprintf(name, sizeof(name), "saola.%d", count);
+        if (PyDict_DelItemString(dict, name) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+template_new(struct sl_wsgi_call *call)
+{
+    struct sl_wsgi *wsgi = call->wsgi;
+    const struct sl_peer *peer = call->req->peer;
+    PyObject *dict = PyDict_New();
+    if (dict == NULL || PyDict_Update(dict, wsgi->base) < 0)
+        goto error;
+    if (PyDict_SetItem(dict, wsgi->key_input, call->input) < 0 ||
+        PyDict_SetItem(dict, wsgi->key_early_hints, call->early_hints) < 0 ||
+        PyDict_SetItem(dict, wsgi->key_request_method, wsgi->text_get) < 0 ||
+        PyDict_SetItem(dict, wsgi->key_server_protocol, wsgi->text_http_1_1) < 0 ||
+        PyDict_SetItem(dict, wsgi->key_query_string, wsgi->text_empty) < 0 ||
+        PyDict_SetItem(dict, wsgi->key_script_name, wsgi->script_name) < 0 ||
+        PyDict_SetItem(dict, wsgi->key_raw_uri, wsgi->text_empty) < 0 ||
+        PyDict_SetItem(dict, wsgi->key_path_info, wsgi->text_empty) < 0 ||
+        PyDict_SetItem(dict, wsgi->key_remote_addr, wsgi->text_empty) < 0 ||
+        set(dict, wsgi->key_server_name, sl_wsgi_string(wsgi, peer->local, strlen(peer->local))) <
+            0 ||
+        set(dict, wsgi->key_url_scheme,
+            PyUnicode_FromString(call->req->https ? "https" : "http")) < 0)
+        goto error;
+    if (peer->family != AF_UNIX) {
+        if (set(dict, wsgi->key_server_port, sl_wsgi_port(wsgi, peer->local_port)) < 0 ||
+            PyDict_SetItem(dict, wsgi->key_remote_port, wsgi->text_empty) < 0)
+            goto error;
+    } else if (PyDict_SetItem(dict, wsgi->key_server_port, wsgi->text_empty) < 0) {
+        goto error;
+    }
+    if (make_room(dict) < 0)
+        goto error;
+    return dict;
+error:
+    Py_XDECREF(dict);
+    return NULL;
+}
+
+/* Borrowed. */
+static PyObject *
+template_find(struct sl_wsgi_call *call)
+{
+    const struct sl_peer *peer = call->req->peer;
+    for (unsigned i = 0; i < call->template_count; i++) {
+        const struct sl_wsgi_template *t = &call->templates[i];
+        if (t->local == peer->local && t->port == peer->local_port && t->https == call->req->https)
+            return t->dict;
+    }
+    PyObject *dict = template_new(call);
+    if (dict == NULL)
+        return NULL;
+    if (call->template_count == SL_WSGI_TEMPLATES)
+        Py_CLEAR(call->templates[--call->template_count].dict);
+    call->templates[call->template_count++] = (struct sl_wsgi_template){
+        .local = peer->local, .port = peer->local_port, .https = call->req->https, .dict = dict};
+    return dict;
+}
+
+static int
+hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Percent-decoded latin-1; a '%' without two digits stays as it is (urllib's rule). */
+static PyObject *
+unquote(struct sl_wsgi *wsgi, const char *ptr, size_t len)
+{
+    if (len == 0 || memchr(ptr, '%', len) == NULL)
+        return sl_wsgi_string(wsgi, ptr, len);
+    char small[512];
+    char *out = small;
+    if (len > sizeof(small)) {
+        out = PyMem_Malloc(len);
+        if (out == NULL)
+            return PyErr_NoMemory();
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        int high, low;
+        if (ptr[i] == '%' && i + 2 < len && (high = hex(ptr[i + 1])) >= 0 &&
+            (low = hex(ptr[i + 2])) >= 0) {
+            out[n++] = (char)(high << 4 | low);
+            i += 2;
+        } else {
+            out[n++] = ptr[i];
+        }
+    }
+    PyObject *text = sl_wsgi_string(wsgi, out, n);
+    if (out != small)
+        PyMem_Free(out);
+    return text;
+}
+
+/* A name that came twice: "first,second" as gunicorn joins them. */
+static int
+join(PyObject *environ, PyObject *key, PyObject *first, PyObject *second)
+{
+    return set(environ, key, PyUnicode_FromFormat("%U,%U", first, second));
+}
+
+struct routing {
+    PyObject *host;   /* new references or NULL */
+    PyObject *script;
+};
+
+static int
+add_headers(struct sl_wsgi_call *call, PyObject *environ, struct routing *routing)
+{
+    const struct sl_request *req = call->req;
+    for (size_t i = 0; i < req->header_count; i++) {
+        PyObject *key, *value;
+        enum sl_wsgi_name_kind kind;
+        if (sl_wsgi_header_objects(call->wsgi, &req->headers[i], &key, &value, &kind) < 0)
+            return -1;
+        Py_ssize_t before = PyDict_GET_SIZE(environ);
+        PyObject *there = PyDict_SetDefault(environ, key, value);
+        int result = there == NULL ? -1 : 0;
+        if (result == 0 && PyDict_GET_SIZE(environ) == before)
+            result = join(environ, key, there, value);
+        if (kind == SL_WSGI_NAME_HOST)
+            Py_XSETREF(routing->host, Py_NewRef(value));
+        else if (kind == SL_WSGI_NAME_SCRIPT)
+            Py_XSETREF(routing->script, Py_NewRef(value));
+        Py_DECREF(key);
+        Py_DECREF(value);
+        if (result < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* PATH_INFO, and SCRIPT_NAME where a proxy or the environment sets one. */
+static int
+add_path(struct sl_wsgi_call *call, PyObject *environ, PyObject *header_script, PyObject *raw_uri)
+{
+    struct sl_wsgi *wsgi = call->wsgi;
+    const struct sl_request *req = call->req;
+    const char *path = req->path.ptr;
+    size_t len = req->path.len;
+    PyObject *script = header_script ? header_script : wsgi->script_name;
+    size_t script_len = (size_t)PyUnicode_GET_LENGTH(script);
+    if (script_len > 0) {
+        const char *bytes = sl_wsgi_latin1(script, "SCRIPT_NAME", &script_len);
+        if (bytes == NULL)
+            return -1;
+        if (len < script_len || memcmp(path, bytes, script_len) != 0) {
+            PyErr_Format(PyExc_ValueError,
+                         "the request path does not start with SCRIPT_NAME %R; set forwarder_headers "
+                         "and the proxy, or the environment variable, to match",
+                         script);
+            return -1;
+        }
+        path += script_len;
+        len -= script_len;
+        if (header_script != NULL && PyDict_SetItem(environ, wsgi->key_script_name, script) < 0)
+            return -1;
+    } else if (header_script != NULL &&
+               PyDict_SetItem(environ, wsgi->key_script_name, script) < 0) {
+        return -1;
+    }
+    if (path == req->target.ptr && len == req->target.len && memchr(path, '%', len) == NULL)
+        return PyDict_SetItem(environ, wsgi->key_path_info, raw_uri);
+    return set(environ, wsgi->key_path_info, unquote(wsgi, path, len));
+}
+
+static int
+add_peer(struct sl_wsgi *wsgi, const struct sl_peer *peer, PyObject *environ)
+{
+    if (peer->addr[0] != '\0' &&
+        set(environ, wsgi->key_remote_addr,
+            sl_wsgi_string(wsgi, peer->addr, strlen(peer->addr))) < 0)
+        return -1;
+    if ((peer->family != AF_UNIX || peer->proxied) &&
+        set(environ, wsgi->key_remote_port, sl_wsgi_port(wsgi, peer->port)) < 0)
+        return -1;
+    if (!peer->proxied)
+        return 0;
+    if (set(environ, wsgi->key_proxy_protocol,
+            PyUnicode_FromString(strchr(peer->addr, ':') ? "TCP6" : "TCP4")) < 0 ||
+        set(environ, wsgi->key_proxy_addr, PyUnicode_FromString(peer->proxy_addr)) < 0 ||
+        set(environ, wsgi->key_proxy_port, sl_wsgi_port(wsgi, peer->proxy_port)) < 0)
+        return -1;
+    return 0;
+}
+
+/* A unix socket has no port and its path is no host name: the Host header says who we are. */
+static int
+add_server_from_host(struct sl_wsgi_call *call, PyObject *environ, PyObject *host)
+{
+    struct sl_wsgi *wsgi = call->wsgi;
+    Py_ssize_t len = PyUnicode_GET_LENGTH(host);
+    Py_ssize_t colon = PyUnicode_FindChar(host, ':', 0, len, -1);
+    Py_ssize_t bracket = PyUnicode_FindChar(host, ']', 0, len, -1);
+    if (colon <= bracket)
+        colon = -1;
+    PyObject *port = colon < 0 ? PyUnicode_FromString(call->req->https ? "443" : "80")
+                               : PyUnicode_Substring(host, colon + 1, len);
+    if (set(environ, wsgi->key_server_port, port) < 0)
+        return -1;
+    return set(environ, wsgi->key_server_name,
+               PyUnicode_Substring(host, 0, colon < 0 ? len : colon));
+}
+
+static bool
+is_get(const struct sl_str *method)
+{
+    return method->len == 3 && memcmp(method->ptr, "GET", 3) == 0;
+}
+
+static int
+add_request(struct sl_wsgi_call *call, PyObject *environ, struct routing *routing)
+{
+    struct sl_wsgi *wsgi = call->wsgi;
+    const struct sl_request *req = call->req;
+    if (!is_get(&req->method) && set(environ, wsgi->key_request_method,
+                                     sl_wsgi_string(wsgi, req->method.ptr, req->method.len)) < 0)
+        return -1;
+    if (req->version_major != 1 || req->version_minor != 1) {
+        PyObject *version = req->version_major == 1 && req->version_minor == 0
+                                ? Py_NewRef(wsgi->text_http_1_0)
+                                : PyUnicode_FromFormat("HTTP/%d.%d", req->version_major,
+                                                       req->version_minor);
+        if (set(environ, wsgi->key_server_protocol, version) < 0)
+            return -1;
+    }
+    if (req->query.len > 0 && set(environ, wsgi->key_query_string,
+                                  sl_wsgi_string(wsgi, req->query.ptr, req->query.len)) < 0)
+        return -1;
+    if (add_headers(call, environ, routing) < 0)
+        return -1;
+    PyObject *raw_uri = sl_wsgi_string(wsgi, req->target.ptr, req->target.len);
+    if (raw_uri == NULL)
+        return -1;
+    int result = PyDict_SetItem(environ, wsgi->key_raw_uri, raw_uri);
+    if (result == 0)
+        result = add_path(call, environ, routing->script, raw_uri);
+    Py_DECREF(raw_uri);
+    if (result < 0 || add_peer(wsgi, req->peer, environ) < 0)
+        return -1;
+    if (req->peer->family == AF_UNIX && routing->host != NULL)
+        return add_server_from_host(call, environ, routing->host);
+    return 0;
+}
+
+PyObject *
+sl_wsgi_environ_new(struct sl_wsgi_call *call)
+{
+    PyObject *template = template_find(call);
+    PyObject *environ = template ? PyDict_Copy(template) : NULL;
+    if (environ == NULL)
+        return NULL;
+    struct routing routing = {NULL, NULL};
+    if (add_request(call, environ, &routing) < 0)
+        Py_CLEAR(environ);
+    Py_XDECREF(routing.host);
+    Py_XDECREF(routing.script);
+    return environ;
+}
