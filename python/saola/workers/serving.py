@@ -1,0 +1,223 @@
+"""What the classes sync and gthread have in common: a worker that runs the C engine."""
+
+import logging
+import os
+import time
+from datetime import timedelta
+
+import saola
+from .. import _saola
+from ..glogging import Logger
+from ..http.message import Request
+from ..http.wsgi import Response, base_environ, file_range
+from . import base
+
+#: Seconds between two looks at the world while nothing happens.
+TICK = 1.0
+
+
+class Observer:
+    """The slow path of a request, used only when a hook is set or the access log is on.
+
+    The engine calls request(), before(), response() and after(), in this order, for every request;
+    the first makes the object that the others get.
+    """
+
+    def __init__(self, worker, pre_request, post_request, access):
+        self.worker = worker
+        self.log = worker.log
+        self.pre_request = pre_request
+        self.post_request = post_request
+        self.access = access
+
+    request = Request
+
+    def before(self, req):
+        """pre_request; what it raises fails the request."""
+        if self.pre_request is not None:
+            self.pre_request(self.worker, req)
+
+    def response(self, req, environ, status, code, headers, sent, chunked, keep_alive, micro):
+        """Writes the access log; returns the object for post_request."""
+        resp = Response(req, status, code, headers, sent, chunked, keep_alive)
+        if self.access is not None:
+            try:
+                self.access(resp, req, environ, timedelta(microseconds=micro))
+            except Exception:
+                self.log.exception("Exception in the access log")
+        return resp
+
+    def after(self, req, environ, resp):
+        """post_request; what it raises is logged."""
+        if self.post_request is not None:
+            try:
+                self.post_request(self.worker, req, environ, resp)
+            except Exception:
+                self.log.exception("Exception in post_request hook")
+
+
+class EngineWorker(base.Worker):
+    """Serves a WSGI application with the C engine (worker process, main thread)."""
+
+    #: wsgi.multithread.
+    multithread = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.engine = None
+        self._stop_at = None
+
+    # ---- the engine ---------------------------------------------------------------------------------
+
+    def thread_count(self):
+        """Threads of the engine's pool; 0 runs requests on the main thread."""
+        return 0
+
+    def _hook(self, name):
+        """The user's hook, or None when it is the default one and nobody would see what it does."""
+        setting = self.cfg.settings[name]
+        hook = setting.get()
+        default = getattr(type(setting), "default", getattr(setting, "default", None))
+        if hook is not default:
+            return hook
+        visible = self.log.error_log.isEnabledFor(logging.DEBUG)
+        return hook if visible and name == "pre_request" else None
+
+    def _observer(self):
+        log = self.log
+        enabled = getattr(log, "access_log_enabled", True)
+        access = log.access if enabled or type(log).access is not Logger.access else None
+        pre_request, post_request = self._hook("pre_request"), self._hook("post_request")
+        if access is None and pre_request is None and post_request is None:
+            return None
+        return Observer(self, pre_request, post_request, access)
+
+    def engine_options(self):
+        """The options of _saola.Engine, from the configuration."""
+        cfg = self.cfg
+        environ = base_environ(cfg)
+        environ["wsgi.errors"].use(self.log)
+        environ["wsgi.multithread"] = self.multithread
+        limit = self.max_requests if cfg.max_requests > 0 else 0
+        return {
+            "environ": environ,
+            "script_name": os.environ.get("SCRIPT_NAME", ""),
+            "on_error": self.log_error,
+            "on_bad_request": self.log_bad_request,
+            "on_limit": self.limit_reached,
+            "observer": self._observer(),
+            "file_range": file_range if cfg.sendfile is not False else None,
+            "threads": self.thread_count(),
+            "keepalive_ms": int(cfg.keepalive * 1000),
+            "header_timeout_ms": int(getattr(cfg, "header_timeout", 10) * 1000),
+            "body_timeout_ms": int(getattr(cfg, "body_timeout", 30) * 1000),
+            "max_connections": cfg.worker_connections,
+            "max_requests": limit,
+            "multiple_workers": cfg.workers > 1,
+            "sendfile": cfg.sendfile is not False,
+            "server_name": self._server_name(),
+            "proxy_protocol": _proxy_protocol(cfg.proxy_protocol),
+            "proxy_allow": _addresses(cfg.proxy_allow_ips),
+            "forwarded_allow": _addresses(cfg.forwarded_allow_ips),
+            "scheme_headers": {str(k).upper(): str(v)
+                               for k, v in cfg.secure_scheme_headers.items()},
+            "forwarder_headers": [name.upper() for name in _words(cfg.forwarder_headers)],
+            "header_map": cfg.header_map,
+            "limit_request_line": cfg.limit_request_line,
+            "limit_request_fields": cfg.limit_request_fields,
+            "limit_request_field_size": cfg.limit_request_field_size,
+            "permit_obsolete_folding": cfg.permit_obsolete_folding,
+            "strip_header_spaces": cfg.strip_header_spaces,
+            "permit_unconventional_http_method": cfg.permit_unconventional_http_method,
+            "permit_unconventional_http_version": cfg.permit_unconventional_http_version,
+            "casefold_http_method": cfg.casefold_http_method,
+        }
+
+    def _server_name(self):
+        """saola.SERVER when a program assigned to it (gunicorn's custom), else the setting."""
+        if saola.SERVER != "saola":
+            return saola.SERVER
+        name = getattr(self.cfg, "server_header", None)
+        return saola.SERVER if name is None else name
+
+    # ---- what the engine reports (any thread of the pool) --------------------------------------------
+
+    def log_error(self, exc, method, uri):
+        """An exception left the application."""
+        if isinstance(exc, SystemExit) and not self.alive:
+            return  # our own signal handler, through the application's frames
+        self.log.exception("Error handling request %s %s", method, uri, exc_info=exc)
+
+    def log_bad_request(self, addr, status, sentence, method, uri):
+        """A request was refused before the application."""
+        self.log.warning("Invalid request from ip=%s: %s", addr, sentence)
+        observer = getattr(self, "_engine_observer", None)
+        if method is None or observer is None or observer.access is None:
+            return
+        req = Request(method, uri, uri.partition("?")[0], uri.partition("?")[2], (1, 1), [],
+                      "http", (addr, 0), None, None, False)
+        environ = {"REQUEST_METHOD": method, "RAW_URI": uri, "QUERY_STRING": req.query,
+                   "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": addr}
+        observer.response(req, environ, str(status), status, [], 0, False, False, 0)
+
+    def limit_reached(self):
+        """max_requests: this process makes room for a new one."""
+        self.log.info("Autorestarting worker after current request.")
+        self.alive = False
+
+    # ---- life ---------------------------------------------------------------------------------------
+
+    def handle_exit(self, sig, frame):
+        """TERM: finish what is in progress, then leave."""
+        super().handle_exit(sig, frame)
+        if self.engine is not None:
+            self.engine.stop()
+
+    def handle_quit(self, sig, frame):
+        """INT, QUIT: leave at once."""
+        if self.engine is not None:
+            self.engine.wake()
+        super().handle_quit(sig, frame)
+
+    def run(self):
+        """Serves until told to stop, then lets the requests in progress end."""
+        options = self.engine_options()
+        self._engine_observer = options["observer"]
+        fds = [listener.fileno() for listener in self.sockets]
+        self.engine = _saola.Engine(self.wsgi, fds, self.slot, options)
+        engine = self.engine
+        try:
+            while engine.serve(TICK):
+                self.notify()
+                if self.alive:
+                    continue
+                engine.stop()
+                if self._stop_at is None:
+                    self._stop_at = time.monotonic() + self.cfg.graceful_timeout
+                elif time.monotonic() >= self._stop_at:
+                    break
+        finally:
+            self.nr = engine.requests
+            if not engine.close(0.1 if self._quitting else 0.5):
+                # Threads that will not come back: no interpreter shutdown with them inside.
+                self.abandoned = True
+
+
+def _addresses(value):
+    return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def _words(value):
+    if isinstance(value, str):
+        value = value.split(",")
+    return [word.strip() for word in value if word.strip()]
+
+
+def _proxy_protocol(value):
+    """The setting as the engine wants it: 0 off, 1, 2, 3 either."""
+    modes = {"off": 0, "v1": 1, "v2": 2, "auto": 3, "both": 3, "": 0, "false": 0, "true": 3}
+    if value is True:
+        return 3
+    if not value:
+        return 0
+    return modes[str(value).lower()]
