@@ -295,13 +295,13 @@ class Load:
     """Clients that send requests until stopped and keep a ledger. No request is ever repeated.
 
     Each client makes a new connection for every request, or, with keepalive=True, stays on one
-    connection until the server says that it closes. Everything but a whole response for which check()
+    connection until the server says that it closes, and rests pause seconds after each. Everything but a whole response for which check()
     is true counts as failed, with its reason.
     """
 
     def __init__(self, address, *, clients: int = 4, target: str = "/", keepalive: bool = False,
                  check: Callable[[Response], bool] = lambda response: response.status == 200,
-                 limit: int | None = None, pause: float = 0.0) -> None:
+                 limit: int | None = None, pause: float = 0.003) -> None:
         self.address, self.target, self.keepalive = address, target, keepalive
         self.check, self.pause = check, pause
         self.ok = 0
