@@ -238,9 +238,15 @@ class Application(BaseApplication):
 
     def _before_start(self):
         """Finds out now, with one line and no process started, what would fail later."""
+        cfg = self.cfg
         try:
-            self.cfg.worker_class  # imports it
-            self.cfg.logger_class
+            for name in ("worker_class", "logger_class", "env"):  # imported, or put together
+                getattr(cfg, name)
+            for bind in cfg.settings["bind"].get():
+                try:
+                    util.parse_address(util.bytes_to_str(bind))
+                except RuntimeError as exc:
+                    raise ConfigError(f"bind {bind!r}: {_plain(exc)}") from None
         except (RuntimeError, ConfigError, ImportError) as exc:
             fail(_plain(exc), 1)
 
