@@ -17,6 +17,7 @@ import saola
 from . import _saola, errors, util
 from .errors import HaltServer
 from .sock import wrap_listener
+from .workers.base import Worker
 
 # Hooks that get (server, worker); the others of the arbiter get (server).
 _WITH_WORKER = frozenset(("pre_fork", "child_exit"))
@@ -184,8 +185,13 @@ class Arbiter:
     # ---- generations (arbiter) --------------------------------------------------------------------
 
     def _use(self, cfg):
+        worker_class = cfg.worker_class
+        if not issubclass(worker_class, Worker):
+            raise RuntimeError(f"worker class {cfg.worker_class_str}: {worker_class.__name__} does "
+                               "not derive from saola.workers.base.Worker (a program that means "
+                               "Saola's by `gunicorn` calls saola.gunicorn.install() first)")
         self.cfg = cfg
-        self.worker_class = cfg.worker_class
+        self.worker_class = worker_class
         self.timeout = cfg.timeout
         self.proc_name = cfg.proc_name
 

@@ -2,9 +2,10 @@
 
 import functools
 import inspect
+import sys
 import threading
 
-from . import errors, util
+from . import errors, gunicorn, util
 from .app.base import Application, BaseApplication
 from .app.locate import check_wsgi
 
@@ -47,13 +48,16 @@ class ScriptApplication(BaseApplication):
         self._config_file = config
         self._settings = settings
         self._served = None  # in the worker: what on_exit gets
+        # Worker classes of third parties import gunicorn.workers.base.
+        if "gunicorn" not in sys.modules:
+            gunicorn.install()
         super().__init__()
 
     def load_config(self):
         if self._config_file is not None:
             Application.load_config_from_module_name_or_filename(self, str(self._config_file))
         for name, value in self._settings.items():
-            self.cfg.set(name, value)
+            self._set(name, value, "saola.run()")
         self.cfg.set("post_worker_init", self._wrap_start(self.cfg.post_worker_init))
         self.cfg.set("worker_exit", self._wrap_exit(self.cfg.worker_exit))
 
