@@ -40,9 +40,7 @@ module_exec(PyObject *module)
         return -1;
     if (sl_py_slot_exec(module) < 0 || sl_py_arbiter_exec(module) < 0)
         return -1;
-    if (sl_py_config_exec != NULL && sl_py_config_exec(module) < 0)
-        return -1;
-    if (sl_py_wsgi_exec != NULL && sl_py_wsgi_exec(module) < 0)
+    if (sl_py_config_exec(module) < 0 || sl_py_wsgi_exec(module) < 0)
         return -1;
     return 0;
 }
@@ -70,12 +68,8 @@ module_clear(PyObject *module)
 static void
 module_free(void *module)
 {
-    struct sl_py_state *state = sl_py_state((PyObject *)module);
-    if (state == NULL)
-        return;
-    module_clear((PyObject *)module);
-    if (sl_py_wsgi_release != NULL)
-        sl_py_wsgi_release(state);
+    if (sl_py_state((PyObject *)module) != NULL)
+        module_clear((PyObject *)module);
 }
 
 static PyModuleDef_Slot module_slots[] = {

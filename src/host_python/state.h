@@ -28,7 +28,6 @@ struct sl_py_state {
 #define ROW(type, name) type *name;
     SL_PY_STATE_OBJECTS(ROW)
 #undef ROW
-    void *wsgi; /* wsgi.c's own record */
 };
 
 /* The state; never NULL after the module's exec. */
@@ -46,11 +45,8 @@ int sl_py_type_add(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);
 
 int sl_py_slot_exec(PyObject *module);
 int sl_py_arbiter_exec(PyObject *module);
-/* Until they land these may be absent from the link. */
-int sl_py_config_exec(PyObject *module) __attribute__((weak));
-int sl_py_wsgi_exec(PyObject *module) __attribute__((weak));
-/* Frees what sl_py_wsgi_exec() put into state->wsgi; may be absent. */
-void sl_py_wsgi_release(struct sl_py_state *state) __attribute__((weak));
+int sl_py_config_exec(PyObject *module);
+int sl_py_wsgi_exec(PyObject *module);
 
 /* Of the core, as long as it is being written: an absent function is an address 0. */
 #pragma weak sl_arbiter_new
@@ -65,13 +61,12 @@ void sl_py_wsgi_release(struct sl_py_state *state) __attribute__((weak));
 #pragma weak sl_slot_ready
 #pragma weak sl_worker_death_fd
 #pragma weak sl_worker_orphaned
-#pragma weak sl_config_copy
 
 /* ---- config.c ------------------------------------------------------------------------------ */
 
 /* The core configuration inside a _saola.CoreConfig; borrowed. NULL with TypeError for any other
  * object. */
-struct sl_config *sl_py_config_get(PyObject *object) __attribute__((weak));
+struct sl_config *sl_py_config_get(PyObject *object);
 
 /* ---- slot.c -------------------------------------------------------------------------------- */
 
