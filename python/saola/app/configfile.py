@@ -22,7 +22,7 @@ class ConfigFile:
     def __init__(self, name, source, values):
         self.name = name
         self.values = values
-        self._assigned, self._read = _names_in(source)
+        self._assigned, self._read, self._defined = _names_in(source)
 
     @classmethod
     def of_path(cls, path):
@@ -65,8 +65,8 @@ class ConfigFile:
         return cls(name, source, vars(module))
 
     def where(self, name):
-        """`FILE, line N` of the last assignment of a name."""
-        line = self._assigned.get(name)
+        """`FILE, line N` of the last assignment or definition of a name."""
+        line = self._assigned.get(name) or self._defined.get(name)
         return f"{self.name}, line {line}" if line else self.name
 
     def unknown_names(self, settings, strict):
@@ -117,11 +117,12 @@ def _distance(a, b):
 
 
 def _names_in(source):
-    """(name -> line of its last top-level assignment, names that the file reads)."""
+    """(name -> line of its last top-level assignment, names that the file reads, name -> line of
+    what is defined)."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return {}, set()
+        return {}, set(), {}
     assigned = {}
     for statement in tree.body:
         if isinstance(statement, ast.Assign):
@@ -136,7 +137,9 @@ def _names_in(source):
                     assigned[node.id] = statement.lineno
     read = {n.id for n in ast.walk(tree)
             if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return assigned, read
+    defined = {s.name: s.lineno for s in tree.body
+               if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
+    return assigned, read, defined
 
 
 def _describe(exc, name, path):
