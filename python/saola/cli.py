@@ -17,7 +17,7 @@ class CommandLine(WSGIApplication):
     def _before_start(self):
         super()._before_start()
         # After an upgrade (USR2) nobody looks for a banner.
-        if banner.wanted(self.cfg) and not os.environ.get("GUNICORN_PID"):
+        if banner.wanted(self.cfg) and not os.environ.get("SAOLA_FD"):
             self._show_banner_when_ready()
 
     def _show_banner_when_ready(self):

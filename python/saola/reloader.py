@@ -14,6 +14,7 @@ import select
 import sys
 import threading
 import time
+import traceback
 
 from . import util
 
@@ -106,6 +107,26 @@ class Reloader(threading.Thread):
             time.sleep(_QUIET_SECONDS)
             if not self._changes():
                 return
+
+
+def files_to_repair(exc):
+    """Files whose change may mend an application that could not be loaded.
+
+    Those of the traceback, the one with the syntax error, and where a missing module would be.
+    """
+    files, seen = set(), set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        for frame, _ in traceback.walk_tb(exc.__traceback__):
+            if os.path.exists(frame.f_code.co_filename):
+                files.add(frame.f_code.co_filename)
+        if isinstance(exc, SyntaxError) and exc.filename:
+            files.add(exc.filename)
+        if isinstance(exc, ModuleNotFoundError) and exc.name:
+            base = os.path.join(os.getcwd(), *exc.name.removesuffix(".py").split("."))
+            files.update((base + ".py", os.path.join(base, "__init__.py")))
+        exc = exc.__cause__ or exc.__context__
+    return files
 
 
 class _Inotify:

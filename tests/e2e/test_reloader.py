@@ -9,6 +9,8 @@ import threading
 
 import pytest
 
+from harness import Truncated, wait_until
+
 from saola import reloader
 
 ENGINES = ["auto", "poll", "inotify"]
@@ -135,3 +137,63 @@ def test_the_names_are_gunicorns():
     one = reloader.Reloader(extra_files=["x"], interval=1, callback=None)
     one.add_extra_file("y")
     assert {"x", "y", reloader.__file__} <= one.get_files()
+
+
+# ---- in a running server ---------------------------------------------------------------------
+
+GOOD = """
+def app(environ, start_response):
+    body = b"%s"
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def answers(server, status, words):
+    def asked():
+        try:
+            response = server.get()
+        except (OSError, Truncated):
+            return False  # between two workers
+        return response.status == status and words in response.text
+    wait_until(asked, lambda: f"{status} {words!r}; log: {server.log}")
+
+
+@pytest.fixture
+def live(serve, place, worker_class, monkeypatch):
+    """A server with --reload on live.py, and the file."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    file = place / "live.py"
+    file.write_text(GOOD % "one")
+    server = serve("live:app", "--reload", worker_class=worker_class)
+    answers(server, 200, "one")
+    return server, file
+
+
+def test_a_change_is_served(live):
+    server, file = live
+    arbiter = server.pid
+    file.write_text(GOOD % "second")
+    answers(server, 200, "second")
+    assert server.pid == arbiter and server.process.poll() is None
+    assert f"Worker reloading: {file} modified" in server.log
+
+
+@pytest.mark.log_may_contain("Traceback")
+@pytest.mark.parametrize("broken, words", [
+    ("def app(environ, start_response)\n    pass\n", "SyntaxError"),
+    ("import a_module_that_is_not_there\n", "No module named 'a_module_that_is_not_there'"),
+    ("raise ValueError('no database')\n", 'live.py", line 1'),
+    ("application = None\n", "Failed to find attribute 'app' in 'live'"),
+])
+def test_a_broken_application_is_shown_and_waits_for_the_next_change(live, broken, words):
+    server, file = live
+    file.write_text(broken)
+    answers(server, 500, words)
+    said = server.log.count("The application cannot be loaded; waiting for a change")
+    assert said == 1
+    answers(server, 500, words)
+    assert server.log.count("The application cannot be loaded") == said
+    file.write_text(GOOD % "mended")
+    answers(server, 200, "mended")
+    assert server.stop() == 0

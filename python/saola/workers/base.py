@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 
-from .. import util
+from .. import errors, util
 from .workertmp import WorkerTmp
 
 
@@ -142,15 +142,13 @@ class Worker:
         except Exception as exc:
             if not self.cfg.reload:
                 raise
-            self.log.exception("The application cannot be loaded; waiting for a change")
-            filename = getattr(exc, "filename", None)
-            if self.reloader is not None and isinstance(exc, SyntaxError) and filename:
-                self.reloader.add_extra_file(filename)
-            elif self.reloader is not None:
-                for frame in traceback.extract_tb(exc.__traceback__):
-                    if os.path.exists(frame.filename):
-                        self.reloader.add_extra_file(frame.filename)
-            self.wsgi = util.make_fail_app(traceback.format_exc())
+            from ..reloader import files_to_repair
+            text, _ = errors.describe_boot_failure(exc)
+            self.log.error("The application cannot be loaded; waiting for a change\n%s", text)
+            if self.reloader is not None:
+                for filename in files_to_repair(exc):
+                    self.reloader.add_extra_file(filename)
+            self.wsgi = util.make_fail_app(text)
 
     def _make_reloader(self):
         if not self.cfg.reload:
