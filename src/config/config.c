@@ -41,12 +41,22 @@ load(const struct sl_config *config, const struct sl_setting *row)
     const void *field = (const char *)config + offsets[row_index(row)];
     union sl_value value = {0};
     switch (row->type) {
-    case SL_SETTING_BOOL: value.flag = *(const bool *)field; break;
+    case SL_SETTING_BOOL:
+        value.flag = *(const bool *)field;
+        break;
     case SL_SETTING_INT:
-    case SL_SETTING_OCTAL: value.number = *(const long long *)field; break;
-    case SL_SETTING_CHOICE: value.choice = *(const int *)field; break;
-    case SL_SETTING_STRING: value.string = *(char *const *)field; break;
-    default: value.list = *(const struct sl_config_list *)field; break;
+    case SL_SETTING_OCTAL:
+        value.number = *(const long long *)field;
+        break;
+    case SL_SETTING_CHOICE:
+        value.choice = *(const int *)field;
+        break;
+    case SL_SETTING_STRING:
+        value.string = *(char *const *)field;
+        break;
+    default:
+        value.list = *(const struct sl_config_list *)field;
+        break;
     }
     return value;
 }
@@ -56,12 +66,22 @@ store(struct sl_config *config, const struct sl_setting *row, const union sl_val
 {
     void *field = (char *)config + offsets[row_index(row)];
     switch (row->type) {
-    case SL_SETTING_BOOL: *(bool *)field = value->flag; break;
+    case SL_SETTING_BOOL:
+        *(bool *)field = value->flag;
+        break;
     case SL_SETTING_INT:
-    case SL_SETTING_OCTAL: *(long long *)field = value->number; break;
-    case SL_SETTING_CHOICE: *(int *)field = value->choice; break;
-    case SL_SETTING_STRING: *(char **)field = value->string; break;
-    default: *(struct sl_config_list *)field = value->list; break;
+    case SL_SETTING_OCTAL:
+        *(long long *)field = value->number;
+        break;
+    case SL_SETTING_CHOICE:
+        *(int *)field = value->choice;
+        break;
+    case SL_SETTING_STRING:
+        *(char **)field = value->string;
+        break;
+    default:
+        *(struct sl_config_list *)field = value->list;
+        break;
     }
 }
 
@@ -182,7 +202,8 @@ refuse_unknown(const char *name, struct sl_error *err)
 {
     const char *nearest = sl_settings_nearest(name);
     if (nearest != NULL)
-        return sl_error_set(err, SL_ENOENT, "%.80s: no such setting; did you mean %s?", name, nearest);
+        return sl_error_set(err, SL_ENOENT, "%.80s: no such setting; did you mean %s?", name,
+                            nearest);
     return sl_error_set(err, SL_ENOENT, "%.80s: no such setting", name);
 }
 

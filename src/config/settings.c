@@ -2,14 +2,16 @@
 #include <string.h>
 #include "config/config.h"
 
+/* clang-format off */
 static const struct sl_setting table[] = {
-#define SL_SETTING(NAME, TYPE, DEFAULT_TEXT, MIN, MAX, CHOICES, WHEN, FLAGS, CLI, METAVAR, SECTION,  \
-                   SUMMARY, MORE)                                                                  \
-    {#NAME, SL_SETTING_##TYPE, DEFAULT_TEXT, MIN, MAX, CHOICES, WHEN, FLAGS, CLI, METAVAR, SECTION,  \
-     SUMMARY, MORE},
+#define SL_SETTING(NAME, TYPE, DEFAULT_TEXT, MIN, MAX, CHOICES, WHEN, FLAGS, CLI, METAVAR,         \
+                   SECTION, SUMMARY, MORE)                                                         \
+    {#NAME, SL_SETTING_##TYPE, DEFAULT_TEXT, MIN, MAX, CHOICES, WHEN, FLAGS, CLI, METAVAR,         \
+     SECTION, SUMMARY, MORE},
 #include <saola/settings.def>
 #undef SL_SETTING
 };
+/* clang-format on */
 
 /* What is not built yet: the first line whose name is that of a row or of its section. */
 static const struct lack {

@@ -62,11 +62,12 @@ refuse_word(const struct sl_setting *row, const char *word, const char *const *w
     char list[2 * CHOICES_TEXT] = "";
     size_t used = 0;
     for (size_t i = 0; i < count && used < sizeof list; i++)
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "",
-                                 words[i]);
+        used +=
+            (size_t)snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "", words[i]);
     const char *nearest = sl_words_nearest(word, words, count);
-    return sl_error_set(err, SL_EINVAL, "%s: \"%.80s\" is not one of %s%s%s%s", row->name, word, list,
-                        nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+    return sl_error_set(err, SL_EINVAL, "%s: \"%.80s\" is not one of %s%s%s%s", row->name, word,
+                        list, nearest ? "; did you mean " : "", nearest ? nearest : "",
+                        nearest ? "?" : "");
 }
 
 /* Index of word among the row's choices. */
@@ -93,7 +94,8 @@ parse_bool(const struct sl_setting *row, const char *text, bool *ret_flag, struc
     else if (strcasecmp(text, "false") == 0)
         *ret_flag = false;
     else
-        return sl_error_set(err, SL_EINVAL, "%s: \"%.80s\" is neither true nor false", row->name, text);
+        return sl_error_set(err, SL_EINVAL, "%s: \"%.80s\" is neither true nor false", row->name,
+                            text);
     return SL_OK;
 }
 
@@ -108,10 +110,20 @@ take_base(const char **digits, bool octal_zero)
         return 10;
     unsigned base = 0;
     switch (p[1]) {
-    case 'x': case 'X': base = 16; break;
-    case 'o': case 'O': base = 8; break;
-    case 'b': case 'B': base = 2; break;
-    default: return octal_zero ? 8 : 10;
+    case 'x':
+    case 'X':
+        base = 16;
+        break;
+    case 'o':
+    case 'O':
+        base = 8;
+        break;
+    case 'b':
+    case 'B':
+        base = 2;
+        break;
+    default:
+        return octal_zero ? 8 : 10;
     }
     *digits = p + 2;
     return base;
@@ -132,15 +144,14 @@ digit_value(char c)
 static int
 refuse_number(const struct sl_setting *row, const char *text, struct sl_error *err)
 {
-    if (row->max == SL_SETTING_MAX)
-        return sl_error_set(err, SL_ERANGE, "%s: %.80s is out of bounds: %lld or more, at most %lld",
-                            row->name, text, row->min, row->max);
-    const char *format = row->type == SL_SETTING_OCTAL ? "%s: %.80s is out of bounds: %#llo to %#llo"
-                                                       : "%s: %.80s is out of bounds: %lld to %lld";
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    return sl_error_set(err, SL_ERANGE, format, row->name, text, row->min, row->max);
-#pragma GCC diagnostic pop
+    if (row->max == SL_SETTING_MAX && text[0] == '-')
+        return sl_error_set(err, SL_ERANGE, "%s: %.80s is out of bounds: %lld or more", row->name,
+                            text, row->min);
+    if (row->type == SL_SETTING_OCTAL)
+        return sl_error_set(err, SL_ERANGE, "%s: %.80s is out of bounds: %#llo to %#llo", row->name,
+                            text, (unsigned long long)row->min, (unsigned long long)row->max);
+    return sl_error_set(err, SL_ERANGE, "%s: %.80s is out of bounds: %lld to %lld", row->name, text,
+                        row->min, row->max);
 }
 
 static int
@@ -352,10 +363,13 @@ parse_word(const struct sl_setting *row, const char *word, union sl_value *value
            struct sl_error *err)
 {
     switch (row->type) {
-    case SL_SETTING_BOOL: return parse_bool(row, word, &value->flag, err);
+    case SL_SETTING_BOOL:
+        return parse_bool(row, word, &value->flag, err);
     case SL_SETTING_INT:
-    case SL_SETTING_OCTAL: return parse_number(row, word, &value->number, err);
-    default: return parse_choice(row, word, &value->choice, err);
+    case SL_SETTING_OCTAL:
+        return parse_number(row, word, &value->number, err);
+    default:
+        return parse_choice(row, word, &value->choice, err);
     }
 }
 
@@ -431,12 +445,22 @@ sl_value_format(const struct sl_setting *row, const union sl_value *value, char 
         return SL_OK;
     }
     switch (row->type) {
-    case SL_SETTING_BOOL: text = strdup(value->flag ? "true" : "false"); break;
+    case SL_SETTING_BOOL:
+        text = strdup(value->flag ? "true" : "false");
+        break;
     case SL_SETTING_INT:
-    case SL_SETTING_OCTAL: text = format_number(row, value->number); break;
-    case SL_SETTING_CHOICE: text = format_choice(row, value->choice); break;
-    case SL_SETTING_STRING: text = strdup(value->string); break;
-    default: text = join(&value->list); break;
+    case SL_SETTING_OCTAL:
+        text = format_number(row, value->number);
+        break;
+    case SL_SETTING_CHOICE:
+        text = format_choice(row, value->choice);
+        break;
+    case SL_SETTING_STRING:
+        text = strdup(value->string);
+        break;
+    default:
+        text = join(&value->list);
+        break;
     }
     if (text == NULL)
         return SL_ENOMEM;

@@ -15,8 +15,8 @@ union sl_value {
 /* Whether the core keeps values of this type. */
 bool sl_value_is_core(enum sl_setting_type type);
 
-/* Reads text (NULL = no value) into ret_value, which the caller releases. A LIST gives a list of one.
- * err gets a sentence that starts with the name of the row. */
+/* Reads text (NULL = no value) into ret_value, which the caller releases. A LIST gives a list of
+ * one. err gets a sentence that starts with the name of the row. */
 int sl_value_parse(const struct sl_setting *row, const char *text, union sl_value *ret_value,
                    struct sl_error *err);
 void sl_value_release(enum sl_setting_type type, union sl_value *value);

@@ -1,19 +1,19 @@
-/* The settings table and struct sl_config in Python. saola/config.py builds its Setting classes from
- * the table; CoreConfig carries the final values, as text, into the core (the arbiter's binding takes
- * a copy of the configuration inside). */
+/* The settings table and struct sl_config in Python. saola/config.py builds its Setting classes
+ * from the table; CoreConfig carries the final values, as text, into the core (the arbiter's
+ * binding takes a copy of the configuration inside). */
 #include "state.h"
 
 struct core_config {
-    PyObject_HEAD
-    struct sl_config *config;
+    PyObject_HEAD struct sl_config *config;
 };
 
 static const char *const type_names[] = {
-    [SL_SETTING_BOOL] = "bool",         [SL_SETTING_INT] = "int",     [SL_SETTING_OCTAL] = "octal",
-    [SL_SETTING_STRING] = "string",     [SL_SETTING_LIST] = "list",   [SL_SETTING_CSV] = "csv",
+    [SL_SETTING_BOOL] = "bool",         [SL_SETTING_INT] = "int",
+    [SL_SETTING_OCTAL] = "octal",       [SL_SETTING_STRING] = "string",
+    [SL_SETTING_LIST] = "list",         [SL_SETTING_CSV] = "csv",
     [SL_SETTING_ADDRS] = "addrs",       [SL_SETTING_CHOICE] = "choice",
-    [SL_SETTING_CALLABLE] = "callable", [SL_SETTING_CLASS] = "class", [SL_SETTING_DICT] = "dict",
-    [SL_SETTING_ANY] = "any",
+    [SL_SETTING_CALLABLE] = "callable", [SL_SETTING_CLASS] = "class",
+    [SL_SETTING_DICT] = "dict",         [SL_SETTING_ANY] = "any",
 };
 
 static const char *const when_names[] = {
@@ -206,7 +206,8 @@ static PyMethodDef core_config_methods[] = {
     {"clear", core_config_clear, METH_O, "clear(name)\n\nEmpties a list."},
     {"text", core_config_text, METH_O,
      "text(name) -> the value as text; None: no value or not a row of the core."},
-    {"source", core_config_source, METH_O, "source(name) -> where the value came from; None: default."},
+    {"source", core_config_source, METH_O,
+     "source(name) -> where the value came from; None: default."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -230,7 +231,8 @@ sl_py_config_get(PyObject *object)
 {
     /* The deallocator tells our type without a look into the state of a module. */
     if (Py_TYPE(object)->tp_dealloc != core_config_dealloc) {
-        PyErr_Format(PyExc_TypeError, "expected a CoreConfig, not %.100s", Py_TYPE(object)->tp_name);
+        PyErr_Format(PyExc_TypeError, "expected a CoreConfig, not %.100s",
+                     Py_TYPE(object)->tp_name);
         return NULL;
     }
     return inside(object);
