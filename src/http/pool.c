@@ -48,7 +48,7 @@ enum {
 struct sl_pool {
     struct sl_engine *engine;
     unsigned limit; /* handlers at once */
-    unsigned thread_count;
+    unsigned thread_count, joined;
     pthread_t *threads;
     struct sl_workspace **spaces;
     int drained_fd; /* eventfd: the engine has nothing left */
@@ -59,6 +59,7 @@ struct sl_pool {
     /* under the lock */
     struct sl_conn *queue, **queue_end; /* requests that wait for a thread */
     struct sl_conn *returned;
+    unsigned busy; /* threads inside a handler that do not own the engine */
     unsigned started;
     bool owned, watched;
     bool finished; /* the engine has drained: nothing to own any more */
@@ -66,8 +67,8 @@ struct sl_pool {
     atomic_bool quit;
     _Atomic uint64_t gate;
     atomic_bool watcher_sleeps; /* until the next handler call */
-    atomic_uint busy;           /* threads inside a handler that do not own the engine; under the lock */
-    atomic_uint parked;         /* under the lock */
+    atomic_uint load;           /* busy threads and queued requests; changed under the lock */
+    atomic_uint parked;         /* changed under the lock */
     atomic_int slowness;        /* 0 fast .. SLOW_MAX; a hint only */
 };
 
@@ -84,7 +85,9 @@ wake_watcher(struct sl_pool *pool)
 bool
 sl_pool_enter(struct sl_pool *pool, struct sl_workspace *ws)
 {
-    if (atomic_load_explicit(&pool->busy, memory_order_relaxed) >= pool->limit)
+    /* Only the owner queues, so the load does not grow while it is inside: with its own call there are
+     * never more than `limit`, and one thread is left to watch it. */
+    if (atomic_load_explicit(&pool->load, memory_order_relaxed) >= pool->limit)
         return false;
     if (atomic_load_explicit(&pool->slowness, memory_order_relaxed) >= SLOW_DIRECT &&
         atomic_load_explicit(&pool->parked, memory_order_relaxed) > 0)
@@ -118,6 +121,7 @@ sl_pool_queue(struct sl_pool *pool, struct sl_conn *conn)
     pthread_mutex_lock(&pool->lock);
     *pool->queue_end = conn;
     pool->queue_end = &conn->next;
+    pool->load++;
     if (pool->parked > 0)
         pthread_cond_signal(&pool->work);
     else
@@ -178,10 +182,12 @@ work_off(struct sl_pool *pool, struct sl_workspace *ws)
 {
     struct sl_conn *conn;
     pthread_mutex_lock(&pool->lock);
-    while ((conn = pop(pool)) != NULL) {
+    pool->load--;
+    while (!pool->quit && (conn = pop(pool)) != NULL) {
         pthread_mutex_unlock(&pool->lock);
         serve_queued(pool, ws, conn);
         pthread_mutex_lock(&pool->lock);
+        pool->load--;
     }
     pool->busy--;
 }
@@ -237,6 +243,7 @@ take_over(struct sl_pool *pool, uint64_t gate)
     if (!atomic_compare_exchange_strong(&pool->gate, &gate, gate | GATE_TAKEN))
         return false;
     pool->busy++;
+    pool->load++;
     int slowness = atomic_load_explicit(&pool->slowness, memory_order_relaxed) + SLOW_STEP;
     atomic_store_explicit(&pool->slowness, slowness < SLOW_MAX ? slowness : SLOW_MAX,
                           memory_order_relaxed);
@@ -476,9 +483,11 @@ join_all(struct sl_pool *pool, unsigned wait_ms)
         until.tv_nsec -= 1000000000;
         until.tv_sec++;
     }
-    for (unsigned i = 0; i < pool->thread_count; i++)
-        if (pthread_timedjoin_np(pool->threads[i], NULL, &until) != 0)
+    while (pool->joined < pool->thread_count) {
+        if (pthread_timedjoin_np(pool->threads[pool->joined], NULL, &until) != 0)
             return SL_ETIMEOUT;
+        pool->joined++;
+    }
     return SL_OK;
 }
 

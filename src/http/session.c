@@ -169,7 +169,7 @@ conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t 
     conn->scanning = false;
     if (x->res.failed && !x->res.chunked && !x->res.has_length)
         conn->abort = true;
-    if (x->broken || (!complete && x->body.kind == SL_BODY_LENGTH && x->body.left > SL_BODY_BUFFER)) {
+    if (x->broken || (!complete && x->body.kind == SL_BODY_LENGTH && x->body.left > SL_DRAIN_MAX)) {
         end_after_output(conn, true);
         return len;
     }

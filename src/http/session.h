@@ -32,6 +32,7 @@
 enum {
     SL_SCRATCH_SIZE = 64 * 1024,  /* one receive */
     SL_BODY_BUFFER = 64 * 1024,   /* bodies up to this are received before the handler runs */
+    SL_DRAIN_MAX = 256 * 1024,    /* unread rest of a body that is worth reading to keep a connection */
     SL_OUT_DIRECT = 16 * 1024,    /* body parts from this size on are not copied */
     SL_OUT_HIGH = 256 * 1024,     /* more than this waiting for the client: SL_EFULL */
     SL_OUT_BATCH = 64 * 1024,     /* pipelined answers are sent when this much has gathered */

@@ -1,0 +1,474 @@
+/* The engine from outside, over sockets; every test runs inline and with threads. */
+#include "engine_fixture.h"
+
+#include <sys/resource.h>
+
+static unsigned threads_of(void **state) { return *(unsigned *)*state; }
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+
+static void
+begin(struct server *s, void **state)
+{
+    server_prepare(s, threads_of(state));
+    server_start(s);
+}
+
+static void
+test_pipelined_requests_are_answered_in_order(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    int fd = dial(&s);
+    say_text(fd, GET("/") "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" GET("/stream")
+                 GET("/204") GET("/"));
+    expect(fd, 200, "hello");
+    expect(fd, 200, "abc");
+    struct answer a;
+    hear(fd, &a, false);
+    assert_int_equal(a.len, 400000);
+    assert_false(a.cut);
+    free(a.body);
+    expect(fd, 204, NULL);
+    expect(fd, 200, "hello");
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+test_a_request_may_come_byte_by_byte(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    int fd = dial(&s), one = 1;
+    setsockopt(fd, 6, 1, &one, sizeof one); /* TCP_NODELAY */
+    static const char request[] = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                  "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-T: v\r\n\r\n" GET("/");
+    for (size_t i = 0; i < sizeof request - 1; i++)
+        say(fd, request + i, 1);
+    struct answer a;
+    hear(fd, &a, false);
+    assert_int_equal(a.len, 5);
+    assert_memory_equal(a.body, "abcde", 5);
+    assert_non_null(strstr(a.head, "X-Trailer: v\r\n"));
+    free(a.body);
+    expect(fd, 200, "hello");
+    assert_int_equal(s.waits, 0); /* a small body is complete before the handler runs */
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+send_big_body(const struct server *s, bool chunked)
+{
+    enum { SIZE = 3 << 20 };
+    char head[128], *body = malloc(SIZE);
+    for (size_t i = 0; i < SIZE; i++)
+        body[i] = (char)(i * 7 + i / 1000);
+    int fd = dial(s), n;
+    if (chunked)
+        n = snprintf(head, sizeof head, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    else
+        n = snprintf(head, sizeof head, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", SIZE);
+    say(fd, head, (size_t)n);
+    for (size_t at = 0; at < SIZE; at += 65536) {
+        if (chunked)
+            say_text(fd, "10000\r\n");
+        say(fd, body + at, 65536);
+        if (chunked)
+            say_text(fd, "\r\n");
+    }
+    say_text(fd, chunked ? "0\r\n\r\n" GET("/") : GET("/"));
+    struct answer a;
+    hear(fd, &a, false);
+    assert_int_equal(a.len, SIZE);
+    assert_memory_equal(a.body, body, SIZE);
+    free(a.body);
+    free(body);
+    expect(fd, 200, "hello");
+    close(fd);
+}
+
+static void
+test_large_bodies_stream_through_the_handler(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    send_big_body(&s, false);
+    send_big_body(&s, true);
+    assert_true(s.waits > 0);
+    server_stop(&s);
+}
+
+static void
+test_a_body_nobody_reads_does_not_disturb_the_next_request(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    int fd = dial(&s);
+    say_text(fd, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /" GET("/204"));
+    expect(fd, 200, "hello");
+    expect(fd, 204, NULL);
+    /* larger than what is buffered, and still on its way when the answer goes out */
+    char *half = calloc(1, 40000);
+    say_text(fd, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 80000\r\n\r\n");
+    say(fd, half, 40000);
+    expect(fd, 200, "hello");
+    say(fd, half, 40000);
+    say_text(fd, GET("/204"));
+    expect(fd, 204, NULL);
+    free(half);
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+test_expect_continue_is_answered_before_the_body_is_read(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    static const char *const lengths[] = {"5", "100000"};
+    for (int i = 0; i < 2; i++) {
+        int fd = dial(&s);
+        char head[200];
+        size_t len = strtoul(lengths[i], NULL, 10);
+        snprintf(head, sizeof head, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n"
+                                    "Expect: 100-continue\r\n\r\n", lengths[i]);
+        say_text(fd, head);
+        expect(fd, 100, NULL);
+        char *body = malloc(len + 1);
+        memset(body, 'b', len);
+        body[len] = '\0';
+        say(fd, body, len);
+        expect(fd, 200, body);
+        free(body);
+        close(fd);
+    }
+    server_stop(&s);
+}
+
+static void
+test_bodiless_answers_have_no_body(void **state)
+{
+    struct server s;
+    struct answer a;
+    begin(&s, state);
+    int fd = dial(&s);
+    say_text(fd, "HEAD /big HTTP/1.1\r\nHost: x\r\n\r\n" GET("/204") GET("/"));
+    hear(fd, &a, true);
+    assert_int_equal(a.status, 200);
+    hear(fd, &a, false);
+    assert_int_equal(a.status, 204);
+    assert_null(strstr(a.head, "Content-Length"));
+    expect(fd, 200, "hello");
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+test_a_short_body_closes_the_connection(void **state)
+{
+    struct server s;
+    struct answer a;
+    begin(&s, state);
+    int fd = dial(&s);
+    say_text(fd, GET("/short") GET("/"));
+    hear(fd, &a, false);
+    assert_int_equal(a.len, 5);
+    assert_true(a.cut);
+    free(a.body);
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+test_a_handler_that_fails_is_a_500(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    int fd = dial(&s);
+    say_text(fd, GET("/fail"));
+    expect(fd, 500, NULL);
+    assert_true(at_end(fd));
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+test_after_a_bad_request_nothing_more_is_parsed(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    int fd = dial(&s);
+    say_text(fd, GET("/") "GET / HTTP/1.1\r\nHost : x\r\n\r\n" GET("/"));
+    expect(fd, 200, "hello");
+    expect(fd, 400, NULL);
+    assert_true(at_end(fd));
+    assert_int_equal(s.bad_status, 400);
+    assert_int_equal(sl_engine_requests(s.engine), 1);
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+test_http_1_0_and_connection_close(void **state)
+{
+    struct server s;
+    struct answer a;
+    begin(&s, state);
+    int fd = dial(&s);
+    say_text(fd, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    hear(fd, &a, false);
+    assert_non_null(strstr(a.head, "HTTP/1.0 200 OK"));
+    assert_non_null(strstr(a.head, "Connection: keep-alive"));
+    free(a.body);
+    say_text(fd, "GET / HTTP/1.0\r\n\r\n");
+    expect(fd, 200, "hello");
+    assert_true(at_end(fd));
+    close(fd);
+    fd = dial(&s);
+    say_text(fd, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    hear(fd, &a, false);
+    assert_non_null(strstr(a.head, "Connection: close"));
+    free(a.body);
+    assert_true(at_end(fd));
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+test_a_slow_reader_holds_nobody_up(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    int slow = dial(&s), fast = dial(&s);
+    say_text(slow, GET("/big") GET("/"));
+    assert_false(quiet(slow, 5000)); /* its answer has begun, most of it waits */
+    say_text(fast, GET("/"));
+    expect(fast, 200, "hello");
+    struct answer a;
+    hear(slow, &a, false);
+    assert_int_equal(a.len, 4 << 20);
+    free(a.body);
+    expect(slow, 200, "hello");
+    close(slow);
+    close(fast);
+    server_stop(&s);
+}
+
+static void
+test_a_file_is_sent_from_its_offset(void **state)
+{
+    struct server s;
+    struct answer a;
+    begin(&s, state);
+    FILE *f = tmpfile();
+    for (int i = 0; i < 200000; i++)
+        putc('a' + i % 26, f);
+    fflush(f);
+    s.file_fd = dup(fileno(f));
+    fclose(f);
+    int fd = dial(&s);
+    say_text(fd, GET("/file") GET("/"));
+    hear(fd, &a, false);
+    assert_int_equal(a.len, 100000);
+    for (size_t i = 0; i < a.len; i++)
+        assert_int_equal(a.body[i], 'a' + (int)(i + 1) % 26);
+    free(a.body);
+    expect(fd, 200, "hello");
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+test_clients_that_vanish_leave_nothing(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    static const char *const parts[] = {
+        "", "GE", GET("/big"), GET("/stream"), "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc",
+    };
+    struct linger reset = {1, 0};
+    for (int i = 0; i < 50; i++) {
+        int fd = dial(&s);
+        say_text(fd, parts[i % 5]);
+        if (i % 2)
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        close(fd);
+    }
+    int fd = dial(&s);
+    say_text(fd, GET("/"));
+    expect(fd, 200, "hello");
+    close(fd);
+    server_stop(&s); /* checks descriptors */
+}
+
+static void
+test_stop_answers_what_is_in_progress_and_says_close(void **state)
+{
+    struct server s;
+    struct answer a;
+    begin(&s, state);
+    int idle = dial(&s), busy = dial(&s);
+    say_text(idle, GET("/"));
+    expect(idle, 200, "hello");
+    s.hold = true;
+    say_text(busy, GET("/hold"));
+    while (s.inside == 0)
+        usleep(1000);
+    sl_engine_stop(s.engine);
+    /* an idle connection may still bring one request while it lingers */
+    say_text(idle, GET("/"));
+    if (s.options.threads == 0)
+        s.hold = false;
+    hear(idle, &a, false);
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.head, "Connection: close"));
+    free(a.body);
+    s.hold = false;
+    hear(busy, &a, false);
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.head, "Connection: close"));
+    free(a.body);
+    assert_true(at_end(idle));
+    assert_true(at_end(busy));
+    close(idle);
+    close(busy);
+    server_stop(&s);
+}
+
+static void
+test_time_outs_end_idle_and_half_sent_requests(void **state)
+{
+    struct server s;
+    server_prepare(&s, threads_of(state));
+    s.options.keepalive_ms = 50;
+    s.options.header_timeout_ms = 100;
+    s.options.body_timeout_ms = 100;
+    server_start(&s);
+    int idle = dial(&s), half = dial(&s), body = dial(&s), silent = dial(&s);
+    say_text(idle, GET("/"));
+    expect(idle, 200, "hello");
+    say_text(half, "GET / HTTP/1.1\r\n");
+    say_text(body, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab");
+    assert_true(at_end(idle));
+    expect(half, 408, NULL);
+    expect(body, 408, NULL);
+    assert_true(at_end(silent));
+    close(idle);
+    close(half);
+    close(body);
+    close(silent);
+    server_stop(&s);
+}
+
+static void
+note_limit(void *ctx)
+{
+    struct server *s = ctx;
+    s->limit_calls++;
+    sl_engine_stop(s->engine);
+}
+
+static void
+test_the_request_limit_is_told_once_and_ends_with_close(void **state)
+{
+    struct server s;
+    struct answer a;
+    server_prepare(&s, threads_of(state));
+    s.options.max_requests = 3;
+    s.options.on_limit = note_limit;
+    server_start(&s);
+    int fd = dial(&s);
+    say_text(fd, GET("/") GET("/") GET("/"));
+    expect(fd, 200, "hello");
+    expect(fd, 200, "hello");
+    hear(fd, &a, false);
+    assert_non_null(strstr(a.head, "Connection: close"));
+    free(a.body);
+    assert_true(at_end(fd));
+    close(fd);
+    server_stop(&s);
+    assert_int_equal(s.limit_calls, 1);
+}
+
+static void
+test_connections_over_the_limit_wait_in_the_backlog(void **state)
+{
+    struct server s;
+    server_prepare(&s, threads_of(state));
+    s.options.max_connections = 2;
+    server_start(&s);
+    int a = dial(&s), b = dial(&s);
+    say_text(a, GET("/"));
+    expect(a, 200, "hello");
+    say_text(b, GET("/"));
+    expect(b, 200, "hello");
+    int c = dial(&s);
+    say_text(c, GET("/"));
+    assert_true(quiet(c, 300));
+    close(a);
+    expect(c, 200, "hello");
+    close(b);
+    close(c);
+    server_stop(&s);
+}
+
+static void
+test_running_out_of_descriptors_passes(void **state)
+{
+    struct server s;
+    struct rlimit old, low;
+    begin(&s, state);
+    int a = dial(&s), b = dial(&s);
+    say_text(a, GET("/"));
+    expect(a, 200, "hello");
+    say_text(b, GET("/"));
+    expect(b, 200, "hello");
+    int c = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    getrlimit(RLIMIT_NOFILE, &old);
+    low = old;
+    low.rlim_cur = (rlim_t)c + 1; /* c exists; the server cannot have another */
+    setrlimit(RLIMIT_NOFILE, &low);
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(s.port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(c, (struct sockaddr *)&sa, sizeof sa), 0);
+    say_text(c, GET("/"));
+    assert_true(quiet(c, 300));
+    say_text(a, GET("/")); /* others are served meanwhile */
+    expect(a, 200, "hello");
+    setrlimit(RLIMIT_NOFILE, &old);
+    expect(c, 200, "hello");
+    close(a);
+    close(b);
+    close(c);
+    server_stop(&s);
+}
+
+int
+main(void)
+{
+    static unsigned inline_threads = 0, pool_threads = 3;
+#define BOTH(test) cmocka_unit_test_prestate(test, &inline_threads), cmocka_unit_test_prestate(test, &pool_threads)
+    const struct CMUnitTest tests[] = {
+        BOTH(test_pipelined_requests_are_answered_in_order),
+        BOTH(test_a_request_may_come_byte_by_byte),
+        BOTH(test_large_bodies_stream_through_the_handler),
+        BOTH(test_a_body_nobody_reads_does_not_disturb_the_next_request),
+        BOTH(test_expect_continue_is_answered_before_the_body_is_read),
+        BOTH(test_bodiless_answers_have_no_body),
+        BOTH(test_a_short_body_closes_the_connection),
+        BOTH(test_a_handler_that_fails_is_a_500),
+        BOTH(test_after_a_bad_request_nothing_more_is_parsed),
+        BOTH(test_http_1_0_and_connection_close),
+        BOTH(test_a_slow_reader_holds_nobody_up),
+        BOTH(test_a_file_is_sent_from_its_offset),
+        BOTH(test_clients_that_vanish_leave_nothing),
+        BOTH(test_stop_answers_what_is_in_progress_and_says_close),
+        BOTH(test_time_outs_end_idle_and_half_sent_requests),
+        BOTH(test_the_request_limit_is_told_once_and_ends_with_close),
+        BOTH(test_connections_over_the_limit_wait_in_the_backlog),
+        BOTH(test_running_out_of_descriptors_passes),
+    };
+    return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
+}
