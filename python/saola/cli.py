@@ -8,7 +8,6 @@ import sys
 
 from . import banner
 from .app.wsgiapp import WSGIApplication
-from .errors import fail
 
 
 class CommandLine(WSGIApplication):
@@ -45,12 +44,6 @@ def main(argv=None):
 
 
 def _run():
-    if not sys.platform.startswith("linux"):
-        fail("Linux is needed (elsewhere: run it in a container)")
-    try:
-        from . import _saola  # noqa: F401
-    except ImportError as exc:
-        fail(f"the C core is not built for this Python ({exc}); type: pip install .")
     from . import gunicorn
     gunicorn.install()
     CommandLine("%(prog)s [OPTIONS] [APP_MODULE]", prog="saola").run()

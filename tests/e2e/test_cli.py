@@ -228,7 +228,7 @@ def test_version(here):
 
 @pytest.mark.parametrize("typed, words", [
     ("--help", "--workers"), ("-h", "--workers"), ("--help-all", "--proxy-allow-from"),
-    ("--help timeout", "silent"), ("--help max-requests", "max_requests"),
+    ("--help timeout", "section"), ("--help max-requests", "max_requests"),
 ])
 def test_help_goes_to_standard_output(here, typed, words):
     done = run(here, *typed.split())

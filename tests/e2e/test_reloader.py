@@ -122,7 +122,7 @@ def test_several_writes_are_one_change_and_nothing_else_is_told(watch, tmp_path)
 
 
 def test_a_vanished_file_is_no_change_until_it_is_back(watch, tmp_path):
-    marker = tmp_path / "end"
+    marker = tmp_path / "zz_end"
     one = watch(str(marker))
     text = (tmp_path / "watched.py").read_text()
     os.unlink(tmp_path / "watched.py")

@@ -14,7 +14,7 @@ from .. import util
 from ..errors import ConfigError, UsageError, describe_boot_failure, fail, is_server_frame
 from . import usage
 from .configfile import ConfigFile
-from .locate import WSGI_CLASSES, check_wsgi
+from .locate import check_wsgi, is_wsgi_class
 
 DEFAULT_FILES = ("./saola.conf.py", "./gunicorn.conf.py")
 # Later ones win.
@@ -92,9 +92,9 @@ class BaseApplication:
         an application of another interface than the worker class serves."""
         if self.callable is None:
             loaded = self.load()
-            name = self.cfg.worker_class_str
-            if name in WSGI_CLASSES and loaded is not None:
-                check_wsgi(loaded, getattr(self, "app_uri", None) or "the application", name)
+            if loaded is not None and is_wsgi_class(self.cfg.worker_class_str):
+                check_wsgi(loaded, getattr(self, "app_uri", None) or "the application",
+                           self.cfg.worker_class_str)
             self.callable = loaded
         return self.callable
 

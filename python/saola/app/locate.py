@@ -232,7 +232,16 @@ def _others(holder, name):
 
 # ---- the interface ---------------------------------------------------------------------------
 
-WSGI_CLASSES = frozenset(("sync", "gthread", "gevent", "gevent_wsgi", "gevent_pywsgi"))
+_WSGI_CLASSES = frozenset(
+    ("sync", "gthread")
+    + tuple(f"{package}.workers.{name}" for package in ("saola", "gunicorn")
+            for name in ("sync.SyncWorker", "gthread.ThreadWorker")))
+
+
+def is_wsgi_class(name):
+    """True for the worker classes of ours that call WSGI applications. A class derived from them may
+    do anything, so nothing is said about it."""
+    return name in _WSGI_CLASSES
 
 
 def check_wsgi(app, name="the application", worker_class="sync"):
