@@ -1,4 +1,5 @@
-/* Character classes of HTTP (RFC 9110 section 5.6, RFC 3986) as one table, and the scans built on it. */
+/* Character classes of HTTP (RFC 9110 section 5.6, RFC 3986) as one table, and the scans built on
+ * it. */
 #ifndef SL_HTTP_CHARS_H
 #define SL_HTTP_CHARS_H
 
@@ -16,7 +17,7 @@ enum sl_char_class {
     SL_CHAR_TARGET = 16,    /* of a request target, but '?' and '#'; 0x80 to 0xff included */
     SL_CHAR_HOST = 32,      /* of a reg-name but '%' and ',': unreserved, sub-delims */
     SL_CHAR_HEX = 64,
-    SL_CHAR_VALUE = 128,    /* of a field value: no control but HTAB */
+    SL_CHAR_VALUE = 128, /* of a field value: no control but HTAB */
 };
 
 extern const uint8_t sl_char_classes[256];

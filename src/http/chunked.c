@@ -1,7 +1,8 @@
-/* Decoder of the chunked transfer coding: one state a byte in the chunk lines, whole runs in the data.
+/* Decoder of the chunked transfer coding: one state a byte in the chunk lines, whole runs in the
+ * data.
  *
- * The grammar of RFC 9112 section 7.1 is followed to the letter, extensions included, since whatever a
- * proxy in front reads differently is a smuggled request:
+ * The grammar of RFC 9112 section 7.1 is followed to the letter, extensions included, since
+ * whatever a proxy in front reads differently is a smuggled request:
  *
  *   SIZE -> [BWS] -> (";" name ["=" token | quoted])* -> CR -> LF -> DATA -> CR -> LF -> SIZE
  *                                                        `-> (size 0) DONE: the trailers follow
@@ -15,15 +16,15 @@
 enum state {
     SIZE_FIRST, /* a hex digit must come */
     SIZE,
-    EXT_NAME_FIRST,  /* after ";" */
+    EXT_NAME_FIRST, /* after ";" */
     EXT_NAME,
     EXT_NAME_SPACE,  /* white space after a name: "=" or ";" must come */
     EXT_VALUE_FIRST, /* after "=" */
     EXT_VALUE,
     EXT_QUOTED,
-    EXT_ESCAPED,     /* after a backslash in a quoted string */
-    EXT_END,         /* after the closing quote */
-    EXT_SPACE,       /* white space after size or value: ";" must come */
+    EXT_ESCAPED, /* after a backslash in a quoted string */
+    EXT_END,     /* after the closing quote */
+    EXT_SPACE,   /* white space after size or value: ";" must come */
     LINE_LF,
     DATA,
     DATA_CR,

@@ -143,11 +143,10 @@ sl_framing_field(struct sl_framing *f, struct sl_header *field)
     }
 }
 
-/* secure_scheme_headers: the value must match exactly to mean https; two that disagree are an attack
- * or a broken proxy. */
+/* secure_scheme_headers: the value must match exactly to mean https; two that disagree are an
+ * attack or a broken proxy. */
 static int
-take_scheme(const struct sl_scheme_header *known, struct sl_request *req,
-            const char **ret_sentence)
+take_scheme(const struct sl_scheme_header *known, struct sl_request *req, const char **ret_sentence)
 {
     uint32_t initials = 0;
     for (const struct sl_scheme_header *h = known; h->name != NULL; h++)
@@ -194,8 +193,7 @@ check_body(struct sl_framing *f)
 
 int
 sl_framing_end(struct sl_framing *f, const struct sl_str *authority,
-               const struct sl_head_trust *trust, struct sl_request *req,
-               const char **ret_sentence)
+               const struct sl_head_trust *trust, struct sl_request *req, const char **ret_sentence)
 {
     bool old = is_before_1_1(req);
     check_body(f);

@@ -27,8 +27,8 @@ sl_framing_wants(size_t name_len)
 
 void sl_framing_field(struct sl_framing *framing, struct sl_header *field);
 
-/* Judges the whole and fills req. authority: of an absolute-form target, or ptr NULL. 0 or minus the
- * status. */
+/* Judges the whole and fills req. authority: of an absolute-form target, or ptr NULL. 0 or minus
+ * the status. */
 int sl_framing_end(struct sl_framing *framing, const struct sl_str *authority,
                    const struct sl_head_trust *trust, struct sl_request *req,
                    const char **ret_sentence);

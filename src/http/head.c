@@ -10,17 +10,17 @@
 #include "http/head.h"
 
 #include <assert.h>
-#include <strings.h>
 
 #include "http/chars.h"
 #include "http/framing.h"
+#include "http/names.h"
 #include "http/request_line.h"
 
 #define COLD __attribute__((cold, noinline))
 
 struct parser {
     char *buf, *end;
-    char *first;              /* first field line; of a head: the request line */
+    char *first; /* first field line; of a head: the request line */
     uint64_t *resume;
     const struct sl_http_limits *limits;
     const char *const *forwarder_headers; /* of a trusted peer, or NULL */
@@ -65,7 +65,8 @@ refuse(struct parser *ps, int status, const char *sentence)
     return -status;
 }
 
-/* ---- one line ----------------------------------------------------------------------------------- */
+/* ---- one line -----------------------------------------------------------------------------------
+ */
 
 static bool
 is_request_line(const struct parser *ps, const char *line)
@@ -79,8 +80,8 @@ may_fold(const struct parser *ps, const char *line)
     return ps->limits->permit_obsolete_folding && !is_request_line(ps, line);
 }
 
-/* The LF that ends the line of which [line, from) holds none; NULL while it is not here, or while the
- * next line may still turn out to continue this one. */
+/* The LF that ends the line of which [line, from) holds none; NULL while it is not here, or while
+ * the next line may still turn out to continue this one. */
 static char *
 find_line_end(const struct parser *ps, char *line, char *from)
 {
@@ -158,8 +159,8 @@ skip_name_space(const struct parser *ps, char *p)
     return p;
 }
 
-/* One field line. 1: complete, out, *ret_classes (of the name) and *ret_next are set. 0: not complete.
- * Negative: refused. */
+/* One field line. 1: complete, out, *ret_classes (of the name) and *ret_next are set. 0: not
+ * complete. Negative: refused. */
 static inline int
 parse_field(struct parser *ps, char *line, struct sl_header *out, unsigned *ret_classes,
             char **ret_next)
@@ -209,66 +210,36 @@ parse_field(struct parser *ps, char *line, struct sl_header *out, unsigned *ret_
     return 1;
 }
 
-/* ---- which fields are let in -------------------------------------------------------------------- */
-
-static bool
-is_listed(const char *const *names, const struct sl_str *name)
-{
-    for (; names != NULL && *names != NULL; names++) {
-        if (strcmp(*names, "*") == 0 ||
-            (strlen(*names) == name->len && strncasecmp(*names, name->ptr, name->len) == 0))
-            return true;
-    }
-    return false;
-}
-
-/* A gateway maps '-' to '_', so that an underscore lets a client forge what a proxy sets. 1: keep, 0:
- * drop, negative: refuse. */
+/* A name that is not only a token with dashes, or in a trailer. 1: keep, 0: drop, negative: refuse.
+ */
 static COLD int
-admit_underscore(struct parser *ps, const struct sl_str *name)
+admit_special(struct parser *ps, const struct sl_str *name, unsigned classes)
 {
-    if (is_listed(ps->forwarder_headers, name))
+    if (ps->trailers && !sl_name_may_trail(name))
+        return refuse(ps, 400, "A trailer field has a name that only a header may have.");
+    if (!(classes & SL_CHAR_UNDERSCORE))
         return 1;
-    switch (ps->limits->header_map) {
-    case SL_HEADER_MAP_DANGEROUS:
+    switch (sl_name_judge_underscore(name, ps->limits->header_map, ps->forwarder_headers)) {
+    case SL_NAME_KEEP:
         return 1;
-    case SL_HEADER_MAP_DROP:
+    case SL_NAME_DROP:
         return 0;
-    case SL_HEADER_MAP_REFUSE:
+    case SL_NAME_REFUSE:
         break;
     }
     return refuse(ps, 400, "A header name has an underscore.");
 }
 
-/* RFC 9110 section 6.5.1: what is needed before the content, or decides about it. */
-static COLD int
-admit_trailer(struct parser *ps, const struct sl_str *name)
-{
-    static const char *const forbidden[] = {
-        "Host", "Content-Length", "Transfer-Encoding", "Trailer", "TE", "Connection", "Keep-Alive",
-        "Upgrade", "Proxy-Connection", "Authorization", "Proxy-Authorization",
-        "Proxy-Authenticate", "WWW-Authenticate", "Cookie", "Set-Cookie", "Content-Type",
-        "Content-Encoding", "Content-Range", "Expect", "Range", "Max-Forwards", "Cache-Control",
-        "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
-        NULL,
-    };
-    if (is_listed(forbidden, name))
-        return refuse(ps, 400, "A trailer field has a name that only a header may have.");
-    return 1;
-}
-
 static inline int
 admit(struct parser *ps, const struct sl_str *name, unsigned classes)
 {
-    if (ps->trailers) {
-        int rc = admit_trailer(ps, name);
-        if (rc < 0)
-            return rc;
-    }
-    return classes & SL_CHAR_UNDERSCORE ? admit_underscore(ps, name) : 1;
+    if (ps->trailers || (classes & SL_CHAR_UNDERSCORE))
+        return admit_special(ps, name, classes);
+    return 1;
 }
 
-/* ---- all lines ---------------------------------------------------------------------------------- */
+/* ---- all lines ----------------------------------------------------------------------------------
+ */
 
 /* At the start of a field line: 1: it is the empty line, 2: a field begins, 0: not enough here. */
 static inline int
@@ -399,10 +370,11 @@ setup(struct parser *ps, char *buf, size_t len, size_t capacity, uint64_t *resum
     };
 }
 
-/* ---- head --------------------------------------------------------------------------------------- */
+/* ---- head ---------------------------------------------------------------------------------------
+ */
 
-/* Finds the request line behind the empty line that some clients send after a POST, and refuses what
- * cannot be HTTP at its first byte, such as a TLS handshake. 1, 0 or negative. */
+/* Finds the request line behind the empty line that some clients send after a POST, and refuses
+ * what cannot be HTTP at its first byte, such as a TLS handshake. 1, 0 or negative. */
 static int
 find_first(struct parser *ps)
 {
@@ -483,7 +455,8 @@ sl_head_parse(struct sl_head *head, char *buf, size_t len, uint64_t *resume,
     return rc;
 }
 
-/* ---- trailers ----------------------------------------------------------------------------------- */
+/* ---- trailers -----------------------------------------------------------------------------------
+ */
 
 int
 sl_head_parse_trailers(struct sl_header *fields, size_t capacity, size_t *ret_count, char *buf,

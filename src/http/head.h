@@ -8,8 +8,8 @@
 /* The parser's own maxima, which no setting lifts. */
 enum {
     SL_HEAD_MAX_FIELDS = 32768,
-    SL_HEAD_MAX_LINE = 1 << 20 >> 1, /* bytes of a request or field line */
-    SL_HEAD_MAX_BYTES = 1 << 27,     /* of the whole head: more is 431 */
+    SL_HEAD_MAX_LINE = 1 << 20 >> 1,   /* bytes of a request or field line */
+    SL_HEAD_MAX_BYTES = 1 << 27,       /* of the whole head: more is 431 */
     SL_HEAD_DEFAULT_FIELD_SIZE = 8190, /* when limits->field_size is 0, as gunicorn does */
 };
 
@@ -20,7 +20,7 @@ struct sl_head {
      * request line was in order, else as it was. */
     struct sl_request *req;
     struct sl_header *fields;
-    size_t capacity;         /* of fields; more header fields than this: 431 */
+    size_t capacity; /* of fields; more header fields than this: 431 */
 };
 
 /* What the peer may do; see sl_peer. */
@@ -30,12 +30,13 @@ struct sl_head_trust {
 };
 
 /* Parses the head that starts at buf. *resume is private: 0 at first (success sets it to 0
- * again); the caller gives it back unchanged with a longer buffer, so that cost is linear in bytes however they
- * are cut. The buffer may have moved in between; the verdict does not depend on the cuts.
- * Returns the head's length in bytes (> 0), 0 if it is not complete yet, or minus the HTTP status
- * with which the request must be refused (-400, -414, -431, -501, -505, -417); then *ret_sentence
- * is a static English sentence for log and error page. A line is judged when it is complete, or as
- * soon as it is longer than its limit; what several fields say together, when the head is complete.
+ * again); the caller gives it back unchanged with a longer buffer, so that cost is linear in bytes
+ * however they are cut. The buffer may have moved in between; the verdict does not depend on the
+ * cuts. Returns the head's length in bytes (> 0), 0 if it is not complete yet, or minus the HTTP
+ * status with which the request must be refused (-400, -414, -431, -501, -505, -417); then
+ * *ret_sentence is a static English sentence for log and error page. A line is judged when it is
+ * complete, or as soon as it is longer than its limit; what several fields say together, when the
+ * head is complete.
  *
  * What the slices hold beyond the plain case:
  * - one empty line before the request line is skipped and counted in the length (RFC 9112 2.2);
@@ -48,8 +49,8 @@ int sl_head_parse(struct sl_head *head, char *buf, size_t len, uint64_t *resume,
                   const char **ret_sentence);
 
 /* Parses a trailer section (field lines up to the empty line) with the same field rules; framing,
- * routing, authentication and similar fields are refused (RFC 9110 section 6.5.1). Underscore names go
- * by header_map as from a peer that is not trusted. Result as sl_head_parse(). */
+ * routing, authentication and similar fields are refused (RFC 9110 section 6.5.1). Underscore names
+ * go by header_map as from a peer that is not trusted. Result as sl_head_parse(). */
 int sl_head_parse_trailers(struct sl_header *fields, size_t capacity, size_t *ret_count, char *buf,
                            size_t len, uint64_t *resume, const struct sl_http_limits *limits,
                            const char **ret_sentence);

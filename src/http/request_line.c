@@ -3,7 +3,7 @@
 
 #include "http/chars.h"
 
-enum { VERSION_LINE = 10 }; /* bytes of "HTTP/1.1" CR LF */
+enum { VERSION_LINE = 10 };               /* bytes of "HTTP/1.1" CR LF */
 enum { MIN_METHOD = 3, MAX_METHOD = 20 }; /* gunicorn's rule, which fits every registered method */
 
 static int
@@ -13,7 +13,8 @@ refuse(int status, const char *sentence, const char **ret_sentence)
     return -status;
 }
 
-/* ---- host --------------------------------------------------------------------------------------- */
+/* ---- host ---------------------------------------------------------------------------------------
+ */
 
 static bool
 port_is_valid(const char *p, const char *end)
@@ -66,7 +67,8 @@ sl_host_is_valid(const char *s, size_t len)
     return p == end || (*p == ':' && port_is_valid(p + 1, end));
 }
 
-/* ---- target ------------------------------------------------------------------------------------- */
+/* ---- target -------------------------------------------------------------------------------------
+ */
 
 /* The target with the places where its parts end. */
 struct target {
@@ -183,7 +185,8 @@ take_form(const struct target *target, struct sl_request *req, struct sl_str *re
     return NULL;
 }
 
-/* ---- line --------------------------------------------------------------------------------------- */
+/* ---- line ---------------------------------------------------------------------------------------
+ */
 
 static const char *
 check_method(char *method, size_t len, unsigned classes, const struct sl_http_limits *limits)
@@ -242,7 +245,8 @@ sl_request_line_parse(char *p, char *end, const struct sl_http_limits *limits,
     if (p == end)
         return 0;
     if (*p != ' ' || target.start == target.end)
-        return refuse(400, "The request line is not method, target and version with one space each.",
+        return refuse(400,
+                      "The request line is not method, target and version with one space each.",
                       ret_sentence);
     const char *version = ++p;
     if (end - p < VERSION_LINE && memchr(p, '\n', (size_t)(end - p)) == NULL)

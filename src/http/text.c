@@ -61,6 +61,7 @@ sl_http_date(time_t when, char out[SL_DATE_LEN + 1])
 const char *
 sl_http_reason(int status)
 {
+    /* clang-format off */
     switch (status) {
     case 100: return "Continue";
     case 101: return "Switching Protocols";
@@ -126,18 +127,14 @@ sl_http_reason(int status)
     case 511: return "Network Authentication Required";
     default: return "Unknown";
     }
+    /* clang-format on */
 }
 
 /* What c becomes in HTML text, or NULL for itself. */
 static const char *
 html_escape(char c)
 {
-    switch (c) {
-    case '&': return "&amp;";
-    case '<': return "&lt;";
-    case '>': return "&gt;";
-    default: return NULL;
-    }
+    return c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : NULL;
 }
 
 static size_t
@@ -165,8 +162,8 @@ put_escaped(char *p, const char *s)
 }
 
 int
-sl_http_error_page(char *out, size_t capacity, int status, const char *sentence,
-                   int version_minor, bool head_only, size_t *ret_len)
+sl_http_error_page(char *out, size_t capacity, int status, const char *sentence, int version_minor,
+                   bool head_only, size_t *ret_len)
 {
     static const char opening[] = "<!DOCTYPE html>\n<html>\n<head><title>";
     static const char middle[] = "</title></head>\n<body>\n<h1>";

@@ -1,5 +1,5 @@
-/* Small pieces of HTTP text that every response needs: dates, reason phrases, error pages, checks of
- * what an application wants to send. */
+/* Small pieces of HTTP text that every response needs: dates, reason phrases, error pages, checks
+ * of what an application wants to send. */
 #ifndef SL_HTTP_TEXT_H
 #define SL_HTTP_TEXT_H
 
@@ -15,15 +15,15 @@ void sl_http_date(time_t when, char out[SL_DATE_LEN + 1]);
 const char *sl_http_reason(int status);
 
 /* Writes a complete error response (status line, Connection: close, Content-Type, Content-Length,
- * small HTML page with the escaped sentence) into out; body left out if head_only. *ret_len is its length;
- * truncates never: SL_EINVAL when capacity is too small (1,024 suffice for a sentence of 200 bytes of
- * plain text, 2,048 for 200 bytes of anything). version_minor is the minor version of the request; 0
- * answers as HTTP/1.0. sentence may be NULL. */
+ * small HTML page with the escaped sentence) into out; body left out if head_only. *ret_len is its
+ * length; truncates never: SL_EINVAL when capacity is too small (1,024 suffice for a sentence of
+ * 200 bytes of plain text, 2,048 for 200 bytes of anything). version_minor is the minor version of
+ * the request; 0 answers as HTTP/1.0. sentence may be NULL. */
 int sl_http_error_page(char *out, size_t capacity, int status, const char *sentence,
                        int version_minor, bool head_only, size_t *ret_len);
 
-/* RFC 9110 section 5.6.2 token; section 5.5 field value without NUL, CR, LF and other controls but HTAB.
- * The empty string is a value, but no token. */
+/* RFC 9110 section 5.6.2 token; section 5.5 field value without NUL, CR, LF and other controls but
+ * HTAB. The empty string is a value, but no token. */
 bool sl_http_is_token(const char *s, size_t len);
 bool sl_http_is_value(const char *s, size_t len);
 

@@ -1,6 +1,6 @@
 /* Feeds request heads to the parser whole, byte by byte and at random cuts, each time from a buffer
- * of exactly the bytes that "arrived" (so that a sanitizer sees any look beyond), and demands one and
- * the same verdict. */
+ * of exactly the bytes that "arrived" (so that a sanitizer sees any look beyond), and demands one
+ * and the same verdict. */
 #ifndef SL_TEST_HEAD_CASES_H
 #define SL_TEST_HEAD_CASES_H
 
@@ -25,13 +25,26 @@ struct head_case {
     const struct sl_head_trust *trust;
 };
 
-#define OK(source, input, ...) {source, "" input, sizeof(input) - 1, 200, {__VA_ARGS__}, NULL, NULL}
-#define BAD(source, status, input) {source, "" input, sizeof(input) - 1, status, {NULL}, NULL, NULL}
-#define WAIT(source, input) {source, "" input, sizeof(input) - 1, 0, {NULL}, NULL, NULL}
-#define OK_WITH(limits, trust, source, input, ...)                                                  \
-    {source, "" input, sizeof(input) - 1, 200, {__VA_ARGS__}, limits, trust}
-#define BAD_WITH(limits, trust, source, status, input)                                              \
-    {source, "" input, sizeof(input) - 1, status, {NULL}, limits, trust}
+#define OK(source, input, ...)                                                                     \
+    {                                                                                              \
+        source, "" input, sizeof(input) - 1, 200, {__VA_ARGS__}, NULL, NULL                        \
+    }
+#define BAD(source, status, input)                                                                 \
+    {                                                                                              \
+        source, "" input, sizeof(input) - 1, status, {NULL}, NULL, NULL                            \
+    }
+#define WAIT(source, input)                                                                        \
+    {                                                                                              \
+        source, "" input, sizeof(input) - 1, 0, {NULL}, NULL, NULL                                 \
+    }
+#define OK_WITH(limits, trust, source, input, ...)                                                 \
+    {                                                                                              \
+        source, "" input, sizeof(input) - 1, 200, {__VA_ARGS__}, limits, trust                     \
+    }
+#define BAD_WITH(limits, trust, source, status, input)                                             \
+    {                                                                                              \
+        source, "" input, sizeof(input) - 1, status, {NULL}, limits, trust                         \
+    }
 
 #define GET "GET / HTTP/1.1\r\nHost: x\r\n"
 #define POST "POST / HTTP/1.1\r\nHost: x\r\n"
@@ -67,11 +80,11 @@ describe(struct verdict *v, const struct sl_request *req)
     put(v, &at, "target", &req->target);
     put(v, &at, "path", &req->path);
     put(v, &at, req->query.ptr != NULL ? "query" : "no-query", &req->query);
-    at += (size_t)snprintf(v->text + at, sizeof v->text - at, "%u.%u %s body=%s:%llu %s%s{ ",
-                           req->version_major, req->version_minor,
-                           req->keep_alive ? "keep" : "close", kinds[req->body],
-                           (unsigned long long)req->content_length,
-                           req->expect_continue ? "expect " : "", req->https ? "https " : "");
+    at +=
+        (size_t)snprintf(v->text + at, sizeof v->text - at, "%u.%u %s body=%s:%llu %s%s{ ",
+                         req->version_major, req->version_minor, req->keep_alive ? "keep" : "close",
+                         kinds[req->body], (unsigned long long)req->content_length,
+                         req->expect_continue ? "expect " : "", req->https ? "https " : "");
     for (size_t i = 0; i < req->header_count; i++) {
         put(v, &at, "", &req->headers[i].name);
         put(v, &at, "=", &req->headers[i].value);
@@ -99,9 +112,9 @@ feed(const struct head_case *c, size_t (*cut)(size_t done, size_t len, void *ctx
         done = n;
         struct sl_request req = {0};
         struct sl_head head = {&req, fields, TEST_FIELDS};
-        v->rc = sl_head_parse(&head, buf, done, &resume,
-                              c->limits != NULL ? c->limits : &default_limits, c->trust,
-                              &v->sentence);
+        v->rc =
+            sl_head_parse(&head, buf, done, &resume,
+                          c->limits != NULL ? c->limits : &default_limits, c->trust, &v->sentence);
         if (v->rc > 0)
             describe(v, &req);
         else if (v->rc < 0)
@@ -154,8 +167,8 @@ run_head_case(const struct head_case *c)
     feed(c, cut_nowhere, NULL, &whole);
     int status = whole.rc > 0 ? 200 : -whole.rc;
     if (status != c->status)
-        fail_msg("%s\n--- input:\n%.*s\n--- expected %d, got %d %s", c->source, (int)c->len, c->input,
-                 c->status, status, whole.sentence != NULL ? whole.sentence : whole.text);
+        fail_msg("%s\n--- input:\n%.*s\n--- expected %d, got %d %s", c->source, (int)c->len,
+                 c->input, c->status, status, whole.sentence != NULL ? whole.sentence : whole.text);
     for (size_t i = 0; i < 4 && c->shows[i] != NULL; i++) {
         if (strstr(whole.text, c->shows[i]) == NULL)
             fail_msg("%s\n--- input:\n%.*s\n--- not shown: %s\n--- but: %s", c->source, (int)c->len,
@@ -170,10 +183,10 @@ run_head_case(const struct head_case *c)
     }
 }
 
-#define RUN_HEAD_CASES(cases)                                                                       \
-    do {                                                                                            \
-        for (size_t i_ = 0; i_ < sizeof(cases) / sizeof *(cases); i_++)                             \
-            run_head_case(&(cases)[i_]);                                                            \
+#define RUN_HEAD_CASES(cases)                                                                      \
+    do {                                                                                           \
+        for (size_t i_ = 0; i_ < sizeof(cases) / sizeof *(cases); i_++)                            \
+            run_head_case(&(cases)[i_]);                                                           \
     } while (0)
 
 #endif

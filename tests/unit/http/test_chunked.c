@@ -1,4 +1,5 @@
-/* Chunked bodies and their trailers (RFC 9112 section 7.1), whole, byte by byte and at random cuts. */
+/* Chunked bodies and their trailers (RFC 9112 section 7.1), whole, byte by byte and at random cuts.
+ */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -20,9 +21,18 @@ struct chunked_case {
     const char *rest; /* bytes from the trailer section on; NULL: not asked */
 };
 
-#define BODY(source, input, body, rest) {source, input, sizeof(input) - 1, body, false, rest}
-#define BAD(source, input) {source, input, sizeof(input) - 1, NULL, false, NULL}
-#define WAIT(source, input, body) {source, input, sizeof(input) - 1, body, true, NULL}
+#define BODY(source, input, body, rest)                                                            \
+    {                                                                                              \
+        source, input, sizeof(input) - 1, body, false, rest                                        \
+    }
+#define BAD(source, input)                                                                         \
+    {                                                                                              \
+        source, input, sizeof(input) - 1, NULL, false, NULL                                        \
+    }
+#define WAIT(source, input, body)                                                                  \
+    {                                                                                              \
+        source, input, sizeof(input) - 1, body, true, NULL                                         \
+    }
 
 struct outcome {
     enum sl_chunked_event event;
@@ -131,7 +141,8 @@ test_chunks_are_joined(void **state)
         BODY("7.1.1: value", "1;a=b;c=d\r\nx\r\n0\r\n\r\n", "x", "\r\n"),
         BODY("7.1.1: quoted", "1;a=\"b;\\\"\\\\ \t\x80\"\r\nx\r\n0\r\n\r\n", "x", "\r\n"),
         BODY("7.1.1: empty quoted", "1;a=\"\";b\r\nx\r\n0\r\n\r\n", "x", "\r\n"),
-        BODY("7.1.1: bad white space", "1 \t; a = b ;\tc\t=\t\"d\" ; e\r\nx\r\n0\r\n\r\n", "x", "\r\n"),
+        BODY("7.1.1: bad white space", "1 \t; a = b ;\tc\t=\t\"d\" ; e\r\nx\r\n0\r\n\r\n", "x",
+             "\r\n"),
         WAIT("7.1: size", "5", ""),
         WAIT("7.1: size and CR", "5\r", ""),
         WAIT("7.1: size line", "5\r\n", ""),
@@ -242,7 +253,8 @@ test_extensions_are_paid_for_by_data(void **state)
         event = sl_chunked_next(&decoder, large, total, &used, &data, &len, &sentence);
         assert_int_equal(event, SL_CHUNKED_DATA);
         assert_int_equal(len, 65536);
-        event = sl_chunked_next(&decoder, large + used, total - used, &used, &data, &len, &sentence);
+        event =
+            sl_chunked_next(&decoder, large + used, total - used, &used, &data, &len, &sentence);
         assert_int_equal(event, SL_CHUNKED_MORE);
     }
 }
@@ -272,7 +284,7 @@ test_an_ended_decoder_stays_ended(void **state)
 
 struct trailer_case {
     const char *source, *input;
-    int status;  /* 200, 0 or refused with */
+    int status; /* 200, 0 or refused with */
     size_t count;
 };
 
@@ -335,7 +347,8 @@ test_trailers_obey_the_rules_of_fields(void **state)
             int status = parse_trailers(cases[i].input, bytewise, &count, &used);
             if (status != cases[i].status || count != cases[i].count ||
                 (status == 200 && used != strlen(cases[i].input)))
-                fail_msg("%s: status %d, %zu fields, %zu bytes", cases[i].source, status, count, used);
+                fail_msg("%s: status %d, %zu fields, %zu bytes", cases[i].source, status, count,
+                         used);
         }
     }
 }

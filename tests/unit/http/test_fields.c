@@ -1,4 +1,5 @@
-/* Header fields: names, values, folding, limits, underscores, scheme fields (RFC 9112 section 5). */
+/* Header fields: names, values, folding, limits, underscores, scheme fields (RFC 9112 section 5).
+ */
 #include "head_cases.h"
 
 static void
@@ -17,13 +18,14 @@ test_fields_come_out_trimmed_and_in_order(void **state)
         OK("RFC 9110 5.5: obs-text", GET "A: \x80\xff\xc3\xa9 7654321\x80\x9f\r\n" END,
            "<A> =<\x80\xff\xc3\xa9 7654321\x80\x9f>"),
         OK("RFC 9110 5.5: colons", GET "A: b:c:\r\n" END, "<A> =<b:c:>"),
-        OK("RFC 9110 5.6.2: every token character",
-           GET "!#$%&'*+-.^`|~09azAZ: b\r\n" END, "<!#$%&'*+-.^`|~09azAZ> =<b>"),
+        OK("RFC 9110 5.6.2: every token character", GET "!#$%&'*+-.^`|~09azAZ: b\r\n" END,
+           "<!#$%&'*+-.^`|~09azAZ> =<b>"),
         OK("RFC 9110 5.5: printable characters",
            GET "A: !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\r\n" END,
            "=<!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~>"),
         OK("RFC 9112 2.1: no fields", GET_1_0 END, "{ }"),
-        OK("RFC 9112 5: long values", GET "Cookie: a=0123456789abcdefghijklmnopqrstuvwxyz; b=c\r\n" END,
+        OK("RFC 9112 5: long values",
+           GET "Cookie: a=0123456789abcdefghijklmnopqrstuvwxyz; b=c\r\n" END,
            "=<a=0123456789abcdefghijklmnopqrstuvwxyz; b=c>"),
         WAIT("RFC 9112 2.1: empty line missing", GET),
         WAIT("RFC 9112 2.1: LF of the empty line missing", GET "\r"),
@@ -99,8 +101,8 @@ test_settings_relax_fields(void **state)
     static const struct head_case cases[] = {
         OK_WITH(&fold, NULL, "RFC 9112 5.2: CR LF become spaces", GET "A: b\r\n c\r\n" END,
                 "<A> =<b   c>"),
-        OK_WITH(&fold, NULL, "RFC 9112 5.2: twice, with TAB", GET "A: b\r\n\tc\r\n  d\r\nE: f\r\n" END,
-                "<A> =<b  \tc    d>", "<E> =<f>"),
+        OK_WITH(&fold, NULL, "RFC 9112 5.2: twice, with TAB",
+                GET "A: b\r\n\tc\r\n  d\r\nE: f\r\n" END, "<A> =<b  \tc    d>", "<E> =<f>"),
         OK_WITH(&fold, NULL, "RFC 9112 5.2: empty first line", GET "A:\r\n b\r\n" END, "<A> =<b>"),
         OK_WITH(&fold, NULL, "RFC 9112 5.2: empty last line", GET "A: b\r\n \r\n" END, "<A> =<b>"),
         OK_WITH(&fold, NULL, "RFC 9112 5.2: nothing folded", GET "A: b\r\n" END, "<A> =<b>"),
@@ -118,13 +120,19 @@ test_settings_relax_fields(void **state)
         BAD_WITH(&fold, NULL, "RFC 9112 2.2: white space before the first field", 400,
                  "GET / HTTP/1.1\r\n A: b\r\nHost: x\r\n" END),
         BAD_WITH(&fold, NULL, "RFC 9112 5.2: names do not fold", 400, GET "A\r\n : b\r\n" END),
-        {"a line end that may be folded waits", GET "A: b\r\n", sizeof(GET "A: b\r\n") - 1, 0,
-         {NULL}, &fold, NULL},
+        {"a line end that may be folded waits",
+         GET "A: b\r\n",
+         sizeof(GET "A: b\r\n") - 1,
+         0,
+         {NULL},
+         &fold,
+         NULL},
         OK_WITH(&spaces, NULL, "strip_header_spaces", GET "A : b\r\nC \t : d\r\n" END, "<A> =<b>",
                 "<C> =<d>"),
         BAD_WITH(&spaces, NULL, "strip_header_spaces: before the colon only", 400,
                  GET "A b : c\r\n" END),
-        BAD_WITH(&spaces, NULL, "strip_header_spaces: not before the name", 400, GET " A: c\r\n" END),
+        BAD_WITH(&spaces, NULL, "strip_header_spaces: not before the name", 400,
+                 GET " A: c\r\n" END),
         BAD_WITH(&spaces, NULL, "strip_header_spaces: spaces are no name", 400, GET " : c\r\n" END),
     };
     RUN_HEAD_CASES(cases);
@@ -166,9 +174,9 @@ test_fields_beyond_the_callers_room_are_refused(void **state)
         struct sl_head head = {&req, fields, capacity};
         uint64_t resume = 0;
         const char *sentence;
-        assert_int_equal(sl_head_parse(&head, text, sizeof text - 1, &resume, &default_limits, NULL,
-                                       &sentence),
-                         -431);
+        assert_int_equal(
+            sl_head_parse(&head, text, sizeof text - 1, &resume, &default_limits, NULL, &sentence),
+            -431);
     }
 }
 
@@ -186,10 +194,9 @@ static const struct sl_head_trust trusted = {
                                                         {"X-FORWARDED-PROTO", "https"},
                                                         {"X-FORWARDED-SSL", "on"},
                                                         {NULL, NULL}}};
-static const struct sl_head_trust untrusted = {
-    .trusted = false,
-    .scheme_headers = (const struct sl_scheme_header[]){{"X-FORWARDED-PROTO", "https"},
-                                                        {NULL, NULL}}};
+static const struct sl_head_trust untrusted = {.trusted = false,
+                                               .scheme_headers = (const struct sl_scheme_header[]){
+                                                   {"X-FORWARDED-PROTO", "https"}, {NULL, NULL}}};
 
 static void
 test_underscores_go_by_header_map(void **state)
@@ -198,24 +205,30 @@ test_underscores_go_by_header_map(void **state)
     static const struct head_case cases[] = {
         OK_WITH(&drop, NULL, "header_map = drop", GET "X_A: b\r\nC: d\r\n" END,
                 "{ <Host> =<x> <C> =<d> }"),
-        OK_WITH(&drop, NULL, "CVE-2024-45614", GET "X_Forwarded_For: 1\r\nX-Forwarded-For: 2\r\n" END,
+        OK_WITH(&drop, NULL, "CVE-2024-45614",
+                GET "X_Forwarded_For: 1\r\nX-Forwarded-For: 2\r\n" END,
                 "{ <Host> =<x> <X-Forwarded-For> =<2> }"),
         OK_WITH(&drop, NULL, "RFC 9112 6.1: no framing by another name",
-                POST "Transfer_Encoding: chunked\r\nContent_Length: 5\r\n" END, "body=none", "{ <Host> =<x> }"),
+                POST "Transfer_Encoding: chunked\r\nContent_Length: 5\r\n" END, "body=none",
+                "{ <Host> =<x> }"),
         BAD_WITH(&drop, NULL, "header_map = drop: still well-formed", 400, GET "X_A: \x01\r\n" END),
         BAD_WITH(&refuse, NULL, "header_map = refuse", 400, GET "X_A: b\r\n" END),
-        OK_WITH(&refuse, NULL, "header_map = refuse: dashes", GET "X-A: b_c\r\n" END, "<X-A> =<b_c>"),
+        OK_WITH(&refuse, NULL, "header_map = refuse: dashes", GET "X-A: b_c\r\n" END,
+                "<X-A> =<b_c>"),
         OK_WITH(&dangerous, NULL, "header_map = dangerous", GET "X_A: b\r\n" END, "<X_A> =<b>"),
         OK_WITH(&dangerous, NULL, "header_map = dangerous: never framing",
                 POST "Content_Length: 5\r\n" END, "body=none", "<Content_Length> =<5>"),
         OK_WITH(&forwarder, &trusted, "forwarder_headers, any case",
-                GET "SCRIPT_NAME: /a\r\npath_info: /b\r\n" END, "<SCRIPT_NAME> =</a> <path_info> =</b>"),
-        BAD_WITH(&forwarder, &trusted, "forwarder_headers: others", 400, GET "REMOTE_USER: a\r\n" END),
+                GET "SCRIPT_NAME: /a\r\npath_info: /b\r\n" END,
+                "<SCRIPT_NAME> =</a> <path_info> =</b>"),
+        BAD_WITH(&forwarder, &trusted, "forwarder_headers: others", 400,
+                 GET "REMOTE_USER: a\r\n" END),
         BAD_WITH(&forwarder, &untrusted, "forwarder_headers: peer not trusted", 400,
                  GET "SCRIPT_NAME: /a\r\n" END),
         BAD_WITH(&forwarder, NULL, "forwarder_headers: no trust given", 400,
                  GET "SCRIPT_NAME: /a\r\n" END),
-        OK_WITH(&forward_all, &trusted, "forwarder_headers = *", GET "X_A: b\r\n" END, "<X_A> =<b>"),
+        OK_WITH(&forward_all, &trusted, "forwarder_headers = *", GET "X_A: b\r\n" END,
+                "<X_A> =<b>"),
         OK_WITH(&forward_all, &untrusted, "forwarder_headers = *: peer not trusted",
                 GET "X_A: b\r\n" END, "{ <Host> =<x> }"),
     };
@@ -242,11 +255,14 @@ test_scheme_fields_of_trusted_peers_tell_the_scheme(void **state)
                  GET "X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\n" END),
         BAD_WITH(L, &trusted, "gunicorn 7.2: contradiction in one name", 400,
                  GET "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n" END),
-        OK_WITH(L, &untrusted, "gunicorn 7.2: peer not trusted", GET "X-Forwarded-Proto: https\r\n" END,
+        OK_WITH(L, &untrusted, "gunicorn 7.2: peer not trusted",
+                GET "X-Forwarded-Proto: https\r\n" END,
                 "body=none:0 { <Host> =<x> <X-Forwarded-Proto> =<https> }"),
         OK_WITH(L, &untrusted, "gunicorn 7.2: no contradiction without trust",
-                GET "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n" END, "body=none:0 { "),
-        OK("gunicorn 7.2: no trust given", GET "X-Forwarded-Proto: https\r\n" END, "body=none:0 { "),
+                GET "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n" END,
+                "body=none:0 { "),
+        OK("gunicorn 7.2: no trust given", GET "X-Forwarded-Proto: https\r\n" END,
+           "body=none:0 { "),
     };
     RUN_HEAD_CASES(cases);
 }
@@ -266,8 +282,8 @@ test_a_trusted_peer_may_deny_https(void **state)
     assert_false(req.https);
 }
 
-/* Cost must be linear: 1 MiB in one field, a byte at a time; rescanning the line each time would look
- * at 2^39 bytes. */
+/* Cost must be linear: 1 MiB in one field, a byte at a time; rescanning the line each time would
+ * look at 2^39 bytes. */
 static void
 test_a_slow_head_costs_no_more_than_a_fast_one(void **state)
 {

@@ -35,11 +35,13 @@ test_targets_are_cut_into_path_and_query(void **state)
 {
     (void)state;
     static const struct head_case cases[] = {
-        OK("RFC 9112 3.2.1", LINE("GET /a/b?c=d HTTP/1.1"), "target</a/b?c=d>", "path</a/b> query<c=d>"),
+        OK("RFC 9112 3.2.1", LINE("GET /a/b?c=d HTTP/1.1"), "target</a/b?c=d>",
+           "path</a/b> query<c=d>"),
         OK("RFC 3986 3.4: empty query", LINE("GET /a? HTTP/1.1"), "path</a> query<>"),
         OK("RFC 3986 3.4: question marks in a query", LINE("GET /a?b?c HTTP/1.1"),
            "path</a> query<b?c>"),
-        OK("gunicorn 7.1: fragment", LINE("GET /a#f HTTP/1.1"), "target</a#f>", "path</a> no-query"),
+        OK("gunicorn 7.1: fragment", LINE("GET /a#f HTTP/1.1"), "target</a#f>",
+           "path</a> no-query"),
         OK("gunicorn 7.1: fragment after query", LINE("GET /a?b#f HTTP/1.1"), "path</a> query<b>"),
         OK("RFC 3986 3.5: a question mark in a fragment", LINE("GET /a#f?b HTTP/1.1"),
            "path</a> no-query"),
@@ -49,7 +51,8 @@ test_targets_are_cut_into_path_and_query(void **state)
         OK("RFC 9112 3.2.2", LINE("GET http://h.example:80/a?b HTTP/1.1"),
            "target<http://h.example:80/a?b>", "path</a> query<b>", "<Host> =<h.example:80>"),
         OK("RFC 9112 3.2.2: no path", LINE("GET http://h HTTP/1.1"), "path</> no-query"),
-        OK("RFC 9112 3.2.2: no path but query", LINE("GET http://h?q HTTP/1.1"), "path</> query<q>"),
+        OK("RFC 9112 3.2.2: no path but query", LINE("GET http://h?q HTTP/1.1"),
+           "path</> query<q>"),
         OK("RFC 9112 3.2.2: scheme in capitals", LINE("GET HTTPS://h/ HTTP/1.1"), "path</>"),
         OK("RFC 3986 3.2.2: IPv6", LINE("GET http://[::1]:8000/p HTTP/1.1"), "path</p>",
            "<Host> =<[::1]:8000>"),
@@ -145,7 +148,8 @@ test_malformed_lines_are_refused(void **state)
         BAD("RFC 9110 15.6.6", 505, LINE("GET / HTTP/2.0")),
         BAD("RFC 9110 15.6.6", 505, LINE("GET / HTTP/0.9")),
         BAD("RFC 9110 15.6.6", 505, LINE("GET / HTTP/1.2")),
-        BAD("RFC 9113 3.4: preface of HTTP/2, by its target", 400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        BAD("RFC 9113 3.4: preface of HTTP/2, by its target", 400,
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     };
     RUN_HEAD_CASES(cases);
 }
@@ -155,8 +159,8 @@ test_settings_relax_the_line(void **state)
 {
     (void)state;
     static const struct sl_http_limits method = {.permit_unconventional_method = true};
-    static const struct sl_http_limits fold = {
-        .permit_unconventional_method = true, .casefold_method = true};
+    static const struct sl_http_limits fold = {.permit_unconventional_method = true,
+                                               .casefold_method = true};
     static const struct sl_http_limits fold_only = {.casefold_method = true};
     static const struct sl_http_limits version = {.permit_unconventional_version = true};
     static const struct head_case cases[] = {
@@ -165,7 +169,8 @@ test_settings_relax_the_line(void **state)
         OK_WITH(&method, NULL, "permit_unconventional_http_method", LINE("a / HTTP/1.1"),
                 "method<a>"),
         OK_WITH(&method, NULL, "permit_unconventional_http_method",
-                LINE("abcdefghijklmnopqrstuvwxyz#! / HTTP/1.1"), "method<abcdefghijklmnopqrstuvwxyz#!>"),
+                LINE("abcdefghijklmnopqrstuvwxyz#! / HTTP/1.1"),
+                "method<abcdefghijklmnopqrstuvwxyz#!>"),
         BAD_WITH(&method, NULL, "RFC 9110 9.1: still a token", 400, LINE("g@t / HTTP/1.1")),
         OK_WITH(&fold, NULL, "casefold_http_method", LINE("gEt /path HTTP/1.1"), "method<GET>",
                 "path</path>"),
@@ -201,7 +206,8 @@ test_the_line_has_a_limit(void **state)
                  "GETGETGETGETGETGETGET"),
         BAD_WITH(&ten, NULL, "too long counts for more than a fault", 414,
                  LINE("GET /\x01\x01\x01\x01\x01\x01 HTTP/1.1")),
-        BAD_WITH(&ten, NULL, "too long counts for more than a fault", 414, "GET /\x01\x01 34567890123"),
+        BAD_WITH(&ten, NULL, "too long counts for more than a fault", 414,
+                 "GET /\x01\x01 34567890123"),
         WAIT("a line of any length below the limit", "GET /23456789012345678901234567890"),
         WAIT("a fault waits for the end of the line", "GET /\x01"),
         WAIT("nothing yet", "\r"),
