@@ -19,8 +19,8 @@ struct sl_config;
 
 enum sl_setting_type {
     SL_SETTING_BOOL,
-    SL_SETTING_INT,      /* int64, 0x and 0o prefixes allowed */
-    SL_SETTING_OCTAL,    /* file mode: "0022" is octal */
+    SL_SETTING_INT,   /* int64, 0x and 0o prefixes allowed */
+    SL_SETTING_OCTAL, /* file mode: "0022" is octal */
     SL_SETTING_STRING,
     SL_SETTING_LIST,     /* may be given several times */
     SL_SETTING_CSV,      /* comma list */
@@ -51,11 +51,11 @@ struct sl_setting {
     const char *choices;      /* "a|b|c" or NULL */
     enum sl_setting_when when;
     unsigned flags;
-    const char *cli;          /* "-w --workers", or NULL */
+    const char *cli; /* "-w --workers", or NULL */
     const char *metavar;
     const char *section;
-    const char *summary;      /* one sentence */
-    const char *more;         /* paragraphs, may be "" */
+    const char *summary; /* one sentence */
+    const char *more;    /* paragraphs, may be "" */
 };
 
 /* No upper bound but that of int. */
@@ -70,7 +70,8 @@ const char *sl_settings_nearest(const char *name);
  * difference between '-' and '_' do not count. */
 const char *sl_words_nearest(const char *word, const char *const *candidates, size_t count);
 
-/* What an unavailable row needs and what to do instead, "(TLS): put a proxy ..."; NULL for others. */
+/* What an unavailable row needs and what to do instead, "(TLS): put a proxy ..."; NULL for others.
+ */
 const char *sl_settings_lacking(const struct sl_setting *row);
 
 /* A configuration with every default; the environment is not looked at. NULL without memory. */

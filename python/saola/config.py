@@ -504,6 +504,8 @@ class Row:
             return None
         if self.type == "octal":
             return f"0{value:o}"
+        if self.type == "addrs":  # 10.0.0.0/255.0.0.0 is one too
+            value = [str(ipaddress.ip_network(part)) if "/" in part else part for part in value]
         if self.type in ("csv", "addrs"):
             return ",".join(value)
         return str(value)

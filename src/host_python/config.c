@@ -2,6 +2,7 @@
  * from the table; CoreConfig carries the final values, as text, into the core (the arbiter's
  * binding takes a copy of the configuration inside). */
 #include "state.h"
+#include <string.h>
 
 struct core_config {
     PyObject_HEAD struct sl_config *config;
@@ -151,15 +152,42 @@ core_config_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+/* The bytes of a str as file names are encoded, so that a path that is no UTF-8 comes through. NULL
+ * with an exception. */
+static PyObject *
+encode(PyObject *self, const char *name, PyObject *text)
+{
+    struct sl_error err;
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "set() needs a str or None, not %.100s",
+                     Py_TYPE(text)->tp_name);
+        return NULL;
+    }
+    PyObject *bytes = PyUnicode_EncodeFSDefault(text);
+    if (bytes == NULL || strlen(PyBytes_AS_STRING(bytes)) == (size_t)PyBytes_GET_SIZE(bytes))
+        return bytes;
+    Py_DECREF(bytes);
+    sl_error_set(&err, SL_EINVAL, "%.80s: must not contain a NUL character", name);
+    return raise_setting_error(self, SL_EINVAL, err.text);
+}
+
 static PyObject *
 core_config_set(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"name", "text", "source", NULL};
-    const char *name, *text, *source = NULL;
+    const char *name, *source = NULL;
+    PyObject *text, *bytes = NULL;
     struct sl_error err;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sz|z:set", keywords, &name, &text, &source))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sO|z:set", keywords, &name, &text, &source))
         return NULL;
-    int rc = sl_config_set(inside(self), name, text, source, &err);
+    if (text != Py_None) {
+        bytes = encode(self, name, text);
+        if (bytes == NULL)
+            return NULL;
+    }
+    int rc = sl_config_set(inside(self), name, bytes != NULL ? PyBytes_AS_STRING(bytes) : NULL,
+                           source, &err);
+    Py_XDECREF(bytes);
     if (rc != SL_OK)
         return raise_setting_error(self, rc, err.text);
     Py_RETURN_NONE;
@@ -187,7 +215,10 @@ core_config_text(PyObject *self, PyObject *arg)
     const char *name = PyUnicode_AsUTF8(arg);
     if (name == NULL)
         return NULL;
-    return Py_BuildValue("z", sl_config_text(inside(self), name));
+    const char *text = sl_config_text(inside(self), name);
+    if (text == NULL)
+        Py_RETURN_NONE;
+    return PyUnicode_DecodeFSDefault(text);
 }
 
 static PyObject *

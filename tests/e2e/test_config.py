@@ -356,6 +356,17 @@ def test_the_core_gets_every_value(cfg: Config) -> None:
     assert core.text("accesslog") is None and core.text("daemon") == "false"
 
 
+def test_what_python_takes_the_core_takes_too(cfg: Config) -> None:
+    cfg.set("forwarded_allow_ips", "10.0.0.0/255.0.0.0,::1")
+    cfg.set("accesslog", "/tmp/caf\udce9.log")  # a file name that is not UTF-8
+    core = cfg.to_core()
+    assert core.text("forwarded_allow_ips") == "10.0.0.0/8,::1"
+    assert core.text("accesslog") == "/tmp/caf\udce9.log"
+    cfg.set("accesslog", "a\0b")
+    with pytest.raises(ConfigError, match="^accesslog: must not contain a NUL character$"):
+        cfg.to_core()
+
+
 def test_core_config_refuses_in_one_line() -> None:
     core = _saola.CoreConfig()
     for args, sentence in (

@@ -183,6 +183,8 @@ test_addresses_are_checked(void **state)
     assert_int_equal(config->forwarded_allow_ips.count, 0);
     refuses(config, "proxy_allow_ips", "192.168.1.1/24", SL_EINVAL,
             "proxy_allow_ips: \"192.168.1.1/24\" has bits set beyond its network part");
+    refuses(config, "proxy_allow_ips", "10.128.0.0/8", SL_EINVAL,
+            "proxy_allow_ips: \"10.128.0.0/8\" has bits set beyond its network part");
     const char *const wrong[] = {
         "localhost", "1.2.3", "1.2.3.4/33", "1.2.3.4/",
         "::1/129",   "/8",    "1.2.3.4/-1", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
@@ -218,6 +220,17 @@ test_sources_are_remembered(void **state)
     source[0] = 'X';
     assert_string_equal(sl_config_source(config, "workers"), "command line");
     assert_null(sl_config_source(config, "timeout"));
+}
+
+static void
+test_a_copy_of_defaults_still_gives_them_up_for_the_first_value(void **state)
+{
+    struct sl_config *copy = sl_config_copy(*state);
+    assert_non_null(copy);
+    accepts(copy, "bind", ":4");
+    assert_int_equal(copy->bind.count, 1);
+    assert_string_equal(copy->bind.items[0], ":4");
+    sl_config_free(copy);
 }
 
 static void
@@ -266,6 +279,7 @@ main(void)
         TEST(test_addresses_are_checked),
         TEST(test_what_is_not_built_takes_its_default_only),
         TEST(test_sources_are_remembered),
+        TEST(test_a_copy_of_defaults_still_gives_them_up_for_the_first_value),
         TEST(test_a_copy_shares_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
