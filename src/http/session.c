@@ -5,6 +5,7 @@
 
 #include "http/session.h"
 #include "http/text.h"
+#include "net/proxy.h"
 
 /* What became of the bytes at the front of the input. */
 enum outcome {
@@ -234,6 +235,58 @@ parse(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, size
     return n;
 }
 
+/* ---- PROXY protocol --------------------------------------------------------------------------- */
+
+static bool
+may_proxy(const struct sl_engine *engine, const struct sl_peer *peer)
+{
+    return peer->family == AF_UNIX ||
+           sl_cidr_match_text(engine->proxy, engine->proxy_count, peer->addr);
+}
+
+/* The connection is from now on the one that the proxy tells of; who may be trusted stays a matter of
+ * who really connected. */
+static void
+take_addresses(struct sl_peer *peer, const struct sl_proxy *told)
+{
+    memcpy(peer->proxy_addr, peer->addr, sizeof peer->proxy_addr);
+    peer->proxy_port = peer->port;
+    peer->proxied = told->version;
+    if (told->family == AF_UNSPEC)
+        return;
+    memcpy(peer->addr, told->source, sizeof told->source);
+    peer->port = told->source_port;
+}
+
+/* Takes a PROXY header off the front of a connection. Returns its length (0: there is none) with
+ * *ret_outcome SERVED, or what to do instead. */
+static size_t
+take_proxy_header(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t len,
+                  enum outcome *ret_outcome)
+{
+    static const struct sl_request nothing;
+    struct sl_engine *engine = ws->engine;
+    struct sl_proxy told;
+    const char *sentence = NULL;
+    ssize_t n = sl_proxy_parse(buf, len, engine->opt.proxy_protocol, &told, &sentence);
+    *ret_outcome = n == 0 ? MORE : SERVED;
+    if (n == 0)
+        return 0;
+    conn->proxy_pending = false;
+    if (n == SL_ENOENT)
+        return 0;
+    if (n < 0 || !may_proxy(engine, &conn->peer)) {
+        if (n < 0)
+            refuse(ws, conn, 400, sentence, &nothing);
+        else
+            refuse(ws, conn, 403, "This address may not send a PROXY header.", &nothing);
+        *ret_outcome = ENDED;
+        return 0;
+    }
+    take_addresses(&conn->peer, &told);
+    return (size_t)n;
+}
+
 /* Serves the request at buf[pos]; on SERVED *ret_pos is where the next one starts. */
 static enum outcome
 next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t pos, size_t len,
@@ -359,6 +412,11 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
             if (conn->close_after)
                 break;
             continue;
+        }
+        if (conn->proxy_pending) {
+            pos += take_proxy_header(ws, conn, buf + pos, len - pos, &outcome);
+            if (outcome != SERVED || pos == len)
+                break;
         }
         size_t start = pos;
         outcome = next_request(ws, conn, buf, start, len, own, &pos);

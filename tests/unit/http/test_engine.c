@@ -445,6 +445,58 @@ test_running_out_of_descriptors_passes(void **state)
     server_stop(&s);
 }
 
+static int
+tell_peer(void *ctx, struct sl_request *req, struct sl_response *res)
+{
+    char line[200];
+    const struct sl_peer *p = req->peer;
+    (void)ctx;
+    snprintf(line, sizeof line, "%s %u %d %s", p->addr, p->port, p->proxied, p->proxy_addr);
+    return text(res, line);
+}
+
+static void
+test_a_proxy_header_counts_for_the_whole_connection(void **state)
+{
+    static const char *const from_anywhere[] = {"*", NULL}, *const from_nowhere[] = {"10.0.0.1", NULL};
+    struct server s;
+    server_prepare(&s, threads_of(state));
+    s.options.proxy_protocol = 3;
+    s.options.proxy_allow = from_anywhere;
+    s.options.handle = tell_peer;
+    server_start(&s);
+    int fd = dial(&s);
+    static const char header[] = "PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
+    for (size_t i = 0; i < sizeof header - 1; i++)
+        say(fd, header + i, 1);
+    say_text(fd, GET("/") GET("/"));
+    expect(fd, 200, "192.0.2.7 4711 1 127.0.0.1");
+    expect(fd, 200, "192.0.2.7 4711 1 127.0.0.1");
+    say_text(fd, header); /* only once */
+    expect(fd, 400, NULL);
+    close(fd);
+    fd = dial(&s);
+    say_text(fd, "PROXY TCP4 999.0.2.7 198.51.100.1 4711 443\r\n" GET("/"));
+    expect(fd, 400, NULL);
+    assert_true(at_end(fd));
+    close(fd);
+    server_stop(&s);
+
+    server_prepare(&s, threads_of(state));
+    s.options.proxy_protocol = 3;
+    s.options.proxy_allow = from_nowhere;
+    server_start(&s);
+    fd = dial(&s);
+    say_text(fd, header);
+    expect(fd, 403, NULL);
+    close(fd);
+    fd = dial(&s);
+    say_text(fd, GET("/")); /* no header: an ordinary client */
+    expect(fd, 200, "hello");
+    close(fd);
+    server_stop(&s);
+}
+
 int
 main(void)
 {
@@ -468,6 +520,7 @@ main(void)
         BOTH(test_time_outs_end_idle_and_half_sent_requests),
         BOTH(test_the_request_limit_is_told_once_and_ends_with_close),
         BOTH(test_connections_over_the_limit_wait_in_the_backlog),
+        BOTH(test_a_proxy_header_counts_for_the_whole_connection),
         BOTH(test_running_out_of_descriptors_passes),
     };
     return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
