@@ -79,6 +79,13 @@ def format_app_traceback(exc):
     return "".join(report.format()).rstrip("\n")
 
 
+def has_user_frame(exc):
+    """True when exc passed through code that is not the server's, start script left aside."""
+    frames = [is_server_frame(f.filename) for f in traceback.extract_tb(exc.__traceback__)]
+    first = frames.index(True) if True in frames else 0
+    return False in frames[first:]
+
+
 def describe_boot_failure(exc):
     """What to print when a worker cannot boot, and the exit code it ends with.
 

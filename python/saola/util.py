@@ -256,12 +256,14 @@ def parse_address(netloc, default_port="8000"):
     netloc = netloc.removeprefix("tcp://")
     if netloc.startswith("[") and "]" in netloc:
         host, _, rest = netloc[1:].partition("]")
-        port = rest[1:] if rest.startswith(":") else ("" if not rest else rest)
+        if rest and not rest.startswith(":"):
+            raise RuntimeError(f"{netloc!r}: a colon is missing before the port, as in [::1]:8000")
+        port = rest[1:] if rest else str(default_port)
     elif netloc.count(":") > 1:
         raise RuntimeError(f"{netloc!r} is ambiguous; write an IPv6 address as [ADDRESS]:PORT")
     else:
-        host, _, port = netloc.partition(":")
-    port = port or str(default_port)
+        host, colon, port = netloc.partition(":")
+        port = port if colon else str(default_port)
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise RuntimeError(f"{port!r} is not a valid port number.")
     return (host.lower() or "0.0.0.0", int(port))
@@ -298,7 +300,7 @@ def close(sock):
         pass
 
 
-def close_graceful(sock, max_drain=64 * 1024, timeout=2.0):
+def close_graceful(sock, timeout=2.0, max_drain=64 * 1024):
     """Ends the sending side and reads what the peer still sends, so that no reset destroys the
     last response. Reads at most max_drain bytes for at most timeout seconds."""
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness import SERVER
+from saola import util
 
 SHOW = """
 import json, sys
@@ -301,3 +302,52 @@ Mine(workers="many")
     done = python(code, cwd=tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "workers" in done.stderr
+
+
+# ---- small functions that public code uses ---------------------------------------------------
+
+
+@pytest.mark.parametrize("text, address", [
+    ("", ("0.0.0.0", 8000)), ("HOST:80", ("host", 80)), ("[::1]:9", ("::1", 9)),
+    ("[::1]", ("::1", 8000)), ("tcp://h:1", ("h", 1)), ("unix:/x", "/x"), ("unix:///x", "/x"),
+    ("unix:x", "x"), ("fd://3", 3), (":80", ("0.0.0.0", 80)),
+])
+def test_an_address_is_read_as_gunicorn_does(text, address):
+    assert util.parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["::1", "h:", "h:x", "h:65536", "h:-1", "h:\u0661", "[::1]9", "fd://x",
+                                  "fd://", "unix:"])
+def test_an_address_that_is_none_is_refused_in_one_line(text):
+    with pytest.raises(RuntimeError) as failure:
+        util.parse_address(text)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("uri, path, query", [("/a?b=1", "/a", "b=1"), ("//a/b?c", "//a/b", "c"),
+                                              ("http://h/x", "/x", ""), ("*", "*", "")])
+def test_a_request_target_is_split(uri, path, query):
+    parts = util.split_request_uri(uri)
+    assert (parts.path, parts.query) == (path, query)
+
+
+def test_http_date_is_the_format_of_rfc_9110():
+    assert util.http_date(784111777) == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+def test_the_title_is_what_ps_shows(tmp_path):
+    done = python("import os, saola.util as u\nu._setproctitle('worker [ok]')\n"
+                  "print(open('/proc/self/cmdline').read().rstrip('\\0'), open('/proc/self/comm').read())",
+                  "a", "b", cwd=tmp_path)
+    assert done.stdout.split() == ["saola:", "worker", "[ok]", "saola:", "worker"]
+
+
+def test_a_failing_logger_class_shows_its_own_frames_only(tmp_path):
+    (tmp_path / "mine.py").write_text("class Logger:\n    def __init__(self, cfg):\n        1 / 0\n")
+    (tmp_path / "ok.py").write_text("def app(environ, start_response): pass\n")
+    done = subprocess.run([*SERVER, "--logger-class", "mine.Logger", "-b", "127.0.0.1:0", "ok:app"],
+                          cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    assert done.returncode == 1
+    assert 'mine.py", line 3' in done.stderr and "ZeroDivisionError" in done.stderr
+    assert "saola/" not in done.stderr

@@ -11,7 +11,8 @@ import sys
 import traceback
 
 from .. import util
-from ..errors import ConfigError, UsageError, describe_boot_failure, fail, is_server_frame
+from ..errors import (ConfigError, UsageError, describe_boot_failure, fail, format_app_traceback,
+                      has_user_frame, is_server_frame)
 from . import usage
 from .configfile import ConfigFile
 from .locate import check_wsgi, is_wsgi_class
@@ -106,6 +107,12 @@ class BaseApplication:
         except (RuntimeError, ConfigError) as exc:
             sys.stdout.flush()
             fail(_plain(exc), 1)
+        except Exception as exc:
+            # A logger or worker class of the user's; what is ours is shown in full.
+            if not has_user_frame(exc):
+                raise
+            print(f"saola: cannot start:\n{format_app_traceback(exc)}", file=sys.stderr)
+            sys.exit(1)
 
     # ---- for subclasses of ours
 
