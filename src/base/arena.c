@@ -1,5 +1,5 @@
-/* Bump allocator. Ordinary pieces come from blocks of one size; a piece larger than a block gets one of
- * its own, placed behind the current block so that the current block's room is not lost. */
+/* Bump allocator. Ordinary pieces come from blocks of one size; a piece larger than a block gets
+ * one of its own, placed behind the current block so that the current block's room is not lost. */
 #include <stdalign.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@
 
 struct sl_arena_block;
 
-/* Private but for failed: set once an allocation could not be served and cleared by reset, so that a
- * builder of many small things can look once at the end. Not thread-safe. */
+/* Private but for failed: set once an allocation could not be served and cleared by reset, so that
+ * a builder of many small things can look once at the end. Not thread-safe. */
 struct sl_arena {
     struct sl_arena_block *blocks; /* the current one first */
     char *at, *end;                /* free room in the current block */

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* ptr[0..len) is content, ptr[len..cap) room. ptr is NULL while nothing was ever reserved. Fields may
- * be read, and len raised after writing into reserved room. Not thread-safe. */
+/* ptr[0..len) is content, ptr[len..cap) room. ptr is NULL while nothing was ever reserved. Fields
+ * may be read, and len raised after writing into reserved room. Not thread-safe. */
 struct sl_buf {
     char *ptr;
     size_t len, cap;

@@ -1,4 +1,5 @@
-/* Time. Monotonic for everything that is measured or waited for, wall clock for what people read. */
+/* Time. Monotonic for everything that is measured or waited for, wall clock for what people
+ * read. */
 #ifndef SL_BASE_CLOCK_H
 #define SL_BASE_CLOCK_H
 
@@ -7,8 +8,8 @@
 
 enum { SL_NS_PER_MS = 1000000 };
 
-/* Nanoseconds of CLOCK_MONOTONIC: the same in every process of the machine, so the arbiter can compare
- * it with what a worker wrote. Async-signal-safe. */
+/* Nanoseconds of CLOCK_MONOTONIC: the same in every process of the machine, so the arbiter can
+ * compare it with what a worker wrote. Async-signal-safe. */
 static inline uint64_t
 sl_clock_ns(void)
 {

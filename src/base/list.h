@@ -1,5 +1,5 @@
-/* Intrusive doubly linked ring: the head is a link too, an empty list points to itself. Links need no
- * memory of their own and can be taken out without knowing the list. */
+/* Intrusive doubly linked ring: the head is a link too, an empty list points to itself. Links need
+ * no memory of their own and can be taken out without knowing the list. */
 #ifndef SL_BASE_LIST_H
 #define SL_BASE_LIST_H
 
@@ -11,7 +11,7 @@ struct sl_list {
 };
 
 /* The struct of type that holds link as its member. */
-#define SL_LIST_ENTRY(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+#define SL_LIST_ENTRY(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 /* for (each link of list): the current link may be removed, so next is read ahead. */
 #define SL_LIST_EACH(link, list)                                                                   \

@@ -1,5 +1,5 @@
-/* Parsing, look-up and printing of socket addresses. Forms and defaults are gunicorn's; where gunicorn
- * guesses (a bare IPv6 address, a second colon) this says what to write instead. */
+/* Parsing, look-up and printing of socket addresses. Forms and defaults are gunicorn's; where
+ * gunicorn guesses (a bare IPv6 address, a second colon) this says what to write instead. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
@@ -32,6 +32,8 @@ parse_number(const char *text, long max)
 static int
 parse_unix(const char *path, struct sl_address *address, struct sl_error *err)
 {
+    while (path[0] == '/' && path[1] == '/') /* unix:////x; one slash says the same */
+        path++;
     size_t len = strlen(path);
     if (len == 0 || strcmp(path, "@") == 0)
         return sl_error_set(err, SL_EINVAL, "unix: needs a path, for example unix:/run/app.sock");
@@ -131,7 +133,8 @@ sl_address_parse(const char *text, struct sl_address *ret_address, struct sl_err
     struct sl_address address = {.fd = -1};
     const char *rest;
     int rc;
-    if ((rest = skip_prefix(text, "unix://")) != NULL || (rest = skip_prefix(text, "unix:")) != NULL)
+    if ((rest = skip_prefix(text, "unix://")) != NULL ||
+        (rest = skip_prefix(text, "unix:")) != NULL)
         rc = parse_unix(rest, &address, err);
     else if ((rest = skip_prefix(text, "fd://")) != NULL)
         rc = parse_fd(rest, &address, err);

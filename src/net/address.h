@@ -23,8 +23,8 @@ struct sl_address {
     uint16_t port;              /* TCP; 0: the kernel chooses */
     int fd;                     /* FD */
     char host[SL_ADDRESS_HOST]; /* TCP: lower case, without brackets; "" is every IPv4 address */
-    char path[sizeof((struct sockaddr_un *)NULL)->sun_path]; /* UNIX: a path, or "@name" of an abstract
-                                                                 socket */
+    char path[sizeof((struct sockaddr_un *)NULL)->sun_path]; /* UNIX: a path, or "@name" of an
+                                                                abstract socket */
 };
 
 /* What a name stands for, in the order in which to try. */
@@ -36,8 +36,8 @@ struct sl_resolved {
     } at[SL_ADDRESS_RESOLVED];
 };
 
-/* Parses HOST, HOST:PORT, :PORT, [V6], [V6]:PORT, tcp://..., unix:PATH, unix://PATH, unix:@NAME, fd://N,
- * and "" (0.0.0.0:8000). No look-up is made. SL_EINVAL with a sentence. */
+/* Parses HOST, HOST:PORT, :PORT, [V6], [V6]:PORT, tcp://..., unix:PATH, unix://PATH, unix:@NAME,
+ * fd://N, and "" (0.0.0.0:8000). No look-up is made. SL_EINVAL with a sentence. */
 int sl_address_parse(const char *text, struct sl_address *ret_address, struct sl_error *err);
 
 /* Socket addresses of a TCP or UNIX address. Names are looked up (this may block) and their IPv4
@@ -45,7 +45,8 @@ int sl_address_parse(const char *text, struct sl_address *ret_address, struct sl
 int sl_address_resolve(const struct sl_address *address, struct sl_resolved *ret_resolved,
                        struct sl_error *err);
 
-/* "127.0.0.1:8000", "[::1]:8000", "unix:/path", "unix:@name", "unix:" (unnamed). Truncated to size. */
+/* "127.0.0.1:8000", "[::1]:8000", "unix:/path", "unix:@name", "unix:" (unnamed). Truncated to
+ * size. */
 void sl_address_print(const struct sockaddr *sa, socklen_t len, char *out, size_t size);
 
 /* The configured form, for messages: "localhost:8000", "[::1]:8000", "unix:/path", "fd://3". */

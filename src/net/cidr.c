@@ -1,5 +1,5 @@
-/* CIDR lists. Rules and peers are unmapped (::ffff:a.b.c.d is a.b.c.d) before they are compared, so a
- * dual-stack listener and an IPv4 one obey the same list. */
+/* CIDR lists. Rules and peers are unmapped (::ffff:a.b.c.d is a.b.c.d) before they are compared, so
+ * a dual-stack listener and an IPv4 one obey the same list. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <netinet/in.h>

@@ -1,5 +1,5 @@
-/* Finds the holder of a port in two steps: /proc/net/tcp{,6} gives the inode of the listening socket,
- * /proc/PID/fd tells which process has a descriptor of that inode. */
+/* Finds the holder of a port in two steps: /proc/net/tcp{,6} gives the inode of the listening
+ * socket, /proc/PID/fd tells which process has a descriptor of that inode. */
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -50,8 +50,8 @@ from_sockaddr(const struct sockaddr *sa, struct endpoint *ret)
     return true;
 }
 
-/* One line of the table: "  0: 0100007F:1F40 00000000:0000 0A ... uid timeout inode". The kernel prints
- * addresses as host-order words. */
+/* One line of the table: " 0: 0100007F:1F40 00000000:0000 0A ... uid timeout inode". The kernel
+ * prints addresses as host-order words. */
 static bool
 parse_line(const char *line, bool v6, struct endpoint *ret, unsigned long *ret_inode)
 {
@@ -73,8 +73,8 @@ parse_line(const char *line, bool v6, struct endpoint *ret, unsigned long *ret_i
     return true;
 }
 
-/* Inode of a listening socket in one table that conflicts with wanted; 0 if none. An exact match wins
- * over a wildcard. */
+/* Inode of a listening socket in one table that conflicts with wanted; 0 if none. An exact match
+ * wins over a wildcard. */
 static unsigned long
 find_inode(const char *table, bool v6, const struct endpoint *wanted)
 {

@@ -10,9 +10,9 @@ struct sl_holder {
     char command[64];  /* its name as in /proc/PID/comm, control characters replaced */
 };
 
-/* Finds the process whose listening socket is in the way of binding sa. Best effort, from /proc: SL_OK,
- * or SL_ENOENT when there is none or it belongs to a user whose descriptors we may not see. Reads
- * /proc/PID/fd of every process; for error paths only. */
+/* Finds the process whose listening socket is in the way of binding sa. Best effort, from /proc:
+ * SL_OK, or SL_ENOENT when there is none or it belongs to a user whose descriptors we may not see.
+ * Reads /proc/PID/fd of every process; for error paths only. */
 int sl_listener_holder(const struct sockaddr *sa, struct sl_holder *ret_holder);
 
 #endif

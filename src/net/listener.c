@@ -32,11 +32,13 @@ describe(int fd, struct sl_listener *listener)
     socklen_t len = sizeof storage;
     if (getsockname(fd, (struct sockaddr *)&storage, &len) != 0)
         return SL_ESYS;
-    *listener = (struct sl_listener){.fd = fd, .family = storage.ss_family, .port = port_of(&storage)};
+    *listener =
+        (struct sl_listener){.fd = fd, .family = storage.ss_family, .port = port_of(&storage)};
     char text[SL_ADDRESS_TEXT];
     sl_address_print((struct sockaddr *)&storage, len, text, sizeof text);
     if (listener->family == AF_UNIX) {
-        snprintf(listener->name, sizeof listener->name, "%.*s", (int)sizeof listener->name - 1, text);
+        snprintf(listener->name, sizeof listener->name, "%.*s", (int)sizeof listener->name - 1,
+                 text);
         snprintf(listener->address, sizeof listener->address, "%.*s",
                  (int)sizeof listener->address - 1, text + strlen("unix:"));
         return SL_OK;
@@ -75,16 +77,16 @@ socket_error(const struct sockaddr *sa, socklen_t len, int code, struct sl_error
     case EACCES:
         if (sa->sa_family == AF_UNIX)
             return sl_error_set(err, SL_ESYS, "%s: no permission to create the socket", text);
-        return sl_error_set(err, SL_ESYS,
-                            "%s: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE",
-                            text);
+        return sl_error_set(
+            err, SL_ESYS,
+            "%s: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE", text);
     case ENOENT: return sl_error_set(err, SL_ENOENT, "%s: the directory does not exist", text);
     default: return sl_error_set(err, SL_ESYS, "%s cannot be opened: %s", text, strerror(code));
     }
 }
 
-/* A dual-stack wildcard collides with an IPv4 socket on the same port. If that socket is our own, the
- * user listed both: IPv6 alone is what is left to take. */
+/* A dual-stack wildcard collides with an IPv4 socket on the same port. If that socket is our own,
+ * the user listed both: IPv6 alone is what is left to take. */
 static bool
 own_ipv4_is_in_the_way(const struct sockaddr *sa)
 {
@@ -107,8 +109,8 @@ bind_inet(int fd, const struct sockaddr *sa, socklen_t len)
     return -1;
 }
 
-/* Binds under the wanted umask and gives the file its owner. Owners are set only where they differ, so
- * that an ordinary user who names himself needs no right to chown. */
+/* Binds under the wanted umask and gives the file its owner. Owners are set only where they differ,
+ * so that an ordinary user who names himself needs no right to chown. */
 static int
 bind_unix(int fd, const struct sockaddr *sa, socklen_t len,
           const struct sl_listener_options *options)
@@ -268,7 +270,8 @@ sl_listener_adopt(int fd, int backlog, struct sl_listener *ret_listener, struct 
         return sl_error_set(err, SL_ESYS, "descriptor %d cannot listen: %s", fd, strerror(errno));
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
-        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || (inet && set_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0))
+        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
+        (inet && set_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0))
         return sl_error_set(err, SL_ESYS, "descriptor %d: %s", fd, strerror(errno));
     listener.inherited = true;
     /* a file that is gone or was replaced needs no unlink: then there is no identity */

@@ -1,7 +1,7 @@
 /* Listening sockets: opened from an address, or inherited.
  *
- * Process: opened by the arbiter (by a worker with reuse_port), inherited by workers. Thread: the main one;
- * opening a unix socket changes the process's umask for a moment.
+ * Process: opened by the arbiter (by a worker with reuse_port), inherited by workers. Thread: the
+ * main one; opening a unix socket changes the process's umask for a moment.
  */
 #ifndef SL_NET_LISTENER_H
 #define SL_NET_LISTENER_H
@@ -31,9 +31,9 @@ struct sl_listener_options {
     gid_t gid;
 };
 
-/* Binds and listens. Of a name with several addresses the first that works is taken. FD addresses are
- * adopted. A unix socket that nobody serves is replaced; one that is served and any other kind of
- * file is not touched.
+/* Binds and listens. Of a name with several addresses the first that works is taken. FD addresses
+ * are adopted. A unix socket that nobody serves is replaced; one that is served and any other kind
+ * of file is not touched.
  * SL_EBUSY: in use, the sentence names the holder if it can be seen (try again later may help);
  * SL_EINVAL, SL_ENOENT (name, directory), SL_ENOMEM, SL_ESYS. */
 int sl_listener_open(const struct sl_address *address, const struct sl_listener_options *options,
@@ -43,8 +43,8 @@ int sl_listener_open(const struct sl_address *address, const struct sl_listener_
  * open on failure. A bound stream socket that does not listen yet is made to. SL_EINVAL. */
 int sl_listener_adopt(int fd, int backlog, struct sl_listener *ret_listener, struct sl_error *err);
 
-/* Removes the file of a unix socket if it still is the one of this listener. Call it before close: the
- * open socket keeps its inode number from being used again. True if it was removed. */
+/* Removes the file of a unix socket if it still is the one of this listener. Call it before close:
+ * the open socket keeps its inode number from being used again. True if it was removed. */
 bool sl_listener_unlink(struct sl_listener *listener);
 
 /* Closes the descriptor; the file stays. NULL and a closed one are accepted. */

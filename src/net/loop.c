@@ -1,5 +1,6 @@
-/* The loop on epoll and eventfd. The wake descriptor is edge-triggered and never read: every write is a
- * new edge, its counter cannot overflow in a life time, and one system call per wake is saved. */
+/* The loop on epoll and eventfd. The wake descriptor is edge-triggered and never read: every write
+ * is a new edge, its counter cannot overflow in a life time, and one system call per wake is
+ * saved. */
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -156,6 +157,7 @@ sl_loop_wake(struct sl_loop *loop)
     int saved = errno;
     uint64_t one = 1;
     ssize_t n = write(loop->wake_fd, &one, sizeof one);
-    (void)n; /* EAGAIN would mean 2^64 wake-ups; there is nothing to do in a signal handler anyway */
+    (void)
+        n; /* EAGAIN would mean 2^64 wake-ups; there is nothing to do in a signal handler anyway */
     errno = saved;
 }

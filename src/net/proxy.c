@@ -1,6 +1,6 @@
-/* Parser of PROXY headers. Strict where guessing would let a client name an address of its choice: exact
- * number of fields, single spaces, canonical ports, exact lengths. Gunicorn's acceptance is kept for what
- * is valid; UNKNOWN, which the specification demands, is accepted too. */
+/* Parser of PROXY headers. Strict where guessing would let a client name an address of its choice:
+ * exact number of fields, single spaces, canonical ports, exact lengths. Gunicorn's acceptance is
+ * kept for what is valid; UNKNOWN, which the specification demands, is accepted too. */
 #include <arpa/inet.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,7 +10,8 @@
 enum { V2_FIXED = 16, V2_IPV4 = 12, V2_IPV6 = 36, TLV_HEAD = 3, TLV_CRC32C = 3 };
 
 static const char v1_signature[] = {'P', 'R', 'O', 'X', 'Y', ' '};
-static const char v2_signature[] = {'\r', '\n', '\r', '\n', '\0', '\r', '\n', 'Q', 'U', 'I', 'T', '\n'};
+static const char v2_signature[] = {'\r', '\n', '\r', '\n', '\0', '\r',
+                                    '\n', 'Q',  'U',  'I',  'T',  '\n'};
 
 /* The start of a connection can still become the signature. */
 static bool

@@ -1,5 +1,6 @@
-/* The file of a unix socket. It outlives its server, so a path that exists proves nothing: whether it is
- * served shows only when one connects. lstat, never stat: a link must not make us remove its target. */
+/* The file of a unix socket. It outlives its server, so a path that exists proves nothing: whether
+ * it is served shows only when one connects. lstat, never stat: a link must not make us remove its
+ * target. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -32,7 +33,8 @@ sl_unix_path_lock(const char *path)
             return fd;
         if (errno != EWOULDBLOCK && errno != EINTR)
             break;
-        poll(NULL, 0, LOCK_PAUSE_MS); /* anybody may hold it in a public directory: do not wait long */
+        poll(NULL, 0,
+             LOCK_PAUSE_MS); /* anybody may hold it in a public directory: do not wait long */
     }
     close(fd);
     return -1;

@@ -1,6 +1,6 @@
-/* Going into the background: the first child leaves the terminal's session, the second can never get a
- * controlling terminal again. The first process waits for the first child, so that a failure in between is
- * seen in the exit status. */
+/* Going into the background: the first child leaves the terminal's session, the second can never
+ * get a controlling terminal again. The first process waits for the first child, so that a failure
+ * in between is seen in the exit status. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

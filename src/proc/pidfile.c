@@ -1,6 +1,6 @@
-/* The pid file. A complete, locked temporary file is put into place by link(2) when the place is free and
- * by rename(2) when an unlocked file lies there; the old file's lock is held meanwhile, so of several
- * arbiters that start at once one wins. */
+/* The pid file. A complete, locked temporary file is put into place by link(2) when the place is
+ * free and by rename(2) when an unlocked file lies there; the old file's lock is held meanwhile, so
+ * of several arbiters that start at once one wins. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -62,8 +62,8 @@ already_running(int fd, const char *path, struct sl_error *err)
                         strtol(text, NULL, 10), path);
 }
 
-/* Opens and locks the file that lies at path. SL_OK with a descriptor, or -1 in it when the file is gone
- * or was replaced meanwhile: look again. */
+/* Opens and locks the file that lies at path. SL_OK with a descriptor, or -1 in it when the file is
+ * gone or was replaced meanwhile: look again. */
 static int
 lock_old(const char *path, int *ret_fd, struct sl_error *err)
 {
@@ -117,7 +117,8 @@ put_into_place(const char *from, const char *path, struct sl_error *err)
             return SL_OK;
         return sl_error_set(err, SL_ESYS, "pid file '%s': %s", path, strerror(saved));
     }
-    return sl_error_set(err, SL_EBUSY, "pid file '%s' is being fought for by other processes", path);
+    return sl_error_set(err, SL_EBUSY, "pid file '%s' is being fought for by other processes",
+                        path);
 }
 
 static int

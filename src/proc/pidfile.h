@@ -1,8 +1,8 @@
 /* The pid file: one line with the arbiter's pid, locked as long as it lives.
  *
- * The lock, not the number, tells whether the writer still lives, so a pid that another process was given
- * since is no false alarm. The lock is shared by forks: a worker calls sl_pidfile_forget() first thing, or
- * it would keep the file "running" after the arbiter's death.
+ * The lock, not the number, tells whether the writer still lives, so a pid that another process was
+ * given since is no false alarm. The lock is shared by forks: a worker calls sl_pidfile_forget()
+ * first thing, or it would keep the file "running" after the arbiter's death.
  */
 #ifndef SL_PROC_PIDFILE_H
 #define SL_PROC_PIDFILE_H
@@ -15,12 +15,13 @@ struct sl_pidfile {
     int fd;     /* the locked file; close-on-exec */
 };
 
-/* Writes the pid of this process to path: complete or not at all, mode 0644, in place of an old file whose
- * writer is gone. SL_EBUSY ("Already running on PID P (or pid file 'X' is stale)"), SL_ENOENT (no such
- * directory), SL_EINVAL (path is not a regular file), SL_ENOMEM, SL_ESYS. */
+/* Writes the pid of this process to path: complete or not at all, mode 0644, in place of an old
+ * file whose writer is gone. SL_EBUSY ("Already running on PID P (or pid file 'X' is stale)"),
+ * SL_ENOENT (no such directory), SL_EINVAL (path is not a regular file), SL_ENOMEM, SL_ESYS. */
 int sl_pidfile_open(const char *path, struct sl_pidfile *ret_file, struct sl_error *err);
 
-/* Moves the file to path (promotion after USR2: X.2 becomes X). Errors as open; then nothing changed. */
+/* Moves the file to path (promotion after USR2: X.2 becomes X). Errors as open; then nothing
+ * changed. */
 int sl_pidfile_rename(struct sl_pidfile *file, const char *path, struct sl_error *err);
 
 /* Removes the file if it still is ours, and unlocks. NULL and a closed one are accepted. True if it

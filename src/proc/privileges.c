@@ -1,5 +1,5 @@
-/* Users, groups, and giving up root. Order matters: groups can only be set while still root, the user goes
- * last. Unlike gunicorn, root's supplementary groups never stay behind. */
+/* Users, groups, and giving up root. Order matters: groups can only be set while still root, the
+ * user goes last. Unlike gunicorn, root's supplementary groups never stay behind. */
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -11,7 +11,8 @@
 #include <unistd.h>
 #include <proc/privileges.h>
 
-/* Decimal id below the reserved (id_t)-1; false if text is no number at all. *ret is -1 if out of range. */
+/* Decimal id below the reserved (id_t)-1; false if text is no number at all. *ret is -1 if out of
+ * range. */
 static bool
 parse_id(const char *text, long long *ret)
 {
@@ -142,7 +143,8 @@ sl_privileges_drop(uid_t uid, gid_t gid, bool init_groups, struct sl_error *err)
         return sl_error_set(err, SL_ESYS, "the change to user %u and group %u did not take effect",
                             (unsigned)uid, (unsigned)gid);
     if (death_signal != 0 && prctl(PR_SET_PDEATHSIG, death_signal) != 0)
-        return sl_error_set(err, SL_ESYS, "cannot set the parent-death signal: %s", strerror(errno));
+        return sl_error_set(err, SL_ESYS, "cannot set the parent-death signal: %s",
+                            strerror(errno));
     return SL_OK;
 }
 

@@ -1,7 +1,8 @@
 /* The scoreboard: plain loads and stores on shared memory, no lock that a killed worker could keep.
  *
- * The line of a request is wider than an atomic, so it is guarded by a sequence number: the writer makes
- * it odd, writes, makes it even; a reader that saw it odd or changed looks again, a few times at most.
+ * The line of a request is wider than an atomic, so it is guarded by a sequence number: the writer
+ * makes it odd, writes, makes it even; a reader that saw it odd or changed looks again, a few times
+ * at most.
  */
 #include <errno.h>
 #include <signal.h>
@@ -26,7 +27,8 @@ sl_scoreboard_open(unsigned count, struct sl_scoreboard *ret_board)
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return SL_ENOMEM;
-    *ret_board = (struct sl_scoreboard){.slots = memory, .count = count}; /* zeros are EMPTY slots */
+    *ret_board =
+        (struct sl_scoreboard){.slots = memory, .count = count}; /* zeros are EMPTY slots */
     return SL_OK;
 }
 
@@ -65,29 +67,30 @@ sl_scoreboard_index(const struct sl_scoreboard *board, const struct sl_slot *slo
     return (unsigned)(slot - board->slots);
 }
 
-/* from -> to, unless somebody was faster. */
+/* Moves on to state from any of first..last; false when it is (or meanwhile came) elsewhere. */
 static bool
-move(struct sl_slot *slot, enum sl_slot_state from, enum sl_slot_state to)
+move(struct sl_slot *slot, enum sl_slot_state first, enum sl_slot_state last,
+     enum sl_slot_state to)
 {
-    int expected = (int)from;
-    return atomic_compare_exchange_strong(&slot->state, &expected, (int)to);
+    int now = LOAD(slot->state);
+    while (now >= (int)first && now <= (int)last)
+        if (atomic_compare_exchange_weak(&slot->state, &now, (int)to))
+            return true;
+    return false;
 }
 
 void
 sl_slot_forked(struct sl_slot *slot, pid_t pid)
 {
     STORE(slot->pid, pid);
-    if (move(slot, SL_SLOT_SPAWNING, SL_SLOT_BOOTING))
+    if (move(slot, SL_SLOT_SPAWNING, SL_SLOT_SPAWNING, SL_SLOT_BOOTING))
         STORE(slot->heartbeat_ms, sl_clock_ms()); /* fork itself may have taken long */
 }
 
 void
 sl_slot_stopping(struct sl_slot *slot)
 {
-    if (!move(slot, SL_SLOT_READY, SL_SLOT_STOPPING) && !move(slot, SL_SLOT_BOOTING, SL_SLOT_STOPPING))
-        /* READY may have come between the two */
-        (void)(move(slot, SL_SLOT_READY, SL_SLOT_STOPPING) ||
-               move(slot, SL_SLOT_SPAWNING, SL_SLOT_STOPPING));
+    (void)move(slot, SL_SLOT_SPAWNING, SL_SLOT_READY, SL_SLOT_STOPPING);
 }
 
 void
@@ -132,8 +135,8 @@ sl_slot_beat(struct sl_slot *slot)
         STORE(slot->heartbeat_ms, sl_clock_ms());
 }
 
-/* One byte that must not cost the worker its life when the arbiter is gone: SIGPIPE is held back and
- * taken away if this write raised it. */
+/* One byte that must not cost the worker its life when the arbiter is gone: SIGPIPE is held back
+ * and taken away if this write raised it. */
 static void
 write_notice(int fd)
 {
@@ -165,9 +168,8 @@ sl_slot_ready(struct sl_slot *slot)
     STORE(slot->heartbeat_ms, now_ms);
     if (LOAD(slot->ready_ms) == 0)
         STORE(slot->ready_ms, now_ms);
-    if (!move(slot, SL_SLOT_BOOTING, SL_SLOT_READY) && !move(slot, SL_SLOT_SPAWNING, SL_SLOT_READY) &&
-        !move(slot, SL_SLOT_BOOTING, SL_SLOT_READY)) /* the arbiter's forked came between */
-        return;
+    if (!move(slot, SL_SLOT_SPAWNING, SL_SLOT_BOOTING, SL_SLOT_READY))
+        return; /* already, or it was asked to stop */
     int fd = LOAD(slot->notify_fd);
     if (fd >= 0)
         write_notice(fd);

@@ -1,16 +1,16 @@
-/* Shared memory in which workers tell the arbiter how they are: one record, the slot, per worker process.
+/* Shared memory in which workers tell the arbiter how they are: one record, the slot, per worker.
  *
- * Anonymous and shared, made before the first fork and inherited; there is no file. Every field that two
- * processes touch is atomic, every field has one writer, and no reader ever waits for a writer (a
- * worker may be killed in the middle of a store).
+ * Anonymous and shared, made before the first fork and inherited; there is no file. Every field
+ * that two processes touch is atomic, every field has one writer, and no reader ever waits for a
+ * writer (a worker may be killed in the middle of a store).
  *
  * Life of a slot, and who moves it on:
  *
- *            take            forked          ready (worker)     stopping           dead         give
- *     EMPTY ------> SPAWNING ------> BOOTING --------> READY ---------> STOPPING -------> DEAD ------> EMPTY
- *                      |                |                                  ^                ^
- *                      |                +----------------------------------+                |
- *                      +--------------------- fork failed, died early ----------------------+
+ *        take           forked         ready            stopping          dead        give
+ *     EMPTY --> SPAWNING --> BOOTING --------> READY -----------> STOPPING --> DEAD --> EMPTY
+ *                  |            |   (worker)                         ^          ^
+ *                  |            +------------------------------------+          |
+ *                  +------------- the fork failed, or it died early ------------+
  */
 #ifndef SL_PROC_SCOREBOARD_H
 #define SL_PROC_SCOREBOARD_H
@@ -77,7 +77,8 @@ int sl_scoreboard_open(unsigned count, struct sl_scoreboard *ret_board);
 void sl_scoreboard_close(struct sl_scoreboard *board);
 
 /* (arbiter) An EMPTY slot, cleared, as SPAWNING with this process as its parent and the heartbeat
- * begun; NULL when all are taken. notify_fd: a pipe or socket to which ready writes one byte, or -1. */
+ * begun; NULL when all are taken. notify_fd: a pipe or socket to which ready writes one byte, or
+ * -1. */
 struct sl_slot *sl_scoreboard_take(struct sl_scoreboard *board, unsigned generation, int notify_fd);
 
 unsigned sl_scoreboard_index(const struct sl_scoreboard *board, const struct sl_slot *slot);
@@ -98,7 +99,8 @@ enum sl_slot_state sl_slot_state(const struct sl_slot *slot);
 const char *sl_slot_state_name(enum sl_slot_state state); /* "READY"; never NULL */
 
 /* (any process) True and *ret_request when that thread is inside a request now. */
-bool sl_slot_request(const struct sl_slot *slot, unsigned thread, struct sl_slot_request *ret_request);
+bool sl_slot_request(const struct sl_slot *slot, unsigned thread,
+                     struct sl_slot_request *ret_request);
 
 /* (any process) The request in progress that began first, if there is any. */
 bool sl_slot_oldest_request(const struct sl_slot *slot, struct sl_slot_request *ret_request);

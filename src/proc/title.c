@@ -1,7 +1,8 @@
-/* Process titles without a library. The kernel prints /proc/PID/cmdline from the memory that execve(2) filled
- * with arguments; /proc/self/stat says where that is. Behind it lies the environment: its strings are copied
- * elsewhere and the room is used too. When the last byte of the argument area is not NUL the kernel reads on
- * into the environment area up to the first NUL (fs/proc/base.c, get_mm_cmdline). */
+/* Process titles without a library. The kernel prints /proc/PID/cmdline from the memory that
+ * execve(2) filled with arguments; /proc/self/stat says where that is. Behind it lies the
+ * environment: its strings are copied elsewhere and the room is used too. When the last byte of the
+ * argument area is not NUL the kernel reads on into the environment area up to the first NUL
+ * (fs/proc/base.c, get_mm_cmdline). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -41,7 +42,8 @@ read_areas(uintptr_t ret[4])
     return SL_OK;
 }
 
-/* Copies the whole area start..end and points environ there. The copy lives as long as the process. */
+/* Copies the whole area start..end and points environ there. The copy lives as long as the
+ * process. */
 static int
 move_environment(uintptr_t start, uintptr_t end, char **ret_copy)
 {
@@ -79,8 +81,8 @@ sl_title_init(struct sl_title *title)
     if (read_areas(areas) != SL_OK)
         return SL_EUNAVAILABLE;
     uintptr_t arg_start = areas[0], arg_end = areas[1], env_start = areas[2], env_end = areas[3];
-    /* Emulators and sandboxes report zeros or somebody else's addresses: libc's own copy of argv[0] must
-     * agree before anything is written there. */
+    /* Emulators and sandboxes report zeros or somebody else's addresses: libc's own copy of argv[0]
+     * must agree before anything is written there. */
     if (arg_start == 0 || arg_end <= arg_start || (uintptr_t)program_invocation_name != arg_start)
         return SL_EUNAVAILABLE;
     uintptr_t end = arg_end;

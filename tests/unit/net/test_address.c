@@ -31,6 +31,7 @@ test_every_form_of_bind_is_understood(void **state)
         {"tcp://[::]:80", "[::]:80"},
         {"unix:/run/a.sock", "unix:/run/a.sock"},
         {"unix:///run/a.sock", "unix:/run/a.sock"},
+        {"unix://///run/a.sock", "unix:/run/a.sock"},
         {"unix://a.sock", "unix:a.sock"},
         {"unix:a b:c", "unix:a b:c"},
         {"unix:@name", "unix:@name"},
@@ -127,7 +128,8 @@ assert_resolves(const char *text, const char *printed)
     assert_int_equal(sl_address_parse(text, &address, &err), SL_OK);
     if (sl_address_resolve(&address, &resolved, &err) != SL_OK)
         fail_msg("%s: %s", text, err.text);
-    sl_address_print((struct sockaddr *)&resolved.at[0].storage, resolved.at[0].len, out, sizeof out);
+    sl_address_print((struct sockaddr *)&resolved.at[0].storage, resolved.at[0].len, out,
+                     sizeof out);
     assert_string_equal(out, printed);
 }
 

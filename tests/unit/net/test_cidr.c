@@ -85,7 +85,8 @@ test_bad_rules_get_a_sentence(void **state)
     } rows[] = {
         {"10.0.0.1/8", "'10.0.0.1/8' has host bits set; write the network's address"},
         {"2001:db8::1/64", "'2001:db8::1/64' has host bits set; write the network's address"},
-        {"::ffff:10.0.0.1/104", "'::ffff:10.0.0.1/104' has host bits set; write the network's address"},
+        {"::ffff:10.0.0.1/104",
+         "'::ffff:10.0.0.1/104' has host bits set; write the network's address"},
         {"10.0.0.0/33", "'10.0.0.0/33': the prefix length must be 0 to 32"},
         {"::/129", "'::/129': the prefix length must be 0 to 128"},
         {"10.0.0.0/", "'10.0.0.0/': the prefix length must be 0 to 32"},

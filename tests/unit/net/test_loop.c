@@ -236,13 +236,15 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_an_edge_is_reported_once_until_mod_asks_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_level_is_reported_until_it_is_read, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_half_closed_peer_is_a_hangup_and_a_closed_one_is_broken,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_listener_reports_until_its_queue_is_empty, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_wake_ends_a_wait_from_another_thread_and_before_it, setup,
+        cmocka_unit_test_setup_teardown(test_an_edge_is_reported_once_until_mod_asks_again, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_level_is_reported_until_it_is_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_half_closed_peer_is_a_hangup_and_a_closed_one_is_broken, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_listener_reports_until_its_queue_is_empty, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_wake_ends_a_wait_from_another_thread_and_before_it,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_signal_interrupts_the_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(test_misuse_is_told_apart, setup, teardown),
         cmocka_unit_test(test_open_leaves_no_descriptor_when_it_fails),

@@ -13,8 +13,8 @@
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 #define BYTES(literal) (literal), sizeof(literal) - 1
 
-/* Parses a growing prefix, each in memory of exactly its size so that the sanitizer sees every byte read
- * too far; returns the final answer. */
+/* Parses a growing prefix, each in memory of exactly its size so that the sanitizer sees every byte
+ * read too far; returns the final answer. */
 static ssize_t
 feed(const char *data, size_t len, unsigned versions, struct sl_proxy *proxy, const char **sentence)
 {
@@ -67,7 +67,8 @@ test_version_1_lines(void **state)
               AF_UNSPEC, "", 0);
     struct sl_proxy proxy;
     const char *sentence;
-    assert_true(sl_proxy_parse(BYTES("PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n"), 3, &proxy, &sentence) > 0);
+    assert_true(sl_proxy_parse(BYTES("PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n"), 3, &proxy, &sentence) >
+                0);
     assert_string_equal(proxy.dest, "5.6.7.8");
     assert_int_equal(proxy.dest_port, 10);
 }
@@ -90,7 +91,8 @@ test_malformed_lines_are_refused(void **state)
                       port[] = "PROXY header has an invalid port",
                       ending[] = "PROXY header does not end with CRLF";
     assert_malformed(BYTES("PROXY \r\n"), "PROXY header names no protocol");
-    assert_malformed(BYTES("PROXY  TCP4 1.2.3.4 5.6.7.8 9 10\r\n"), "PROXY header names no protocol");
+    assert_malformed(BYTES("PROXY  TCP4 1.2.3.4 5.6.7.8 9 10\r\n"),
+                     "PROXY header names no protocol");
     assert_malformed(BYTES("PROXY UDP4 1.2.3.4 5.6.7.8 9 10\r\n"),
                      "PROXY header names an unknown protocol");
     assert_malformed(BYTES("PROXY tcp4 1.2.3.4 5.6.7.8 9 10\r\n"),
@@ -98,7 +100,8 @@ test_malformed_lines_are_refused(void **state)
     assert_malformed(BYTES("PROXY / HTTP/1.1\r\n"), "PROXY header names an unknown protocol");
     assert_malformed(BYTES("PROXY TCP4 1.2.3.4 5.6.7.8 9\r\n"), port);
     assert_malformed(BYTES("PROXY TCP4 1.2.3.4 5.6.7.8 9 \r\n"), port);
-    assert_malformed(BYTES("PROXY TCP4 1.2.3.4 5.6.7.8 9 10 \r\n"), "PROXY header has too many fields");
+    assert_malformed(BYTES("PROXY TCP4 1.2.3.4 5.6.7.8 9 10 \r\n"),
+                     "PROXY header has too many fields");
     assert_malformed(BYTES("PROXY TCP4 1.2.3.4 5.6.7.8 9 10 11\r\n"),
                      "PROXY header has too many fields");
     assert_malformed(BYTES("PROXY TCP4 1.2.3.4  5.6.7.8 9 10\r\n"), address);
@@ -150,7 +153,8 @@ test_version_2_headers(void **state)
     (void)state;
     struct sl_proxy proxy;
     const char *sentence = "?";
-    static const char v4[] = SIGNATURE "\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x12\x34\x00\x50";
+    static const char v4[] =
+        SIGNATURE "\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x12\x34\x00\x50";
     assert_int_equal(feed(v4, sizeof v4 - 1, 3, &proxy, &sentence), 28);
     assert_int_equal(proxy.version, 2);
     assert_int_equal(proxy.family, AF_INET);
@@ -171,7 +175,8 @@ test_version_2_headers(void **state)
         "\x21\x11\x00\x15\x01\x02\x03\x04\x05\x06\x07\x08\x12\x34\x00\x50\x04\x00\x00\x05\x00\x03"
         "abcGET /";
     assert_int_equal(feed(tlv, sizeof tlv - 1, 3, &proxy, &sentence), 37);
-    static const char local[] = SIGNATURE "\x20\xff\x00\x03xyz"; /* the family of LOCAL is ignored */
+    static const char local[] =
+        SIGNATURE "\x20\xff\x00\x03xyz"; /* the family of LOCAL is ignored */
     assert_int_equal(feed(local, sizeof local - 1, 3, &proxy, &sentence), 19);
     assert_int_equal(proxy.family, AF_UNSPEC);
     static const char unspec[] = SIGNATURE "\x21\x00\x00\x00";

@@ -39,8 +39,8 @@ failing_fork(void *ctx)
     return -1;
 }
 
-/* Runs sl_daemonize() in a child whose stdin and stdout are closed or pipes; gives its exit status, and the
- * daemon's view of itself when there was one. */
+/* Runs sl_daemonize() in a child whose stdin and stdout are closed or pipes; gives its exit status,
+ * and the daemon's view of itself when there was one. */
 static int
 daemonize_in_child(bool inherit, bool closed, int forks_allowed, struct facts *facts)
 {

@@ -57,7 +57,8 @@ static void
 test_unknown_ones_get_gunicorns_sentence(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"no-such-user", "-1", "4294967295", "99999999999", "0x10", " 0"};
+    static const char *const bad[] = {"no-such-user", "-1",   "4294967295",
+                                      "99999999999",  "0x10", " 0"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         uid_t uid = 7;
         gid_t gid = 7;

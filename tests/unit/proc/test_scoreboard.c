@@ -171,7 +171,8 @@ test_a_worker_whose_parent_died_is_an_orphan(void **state)
             char answer = sl_worker_orphaned(slot) ? 'y' : 'n', byte;
             (void)!write(result[1], &answer, 1);
             (void)!read(death[0], &byte, 1);
-            while (!sl_worker_orphaned(slot)) /* descriptors are closed just before the reparenting */
+            while (
+                !sl_worker_orphaned(slot)) /* descriptors are closed just before the reparenting */
                 sched_yield();
             (void)!write(result[1], "y", 1);
             _exit(0);

@@ -74,7 +74,8 @@ take_two(void)
     struct sl_error err;
     if (sl_systemd_sockets_take(true, &sockets, &err) != SL_ESYS)
         return 10;
-    return strcmp(err.text, "descriptor 4 promised by LISTEN_FDS: Bad file descriptor") == 0 ? 0 : 11;
+    return strcmp(err.text, "descriptor 4 promised by LISTEN_FDS: Bad file descriptor") == 0 ? 0
+                                                                                             : 11;
 }
 
 static void
