@@ -6,6 +6,8 @@ import datetime
 import json
 import logging
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import harness
 from saola import glogging
 
 
@@ -287,3 +290,72 @@ def test_a_log_that_cannot_be_written_drops_the_line(changed, breakage):
 def test_escaping_leaves_ordinary_text_alone():
     text = "ordinary /path?x=1&y=%20 caf\xe9"
     assert glogging.escape(text) is text
+
+
+# ---- in a running server ---------------------------------------------------------------------
+
+
+def lines_of(path):
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def test_a_request_is_one_line_of_the_access_log(serve, tmp_path, worker_class):
+    log = tmp_path / "access"
+    server = serve("hello:app", "--access-logfile", str(log), worker_class=worker_class)
+    body = server.get("/a%20b?x=1", headers=[("User-Agent", "test \"1\"")]).body
+    line, = harness.wait_until(lambda: lines_of(log), "the line")
+    assert re.fullmatch(r'127\.0\.0\.1 - - \[[^]]+\] "GET /a%20b\?x=1 HTTP/1\.1" 200 '
+                        + str(len(body)) + r' "-" "test \\"1\\""', line)
+
+
+def test_hostile_bytes_stay_inside_their_field(serve, tmp_path, worker_class):
+    log = tmp_path / "access"
+    server = serve("hello:app", "--access-logfile", str(log), "--access-logformat",
+                   "%(U)s|%(a)s|%({x-y}i)s", worker_class=worker_class)
+    server.get("/%0a%1b%5b2J", headers=[("User-Agent", "a\x9b2J\xe9"), ("X-Y", "\\\"")])
+    line, = harness.wait_until(lambda: lines_of(log), "the line")
+    assert line == "/\\x0a\\x1b[2J|a\\x9b2J\xe9|\\\\\\\""
+
+
+def test_usr1_reopens_both_logs_in_every_process(serve, tmp_path, worker_class):
+    access, error = tmp_path / "access", tmp_path / "error"
+    server = serve("hello:app", "--access-logfile", str(access), "--error-logfile", str(error),
+                   worker_class=worker_class, workers=2, wait=False)
+    harness.wait_until(lambda: error.exists() and error.read_text().count("Booting worker") == 2,
+                       "two workers")
+    for path in (access, error):
+        if path.exists():
+            path.rename(str(path) + ".1")
+    server.signal(signal.SIGUSR1)
+    harness.wait_until(lambda: access.exists() and error.exists(), "new files")
+
+    def every_process_has_the_new_files():
+        pids = [server.pid, *(c.pid for c in harness.children_of(server.pid))]
+        for pid in pids:
+            held = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+            if {f"{access}.1", f"{error}.1"} & held or not {str(access), str(error)} <= held:
+                return False
+        return len(pids) == 3
+    harness.wait_until(every_process_has_the_new_files, "reopened files")
+    assert server.stop() == 0
+
+
+def test_a_full_disk_does_not_stop_the_server(serve, worker_class):
+    server = serve("hello:app", "--access-logfile", "/dev/full", worker_class=worker_class)
+    for _ in range(3):
+        assert server.get().status == 200
+    assert "No space left" not in server.log
+    assert server.stop() == 0
+
+
+def test_captured_output_goes_to_the_error_log(serve, tmp_path, place):
+    (place / "prints.py").write_text(
+        "import os\nprint('from python', flush=True)\nos.write(2, b'from below\\n')\n"
+        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return []\n")
+    error = tmp_path / "error"
+    server = serve("prints:app", "--capture-output", "--error-logfile", str(error), wait=False,
+                   env={"PYTHONDONTWRITEBYTECODE": "1"})
+    harness.wait_until(lambda: any("from below" in text for text in lines_of(error)), "output")
+    assert "from python" in lines_of(error)
+    assert server.stop() == 0
+    assert server.log == ""
