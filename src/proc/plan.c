@@ -1,0 +1,414 @@
+/* The plan's front: events go to the noun they concern, then what is missing is done.
+ *
+ * Reading order: plan_state.h (the three state diagrams), this file, plan_worker.c (clocks, deaths),
+ * plan_fill.c (counts), plan_reload.c (generations).
+ */
+#include <assert.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <proc/plan_state.h>
+
+#define FROM(state) (1u << (state))
+
+static const unsigned entered_from[PHASE_COUNT] = {
+    [PHASE_SERVING] = FROM(PHASE_STARTING),
+    [PHASE_STOPPING] = FROM(PHASE_STARTING) | FROM(PHASE_SERVING),
+    [PHASE_STOPPED] = FROM(PHASE_STOPPING),
+};
+
+/* The one place that changes the phase. */
+static void
+move(struct sl_plan *plan, enum phase phase)
+{
+    assert(entered_from[phase] & FROM(plan->phase));
+    plan->phase = phase;
+}
+
+struct sl_plan *
+sl_plan_new(unsigned slot_count, bool daemon, bool has_parent)
+{
+    struct sl_plan *plan = calloc(1, sizeof *plan + slot_count * sizeof plan->workers[0]);
+    if (plan == NULL)
+        return NULL;
+    plan->slot_count = slot_count;
+    plan->daemon = daemon;
+    plan->has_parent = has_parent;
+    return plan;
+}
+
+void
+sl_plan_free(struct sl_plan *plan)
+{
+    free(plan);
+}
+
+/* A step touches each slot in at most four ways: a clock (message, kill), a death (message), a
+ * request to leave (kill) and a spawn. */
+size_t
+sl_plan_actions_max(const struct sl_plan *plan)
+{
+    return (size_t)plan->slot_count * 6 + 32;
+}
+
+struct sl_plan_action *
+plan_emit(struct sl_plan *plan, enum sl_plan_action_kind kind)
+{
+    assert(plan->out_count < sl_plan_actions_max(plan));
+    struct sl_plan_action *action = &plan->out[plan->out_count++];
+    *action = (struct sl_plan_action){.kind = kind};
+    return action;
+}
+
+struct sl_plan_action *
+plan_say(struct sl_plan *plan, enum sl_plan_message message)
+{
+    struct sl_plan_action *action = plan_emit(plan, SL_DO_LOG);
+    action->message = message;
+    return action;
+}
+
+/* ---- stop ---------------------------------------------------------------------------------- */
+
+static void
+ask_all(struct sl_plan *plan, int signal_number)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++)
+        plan_ask_to_leave(plan, slot, signal_number);
+}
+
+void
+plan_begin_stop(struct sl_plan *plan, int signal_number, int status, const char *reason)
+{
+    if (plan->phase >= PHASE_STOPPING)
+        return;
+    move(plan, PHASE_STOPPING);
+    plan->exit_status = status;
+    plan->exit_reason = reason;
+    plan_emit(plan, SL_DO_NOTIFY_STOPPING);
+    plan_reload_cancel(plan);
+    plan_emit(plan, SL_DO_CLOSE_LISTENERS);
+    ask_all(plan, signal_number);
+}
+
+static void
+hurry_stop(struct sl_plan *plan)
+{
+    plan_say(plan, SL_SAY_QUICK);
+    ask_all(plan, SIGQUIT);
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        struct worker *worker = &plan->workers[slot];
+        long long limit_ms = plan->now_ms + QUICK_MS;
+        if (worker->state == WORKER_LEAVING && worker->deadline_ms > limit_ms)
+            worker->deadline_ms = limit_ms;
+    }
+}
+
+static void
+stop_quickly(struct sl_plan *plan)
+{
+    if (plan->phase == PHASE_STOPPING)
+        hurry_stop(plan);
+    else
+        plan_begin_stop(plan, SIGQUIT, 0, NULL);
+}
+
+/* A worker in uninterruptible sleep may outlive SIGKILL; the stop does not wait for it for ever. */
+static bool
+is_gone(const struct sl_plan *plan, const struct worker *worker)
+{
+    return worker->state == WORKER_FREE ||
+           (worker->state == WORKER_KILLED && plan->now_ms >= worker->deadline_ms);
+}
+
+static void
+finish_stop(struct sl_plan *plan)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        if (!is_gone(plan, &plan->workers[slot]))
+            return;
+    }
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        if (plan->workers[slot].state != WORKER_FREE)
+            plan_say(plan, SL_SAY_UNKILLABLE)->pid = plan->workers[slot].pid;
+    }
+    move(plan, PHASE_STOPPED);
+    struct sl_plan_action *action = plan_emit(plan, SL_DO_EXIT);
+    action->number = plan->exit_status;
+    action->why = plan->exit_reason;
+}
+
+/* ---- signals ------------------------------------------------------------------------------- */
+
+static void
+add_worker(struct sl_plan *plan)
+{
+    const struct group *group = &plan->current.groups[0];
+    if (group->spec.exclusive)
+        plan_say(plan, SL_SAY_EXCLUSIVE)->number = SIGTTIN;
+    else if (group->target >= plan_target_max(plan))
+        plan_say(plan, SL_SAY_TOO_MANY)->number = (int)plan_target_max(plan);
+    else
+        plan_set_target(plan, group->target + 1);
+}
+
+static void
+remove_worker(struct sl_plan *plan)
+{
+    unsigned target = plan->current.groups[0].target;
+    if (target > 1)
+        plan_set_target(plan, target - 1);
+}
+
+static void
+set_workers(struct sl_plan *plan, int count)
+{
+    const struct group *group = &plan->current.groups[0];
+    unsigned wanted = count < 0 ? 0 : (unsigned)count;
+    if (group->spec.exclusive && wanted > 1)
+        plan_say(plan, SL_SAY_EXCLUSIVE)->number = SIGTTIN;
+    else if (wanted > plan_target_max(plan))
+        plan_say(plan, SL_SAY_TOO_MANY)->number = (int)plan_target_max(plan);
+    else
+        plan_set_target(plan, wanted);
+}
+
+static void
+rest_workers(struct sl_plan *plan)
+{
+    if (!plan->daemon) {
+        plan_say(plan, SL_SAY_WINCH_IGNORED);
+        return;
+    }
+    plan_say(plan, SL_SAY_WINCH);
+    plan_set_target(plan, 0);
+}
+
+static void
+upgrade(struct sl_plan *plan)
+{
+    if (plan->upgrading)
+        plan_say(plan, SL_SAY_CHILD_EXISTS);
+    else if (plan->has_parent)
+        plan_say(plan, SL_SAY_PARENT_EXISTS);
+    else
+        plan_emit(plan, SL_DO_UPGRADE);
+    plan->upgrading = plan->upgrading || !plan->has_parent;
+}
+
+static void
+reopen_logs(struct sl_plan *plan)
+{
+    plan_emit(plan, SL_DO_REOPEN_LOGS);
+    plan_reopen_logs(plan);
+}
+
+static void
+on_signal(struct sl_plan *plan, int number)
+{
+    plan_say(plan, SL_SAY_SIGNAL)->number = number;
+    bool stopping = plan->phase == PHASE_STOPPING;
+    switch (number) {
+    case SIGTERM: plan_begin_stop(plan, SIGTERM, 0, NULL); return;
+    case SIGINT:
+    case SIGQUIT: stop_quickly(plan); return;
+    case SIGUSR1: reopen_logs(plan); return;
+    default: break;
+    }
+    if (stopping)
+        return;
+    switch (number) {
+    case SIGHUP: plan_hang_up(plan); break;
+    case SIGTTIN: add_worker(plan); break;
+    case SIGTTOU: remove_worker(plan); break;
+    case SIGWINCH: rest_workers(plan); break;
+    case SIGUSR2: upgrade(plan); break;
+    default: break;
+    }
+}
+
+/* ---- other events -------------------------------------------------------------------------- */
+
+static void
+on_start(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    plan->generation_ids = 1;
+    plan_generation_init(plan, &plan->current, event);
+}
+
+/* A tick that comes much later than it was due means that the arbiter itself stood still (stopped,
+ * suspended, a slow hook); workers that were stopped with it are not to be called hung. */
+static void
+on_tick(struct sl_plan *plan)
+{
+    long long due_ms = sl_plan_wake_ms(plan);
+    if (due_ms >= 0 && plan->now_ms - due_ms > LATE_MS)
+        plan->judge_from_ms = plan->now_ms;
+    plan_judge_clocks(plan);
+}
+
+static void
+on_beat(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    struct worker *worker = &plan->workers[event->slot];
+    if (worker->state == WORKER_READY && event->beat_ms > worker->beat_ms)
+        worker->beat_ms = event->beat_ms;
+}
+
+static void
+on_upgrade_failed(struct sl_plan *plan, const char *why)
+{
+    plan->upgrading = false;
+    plan_say(plan, SL_SAY_UPGRADE_FAILED)->why = why;
+}
+
+static void
+on_upgrade_exited(struct sl_plan *plan, pid_t pid)
+{
+    if (!plan->upgrading || pid != plan->upgrade_pid)
+        return;
+    plan->upgrading = false;
+    plan_say(plan, SL_SAY_UPGRADE_GONE)->pid = pid;
+}
+
+static void
+on_promoted(struct sl_plan *plan)
+{
+    plan->has_parent = false;
+    plan_say(plan, SL_SAY_PROMOTED);
+}
+
+static void
+dispatch(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    switch (event->kind) {
+    case SL_EV_START: on_start(plan, event); break;
+    case SL_EV_TICK: on_tick(plan); break;
+    case SL_EV_SIGNAL: on_signal(plan, event->number); break;
+    case SL_EV_BEAT: on_beat(plan, event); break;
+    case SL_EV_FORKED: plan_on_forked(plan, event); break;
+    case SL_EV_FORK_FAILED: plan_on_fork_failed(plan, event); break;
+    case SL_EV_READY: plan_on_ready(plan, event); break;
+    case SL_EV_EXITED: plan_on_exited(plan, event); break;
+    case SL_EV_LOADED: plan_on_loaded(plan, event); break;
+    case SL_EV_LOAD_FAILED: plan_give_up(plan, event->why); break;
+    case SL_EV_LISTENING: plan_on_listening(plan); break;
+    case SL_EV_LISTEN_FAILED: plan_give_up(plan, event->why); break;
+    case SL_EV_UPGRADE_FORKED: plan->upgrade_pid = event->pid; break;
+    case SL_EV_UPGRADE_FAILED: on_upgrade_failed(plan, event->why); break;
+    case SL_EV_UPGRADE_EXITED: on_upgrade_exited(plan, event->pid); break;
+    case SL_EV_PROMOTED: on_promoted(plan); break;
+    case SL_EV_SET_WORKERS: set_workers(plan, event->number); break;
+    case SL_EV_COUNT: break;
+    }
+}
+
+/* The first generation serves as soon as one of its workers does, or if it is to have none. */
+static void
+note_serving(struct sl_plan *plan)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < plan->current.group_count; i++)
+        wanted = wanted || plan->current.groups[i].target > 0;
+    if (plan->phase != PHASE_STARTING || (wanted && !plan->current.any_ready))
+        return;
+    move(plan, PHASE_SERVING);
+    plan_emit(plan, SL_DO_NOTIFY_READY);
+}
+
+/* What follows from the facts, whatever event brought them. */
+static void
+settle(struct sl_plan *plan)
+{
+    note_serving(plan);
+    if (plan->phase == PHASE_STARTING || plan->phase == PHASE_SERVING) {
+        plan_reload_advance(plan);
+        plan_fill(plan);
+    } else if (plan->phase == PHASE_STOPPING) {
+        if (!HOLDS(plan, RULE_NO_SPAWN_IN_STOP))
+            plan_fill(plan);
+        finish_stop(plan);
+    }
+}
+
+size_t
+sl_plan_step(struct sl_plan *plan, const struct sl_plan_event *event,
+             struct sl_plan_action *actions)
+{
+    plan->out = actions;
+    plan->out_count = 0;
+    plan->now_ms = event->now_ms;
+    if (plan->phase == PHASE_STOPPED)
+        return 0;
+    dispatch(plan, event);
+    settle(plan);
+    plan->out = NULL;
+    return plan->out_count;
+}
+
+/* ---- questions ----------------------------------------------------------------------------- */
+
+static long long
+sooner(long long a, long long b)
+{
+    return b < 0 || (a >= 0 && a < b) ? a : b;
+}
+
+static long long
+spawn_wake_ms(const struct sl_plan *plan, const struct generation *generation)
+{
+    long long wake_ms = -1;
+    if (generation->id == 0 || plan->phase >= PHASE_STOPPING)
+        return -1;
+    for (unsigned i = 0; i < generation->group_count; i++) {
+        const struct group *group = &generation->groups[i];
+        if (group->spawn_at_ms > plan->now_ms &&
+            plan_occupants(plan, generation->id, i) < group->target)
+            wake_ms = sooner(wake_ms, group->spawn_at_ms);
+    }
+    return wake_ms;
+}
+
+long long
+sl_plan_wake_ms(const struct sl_plan *plan)
+{
+    long long wake_ms = sooner(spawn_wake_ms(plan, &plan->current),
+                               spawn_wake_ms(plan, &plan->next));
+    for (unsigned slot = 0; slot < plan->slot_count; slot++)
+        wake_ms = sooner(wake_ms, plan_worker_wake_ms(plan, &plan->workers[slot]));
+    return wake_ms;
+}
+
+bool
+sl_plan_wants_beats(const struct sl_plan *plan)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        if (worker->state == WORKER_READY && worker->timeout_ms > 0)
+            return true;
+    }
+    return false;
+}
+
+unsigned
+sl_plan_workers_wanted(const struct sl_plan *plan)
+{
+    return plan->current.groups[0].target;
+}
+
+bool
+sl_plan_stopping(const struct sl_plan *plan)
+{
+    return plan->phase >= PHASE_STOPPING;
+}
+
+unsigned
+sl_plan_generation(const struct sl_plan *plan)
+{
+    return plan->current.id;
+}
+
+unsigned
+sl_plan_next_generation(const struct sl_plan *plan)
+{
+    return plan->next.id;
+}

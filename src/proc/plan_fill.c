@@ -1,0 +1,192 @@
+/* How many workers each group has and should have: spawning the missing, retiring the surplus. */
+#include <signal.h>
+#include <string.h>
+#include <proc/plan_state.h>
+
+static bool
+is_live(const struct worker *worker)
+{
+    return worker->state != WORKER_FREE;
+}
+
+/* A worker holds its place in the group until it is reaped, unless it was asked to leave. */
+static bool
+occupies(const struct sl_plan *plan, const struct worker *worker)
+{
+    bool counts = worker->state != WORKER_BOOTING || HOLDS(plan, RULE_COUNT_BOOTING);
+    (void)plan; /* unused where every rule holds */
+    return counts && is_live(worker) && !worker->leaving;
+}
+
+static bool
+is_of(const struct worker *worker, unsigned generation, unsigned group)
+{
+    return worker->generation == generation && worker->group == group;
+}
+
+unsigned
+plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group)
+{
+    unsigned count = 0;
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        count += occupies(plan, worker) && is_of(worker, generation, group);
+    }
+    return count;
+}
+
+unsigned
+plan_ready(const struct sl_plan *plan, unsigned generation, unsigned group)
+{
+    unsigned count = 0;
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        count += worker->state == WORKER_READY && is_of(worker, generation, group);
+    }
+    return count;
+}
+
+/* True while somebody lives who must be gone before this group gets a worker. */
+static bool
+is_taken(const struct sl_plan *plan, const struct generation *generation, const struct group *group)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        bool rival = group->spec.exclusive || worker->generation != generation->id;
+        if (rival && is_live(worker) && strcmp(worker->name, group->spec.name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Who goes first when there are too many: one that serves nobody yet, else the oldest. Thus a
+ * booting surplus never costs the only ready worker. */
+static unsigned
+pick_surplus(const struct sl_plan *plan, unsigned generation, unsigned group)
+{
+    unsigned best = plan->slot_count;
+    bool spare = HOLDS(plan, RULE_SURPLUS_SPARES_READY);
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        if (!occupies(plan, worker) || !is_of(worker, generation, group))
+            continue;
+        if (best == plan->slot_count) {
+            best = slot;
+            continue;
+        }
+        const struct worker *other = &plan->workers[best];
+        bool ready = worker->state == WORKER_READY && spare;
+        bool other_ready = other->state == WORKER_READY && spare;
+        if (ready != other_ready ? !ready : worker->age < other->age)
+            best = slot;
+    }
+    return best;
+}
+
+static void
+retire_surplus(struct sl_plan *plan, struct generation *generation, unsigned index)
+{
+    unsigned target = generation->groups[index].target;
+    unsigned count = plan_occupants(plan, generation->id, index);
+    for (; count > target; count--) {
+        unsigned slot = pick_surplus(plan, generation->id, index);
+        if (slot < plan->slot_count)
+            plan_ask_to_leave(plan, slot, SIGTERM);
+    }
+}
+
+static bool
+may_spawn(const struct sl_plan *plan, const struct generation *generation,
+          const struct group *group)
+{
+    if (plan->now_ms < group->spawn_at_ms && HOLDS(plan, RULE_BACK_OFF))
+        return false;
+    if (!group->hand_over)
+        return true;
+    bool handing_over = plan->reload == RELOAD_HANDING_OVER;
+    if (handing_over != (generation == &plan->next))
+        return false;
+    return !is_taken(plan, generation, group) || !HOLDS(plan, RULE_EXCLUSIVE_WAITS);
+}
+
+static void
+spawn_missing(struct sl_plan *plan, struct generation *generation, unsigned index)
+{
+    struct group *group = &generation->groups[index];
+    unsigned count = plan_occupants(plan, generation->id, index);
+    if (count >= group->target || !may_spawn(plan, generation, group))
+        return;
+    for (unsigned slot = 0; slot < plan->slot_count && count < group->target; slot++) {
+        if (is_live(&plan->workers[slot]))
+            continue;
+        plan_spawn(plan, slot, generation, index);
+        count++;
+    }
+}
+
+static void
+fill_generation(struct sl_plan *plan, struct generation *generation)
+{
+    for (unsigned index = 0; index < generation->group_count; index++) {
+        retire_surplus(plan, generation, index);
+        spawn_missing(plan, generation, index);
+    }
+}
+
+/* True while this worker of a past generation is the only one to serve: a reload was given up in a
+ * moment when the generation that goes on had lost all of its own. */
+static bool
+is_last_resort(const struct sl_plan *plan, const struct worker *worker)
+{
+    if (worker->state != WORKER_READY || worker->hand_over)
+        return false;
+    for (unsigned i = 0; i < plan->current.group_count; i++) {
+        const struct group *group = &plan->current.groups[i];
+        if (strcmp(group->spec.name, worker->name) == 0)
+            return group->target > 0 && !group->hand_over &&
+                   plan_ready(plan, plan->current.id, i) == 0;
+    }
+    return false;
+}
+
+/* Sends away the workers of generations that are no longer in force. */
+static void
+dismiss_past(struct sl_plan *plan)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        bool past = worker->generation != plan->current.id && worker->generation != plan->next.id;
+        if (past && occupies(plan, worker) && !is_last_resort(plan, worker))
+            plan_ask_to_leave(plan, slot, SIGTERM);
+    }
+}
+
+void
+plan_fill(struct sl_plan *plan)
+{
+    dismiss_past(plan);
+    fill_generation(plan, &plan->current);
+    if (plan->reload >= RELOAD_FILLING)
+        fill_generation(plan, &plan->next);
+}
+
+/* Half of the slots: the other half is for those that leave while their successors boot. */
+unsigned
+plan_target_max(const struct sl_plan *plan)
+{
+    return plan->slot_count / 2;
+}
+
+/* Sets how many workers the first group should have, in both generations during a reload. */
+void
+plan_set_target(struct sl_plan *plan, unsigned target)
+{
+    struct group *group = &plan->current.groups[0];
+    struct sl_plan_action *action = plan_emit(plan, SL_DO_WORKERS_CHANGED);
+    action->number = (int)target;
+    action->old = (int)group->target;
+    group->target = target;
+    struct group *next = &plan->next.groups[0];
+    if (plan->next.id != 0)
+        next->target = next->spec.exclusive && target > 1 ? 1 : target;
+}

@@ -1,0 +1,137 @@
+/* The plan in words. What its decisions say in the error log: one row a message, gunicorn's words where it
+ * has them. In the texts: %p pid, %n number, %G signal name, %h its short form, %s seconds, %w why.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <proc/plan_state.h>
+
+static const struct row {
+    enum sl_log_level level;
+    const char *text;
+} rows[SL_SAY_COUNT] = {
+    [SL_SAY_SIGNAL] = {SL_LOG_INFO, "Handling signal: %h"},
+    [SL_SAY_HANG_UP] = {SL_LOG_INFO, "Hang up: Master"},
+    [SL_SAY_RELOAD_WAITS] = {SL_LOG_INFO, "A reload is in progress; one more follows when it is done."},
+    [SL_SAY_RELOAD_DONE] = {SL_LOG_INFO, "Reload done: generation %n is in force."},
+    [SL_SAY_RELOAD_FAILED] =
+        {SL_LOG_ERROR, "Reload failed, generation %n goes on unchanged: %w"},
+    [SL_SAY_FORK_FAILED] =
+        {SL_LOG_ERROR, "A worker could not be started: %w; next attempt in %s seconds."},
+    [SL_SAY_TIMEOUT] = {SL_LOG_CRITICAL, "WORKER TIMEOUT (pid:%p)"},
+    [SL_SAY_BOOT_TIMEOUT] =
+        {SL_LOG_CRITICAL, "WORKER TIMEOUT (pid:%p) not ready %s seconds after its start"},
+    [SL_SAY_GRACE_OVER] =
+        {SL_LOG_WARNING, "Worker (pid:%p) did not stop within %s seconds, killing it."},
+    [SL_SAY_SIGNALED] = {SL_LOG_WARNING, "Worker (pid:%p) was sent %G!"},
+    [SL_SAY_TERMINATED] = {SL_LOG_INFO, "Worker (pid:%p) was sent %G!"},
+    [SL_SAY_KILLED] = {SL_LOG_ERROR, "Worker (pid:%p) was sent SIGKILL! Perhaps out of memory?"},
+    [SL_SAY_EXITED] = {SL_LOG_ERROR, "Worker (pid:%p) exited with code %n."},
+    [SL_SAY_CRASH_LOOP] =
+        {SL_LOG_ERROR, "Workers died %n times in a row; next attempt in %s seconds."},
+    [SL_SAY_QUICK] = {SL_LOG_INFO, "Quick shutdown requested"},
+    [SL_SAY_UNKILLABLE] = {SL_LOG_ERROR, "Worker (pid:%p) cannot be killed and is left behind."},
+    [SL_SAY_WINCH] = {SL_LOG_INFO, "graceful stop of workers"},
+    [SL_SAY_WINCH_IGNORED] = {SL_LOG_DEBUG, "SIGWINCH ignored. Not daemonized"},
+    [SL_SAY_EXCLUSIVE] =
+        {SL_LOG_WARNING, "%G refused: this group is exclusive and has exactly one worker."},
+    [SL_SAY_TOO_MANY] =
+        {SL_LOG_WARNING, "No more than %n workers until a restart with a higher workers setting."},
+    [SL_SAY_CHILD_EXISTS] = {SL_LOG_WARNING, "USR2 signal ignored. Child exists."},
+    [SL_SAY_PARENT_EXISTS] = {SL_LOG_WARNING, "USR2 signal ignored. Parent exists."},
+    [SL_SAY_UPGRADE_FAILED] = {SL_LOG_ERROR, "The new arbiter could not be started: %w"},
+    [SL_SAY_UPGRADE_GONE] =
+        {SL_LOG_WARNING, "The new arbiter (pid:%p) is gone; this one serves on alone."},
+    [SL_SAY_PROMOTED] = {SL_LOG_INFO, "Master has been promoted."},
+};
+
+static int
+format_signal(const struct sl_plan_action *action, bool brief, char *buf, size_t size)
+{
+    const char *name = sigabbrev_np(action->number);
+    if (name == NULL)
+        return snprintf(buf, size, "signal %d", action->number);
+    int len = snprintf(buf, size, "%s%s", brief ? "" : "SIG", name);
+    for (char *p = buf; brief && *p != '\0'; p++)
+        *p = (char)tolower((unsigned char)*p);
+    return len;
+}
+
+static int
+format_field(const struct sl_plan_action *action, char field, char *buf, size_t size)
+{
+    switch (field) {
+    case 'p': return snprintf(buf, size, "%d", (int)action->pid);
+    case 'n': return snprintf(buf, size, "%d", action->number);
+    case 'w': return snprintf(buf, size, "%s", action->why ? action->why : "unknown reason");
+    case 's': return snprintf(buf, size, "%g", (double)action->ms / 1000.0);
+    case 'G': return format_signal(action, false, buf, size);
+    case 'h': return format_signal(action, true, buf, size);
+    default: return snprintf(buf, size, "%c", field);
+    }
+}
+
+void
+sl_plan_message_format(const struct sl_plan_action *action, char *buf, size_t size)
+{
+    size_t at = 0;
+    buf[0] = '\0';
+    for (const char *p = rows[action->message].text; *p != '\0' && at + 1 < size; p++) {
+        if (*p == '%' && p[1] != '\0') {
+            int len = format_field(action, *++p, buf + at, size - at);
+            at += len > 0 ? (size_t)len : 0;
+        } else {
+            buf[at++] = *p;
+            buf[at] = '\0';
+        }
+    }
+}
+
+enum sl_log_level
+sl_plan_message_level(enum sl_plan_message message)
+{
+    return rows[message].level;
+}
+
+const char *
+sl_plan_event_name(enum sl_plan_event_kind kind)
+{
+    static const char *const names[SL_EV_COUNT] = {
+        "start", "tick", "signal", "beat", "forked", "fork failed", "ready", "exited", "loaded",
+        "load failed", "listening", "listen failed", "upgrade forked", "upgrade failed",
+        "upgrade exited", "promoted", "set workers"};
+    return names[kind];
+}
+
+const char *
+sl_plan_action_name(enum sl_plan_action_kind kind)
+{
+    static const char *const names[] = {
+        "log", "spawn", "kill", "load", "listen", "on_reload hook", "adopt", "give up",
+        "workers changed", "close listeners", "reopen logs", "upgrade", "notify ready",
+        "notify reloading", "notify stopping", "exit"};
+    return names[kind];
+}
+
+const char *
+sl_plan_phase_name(const struct sl_plan *plan)
+{
+    static const char *const names[PHASE_COUNT] = {"starting", "serving", "stopping", "stopped"};
+    return names[plan->phase];
+}
+
+const char *
+sl_plan_reload_name(const struct sl_plan *plan)
+{
+    static const char *const names[RELOAD_COUNT] = {"steady", "loading", "binding", "filling",
+                                                    "handing over"};
+    return names[plan->reload];
+}
+
+const char *
+sl_plan_worker_name(const struct sl_plan *plan, unsigned slot)
+{
+    static const char *const names[WORKER_STATE_COUNT] = {
+        "free", "forking", "booting", "ready", "aborting", "leaving", "killed"};
+    return names[plan->workers[slot].state];
+}

@@ -1,0 +1,169 @@
+/* Inside of the plan, shared by plan.c, plan_worker.c and plan_reload.c only. */
+#ifndef SAOLA_PROC_PLAN_STATE_H
+#define SAOLA_PROC_PLAN_STATE_H
+
+#include <proc/plan.h>
+
+/* The arbiter's life.
+ *
+ *   STARTING --first worker ready--> SERVING --TERM, INT, QUIT--> STOPPING --all reaped--> STOPPED
+ *       `------cannot boot, TERM, INT, QUIT--------------------------^
+ */
+enum phase { PHASE_STARTING, PHASE_SERVING, PHASE_STOPPING, PHASE_STOPPED, PHASE_COUNT };
+
+/* A reload is a transaction; every state falls back to STEADY when the new generation fails.
+ *
+ *   STEADY --HUP--> LOADING --loaded--> BINDING --listening--> FILLING
+ *     ^                                                          | overlap groups are ready
+ *     `--all groups ready: adopted-- HANDING_OVER <--------------'
+ *                                    (exclusive groups, one after the other's end)
+ */
+enum reload {
+    RELOAD_STEADY,
+    RELOAD_LOADING,
+    RELOAD_BINDING,
+    RELOAD_FILLING,
+    RELOAD_HANDING_OVER,
+    RELOAD_COUNT
+};
+
+/* A worker's life as the arbiter sees it. Every state but FREE and FORKING ends by being reaped.
+ *
+ *   FREE --> FORKING --> BOOTING --ready--> READY
+ *                           |                |
+ *                           +--- a clock ran out ---> ABORTING --1 s--> KILLED
+ *                           `--- asked to leave ----> LEAVING --grace---^
+ */
+enum worker_state {
+    WORKER_FREE,
+    WORKER_FORKING,
+    WORKER_BOOTING,
+    WORKER_READY,
+    WORKER_ABORTING,
+    WORKER_LEAVING,
+    WORKER_KILLED,
+    WORKER_STATE_COUNT
+};
+
+enum {
+    ABORT_MS = 1000,       /* from SIGABRT to SIGKILL */
+    QUICK_MS = 2000,       /* what INT leaves of a stop in progress */
+    UNKILLABLE_MS = 5000,  /* a killed worker that does not die is left behind at a stop */
+    SETTLED_MS = 10000,    /* a worker that lived this long ends a crash loop */
+    BACKOFF_FIRST_MS = 100,
+    BACKOFF_MAX_MS = 5000,
+    CRASH_LOOP = 3,        /* failed rounds before it is called a crash loop */
+    LATE_MS = 1000,        /* a tick this late: we stood still, heartbeats are judged afresh */
+};
+
+struct worker {
+    enum worker_state state;
+    bool leaving;  /* its place in the group is free again */
+    bool booted;   /* was READY once */
+    bool hand_over; /* never beside another generation's */
+    bool reopen;   /* USR1 came while it booted */
+    unsigned generation, group, round;
+    char name[SL_PLAN_NAME]; /* of its group */
+    unsigned long age;
+    pid_t pid;
+    int asked; /* last signal that asked it to leave */
+    long long forked_ms, beat_ms, deadline_ms;
+    long long boot_ms, timeout_ms, graceful_ms;
+};
+
+struct group {
+    struct sl_plan_group spec;
+    bool hand_over;        /* exclusive, or its namesake in the other generation is */
+    unsigned target;       /* spec.workers, changed by TTIN, TTOU, WINCH */
+    unsigned round;        /* rises with each failure; workers of an older round do not count again */
+    unsigned failures;     /* rounds that failed in a row */
+    long long spawn_at_ms; /* back-off: not before */
+};
+
+struct generation {
+    unsigned id; /* 0: unused */
+    bool any_ready;
+    size_t group_count;
+    struct group groups[SL_PLAN_GROUPS];
+};
+
+struct sl_plan {
+    enum phase phase;
+    enum reload reload;
+    bool daemon, has_parent, upgrading;
+    bool hup_waits; /* one more reload after this one */
+    pid_t upgrade_pid;
+    int exit_status;
+    const char *exit_reason;
+    unsigned generation_ids;
+    unsigned long ages;
+    long long now_ms;
+    long long judge_from_ms; /* no heartbeat counts as older than this */
+    struct generation current, next;
+    unsigned slot_count;
+    struct sl_plan_action *out; /* of the step in progress */
+    size_t out_count;
+#ifdef SL_PLAN_MUTANTS
+    int mutant;
+#endif
+    struct worker workers[];
+};
+
+/* Rules that the simulator can break one at a time, to show that it would notice. */
+enum rule {
+    RULE_NONE,
+    RULE_RETIRE_AFTER_READY,
+    RULE_KEEP_OLD_ON_FAILURE,
+    RULE_EXCLUSIVE_WAITS,
+    RULE_KILL_AFTER_GRACE,
+    RULE_NO_SPAWN_IN_STOP,
+    RULE_COUNT_BOOTING,
+    RULE_FORKED_IN_STOP_LEAVES,
+    RULE_SURPLUS_SPARES_READY,
+    RULE_ABORT_THEN_KILL,
+    RULE_BACK_OFF,
+    RULE_COUNT
+};
+#ifdef SL_PLAN_MUTANTS
+#define HOLDS(plan, rule) ((plan)->mutant != (rule))
+#else
+#define HOLDS(plan, rule) true
+#endif
+
+/* plan.c */
+struct sl_plan_action *plan_emit(struct sl_plan *plan, enum sl_plan_action_kind kind);
+struct sl_plan_action *plan_say(struct sl_plan *plan, enum sl_plan_message message);
+void plan_begin_stop(struct sl_plan *plan, int signal_number, int status, const char *reason);
+
+/* plan_worker.c */
+void plan_kill(struct sl_plan *plan, unsigned slot, int signal_number);
+void plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number);
+void plan_judge_clocks(struct sl_plan *plan);
+void plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event);
+void plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event);
+void plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event);
+void plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event);
+void plan_reopen_logs(struct sl_plan *plan);
+void plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation,
+                unsigned group);
+long long plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker);
+
+/* plan_fill.c */
+unsigned plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group);
+unsigned plan_ready(const struct sl_plan *plan, unsigned generation, unsigned group);
+void plan_set_target(struct sl_plan *plan, unsigned target);
+void plan_fill(struct sl_plan *plan);
+unsigned plan_target_max(const struct sl_plan *plan);
+
+/* plan_reload.c */
+void plan_generation_init(struct sl_plan *plan, struct generation *generation,
+                          const struct sl_plan_event *event);
+void plan_hang_up(struct sl_plan *plan);
+void plan_on_loaded(struct sl_plan *plan, const struct sl_plan_event *event);
+void plan_on_listening(struct sl_plan *plan);
+void plan_give_up(struct sl_plan *plan, const char *why);
+void plan_reload_advance(struct sl_plan *plan);
+void plan_reload_cancel(struct sl_plan *plan);
+struct generation *plan_find_generation(struct sl_plan *plan, unsigned id);
+
+#endif

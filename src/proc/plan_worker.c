@@ -1,0 +1,351 @@
+/* One worker's part of the plan: its states, its clocks, how its death is judged. */
+#include <assert.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <saola/host.h>
+#include <proc/plan_state.h>
+
+#define FROM(state) (1u << (state))
+
+/* From which states each state may be entered; the diagram in plan_state.h. */
+static const unsigned entered_from[WORKER_STATE_COUNT] = {
+    [WORKER_FREE] = ~FROM(WORKER_FREE),
+    [WORKER_FORKING] = FROM(WORKER_FREE),
+    [WORKER_BOOTING] = FROM(WORKER_FORKING),
+    [WORKER_READY] = FROM(WORKER_BOOTING),
+    [WORKER_ABORTING] = FROM(WORKER_BOOTING) | FROM(WORKER_READY),
+    [WORKER_LEAVING] = FROM(WORKER_BOOTING) | FROM(WORKER_READY),
+    [WORKER_KILLED] = FROM(WORKER_ABORTING) | FROM(WORKER_LEAVING),
+};
+
+/* The one place that changes a worker's state. */
+static void
+move(struct worker *worker, enum worker_state state)
+{
+    assert(entered_from[state] & FROM(worker->state));
+    worker->state = state;
+}
+
+void
+plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation, unsigned group)
+{
+    struct worker *worker = &plan->workers[slot];
+    const struct group *of = &generation->groups[group];
+    move(worker, WORKER_FORKING);
+    worker->leaving = worker->booted = worker->reopen = false;
+    worker->hand_over = of->hand_over;
+    worker->generation = generation->id;
+    worker->group = group;
+    memcpy(worker->name, of->spec.name, sizeof worker->name);
+    worker->round = of->round;
+    worker->age = ++plan->ages;
+    worker->pid = 0;
+    worker->asked = 0;
+    worker->boot_ms = of->spec.boot_ms;
+    worker->timeout_ms = of->spec.timeout_ms;
+    worker->graceful_ms = of->spec.graceful_ms;
+    struct sl_plan_action *action = plan_emit(plan, SL_DO_SPAWN);
+    action->slot = slot;
+    action->generation = generation->id;
+    action->group = group;
+}
+
+void
+plan_kill(struct sl_plan *plan, unsigned slot, int signal_number)
+{
+    struct sl_plan_action *action = plan_emit(plan, SL_DO_KILL);
+    action->slot = slot;
+    action->pid = plan->workers[slot].pid;
+    action->number = signal_number;
+}
+
+/* Never the same request twice: a second TERM may hit an interpreter that is shutting down. */
+void
+plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number)
+{
+    struct worker *worker = &plan->workers[slot];
+    if (worker->state == WORKER_FREE)
+        return;
+    worker->leaving = true;
+    if (worker->state == WORKER_BOOTING || worker->state == WORKER_READY) {
+        move(worker, WORKER_LEAVING);
+        worker->deadline_ms = plan->now_ms + worker->graceful_ms;
+    } else if (worker->state != WORKER_LEAVING || worker->asked == signal_number ||
+               worker->asked == SIGQUIT) {
+        return;
+    }
+    worker->asked = signal_number;
+    plan_kill(plan, slot, signal_number);
+}
+
+/* ---- clocks -------------------------------------------------------------------------------- */
+
+static void
+abort_hung(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, long long limit_ms)
+{
+    struct worker *worker = &plan->workers[slot];
+    struct sl_plan_action *action = plan_say(plan, message);
+    action->pid = worker->pid;
+    action->ms = limit_ms;
+    move(worker, WORKER_ABORTING);
+    worker->deadline_ms = plan->now_ms + ABORT_MS;
+    plan_kill(plan, slot, SIGABRT);
+    if (message == SL_SAY_BOOT_TIMEOUT && worker->generation == plan->next.id)
+        plan_give_up(plan, "a new worker was not ready within boot_timeout.");
+}
+
+static void
+kill_for_good(struct sl_plan *plan, unsigned slot)
+{
+    struct worker *worker = &plan->workers[slot];
+    if (worker->state == WORKER_LEAVING) {
+        struct sl_plan_action *action = plan_say(plan, SL_SAY_GRACE_OVER);
+        action->pid = worker->pid;
+        action->ms = worker->graceful_ms;
+    }
+    move(worker, WORKER_KILLED);
+    worker->deadline_ms = plan->now_ms + UNKILLABLE_MS;
+    plan_kill(plan, slot, SIGKILL);
+}
+
+static long long
+later(long long a, long long b)
+{
+    return a > b ? a : b;
+}
+
+/* When a clock of this worker runs out; -1 = no clock is running. */
+long long
+plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
+{
+    switch (worker->state) {
+    case WORKER_BOOTING:
+        return worker->boot_ms == 0 ? -1
+                                    : later(worker->forked_ms, plan->judge_from_ms) + worker->boot_ms;
+    case WORKER_READY:
+        return worker->timeout_ms == 0
+                   ? -1
+                   : later(worker->beat_ms, plan->judge_from_ms) + worker->timeout_ms;
+    case WORKER_ABORTING:
+        return HOLDS(plan, RULE_ABORT_THEN_KILL) ? worker->deadline_ms : -1;
+    case WORKER_LEAVING:
+        return HOLDS(plan, RULE_KILL_AFTER_GRACE) ? worker->deadline_ms : -1;
+    case WORKER_KILLED:
+        return plan->phase == PHASE_STOPPING ? worker->deadline_ms : -1;
+    default: return -1;
+    }
+}
+
+void
+plan_judge_clocks(struct sl_plan *plan)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        struct worker *worker = &plan->workers[slot];
+        long long due_ms = plan_worker_wake_ms(plan, worker);
+        if (due_ms < 0 || plan->now_ms < due_ms)
+            continue;
+        if (worker->state == WORKER_BOOTING)
+            abort_hung(plan, slot, SL_SAY_BOOT_TIMEOUT, worker->boot_ms);
+        else if (worker->state == WORKER_READY)
+            abort_hung(plan, slot, SL_SAY_TIMEOUT, worker->timeout_ms);
+        else if (worker->state != WORKER_KILLED)
+            kill_for_good(plan, slot);
+    }
+}
+
+/* ---- failures ------------------------------------------------------------------------------ */
+
+static long long
+back_off_ms(unsigned failures)
+{
+    if (failures == 0)
+        return 0;
+    long long ms = BACKOFF_FIRST_MS;
+    for (unsigned i = 1; i < failures && ms < BACKOFF_MAX_MS; i++)
+        ms *= 2;
+    return ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
+}
+
+/* Counts a failure once per round: workers that were spawned together and die together are one
+ * failure, or killing four of them by hand would look like a crash loop. Returns whether it was
+ * counted. */
+static bool
+count_failure(struct sl_plan *plan, struct group *group, const struct worker *worker,
+              unsigned at_least)
+{
+    if (worker->round != group->round)
+        return false;
+    if (worker->booted && plan->now_ms - worker->forked_ms >= SETTLED_MS)
+        group->failures = 0;
+    unsigned step = group->failures > at_least ? group->failures : at_least;
+    group->failures++;
+    group->round++;
+    group->spawn_at_ms = plan->now_ms + back_off_ms(step);
+    return true;
+}
+
+static void
+say_crash_loop(struct sl_plan *plan, const struct group *group)
+{
+    if (group->failures < CRASH_LOOP)
+        return;
+    struct sl_plan_action *action = plan_say(plan, SL_SAY_CRASH_LOOP);
+    action->number = (int)group->failures;
+    action->ms = group->spawn_at_ms - plan->now_ms;
+}
+
+static const char *
+boot_reason(int code)
+{
+    return code == SL_EXIT_APP_LOAD ? "App failed to load." : "Worker failed to boot.";
+}
+
+static bool
+is_boot_code(int code)
+{
+    return code == SL_EXIT_WORKER_BOOT || code == SL_EXIT_APP_LOAD;
+}
+
+/* A worker of the generation being loaded died. */
+static void
+judge_in_reload(struct sl_plan *plan, const struct worker *was, int code)
+{
+    const struct group *group = &plan->next.groups[was->group];
+    if (!was->booted && (is_boot_code(code) || group->spec.exclusive))
+        plan_give_up(plan, boot_reason(code));
+    else if (!plan->next.any_ready)
+        plan_give_up(plan, "a new worker died before any of them was ready.");
+    else if (group->failures >= SL_PLAN_BOOT_LIMIT)
+        plan_give_up(plan, "the new workers die again and again.");
+}
+
+/* A worker of the first generation died and none was ever ready: is it hopeless? */
+static void
+judge_at_start(struct sl_plan *plan, const struct worker *was, int code)
+{
+    const struct group *group = &plan->current.groups[was->group];
+    if (was->booted)
+        return;
+    if (is_boot_code(code))
+        plan_begin_stop(plan, SIGTERM, code, boot_reason(code));
+    else if (group->failures >= SL_PLAN_BOOT_LIMIT)
+        plan_begin_stop(plan, SIGTERM, SL_EXIT_WORKER_BOOT, boot_reason(SL_EXIT_WORKER_BOOT));
+}
+
+static void
+judge_death(struct sl_plan *plan, const struct worker *was, int code)
+{
+    bool orderly = was->state == WORKER_READY && code == 0;
+    struct generation *generation = plan_find_generation(plan, was->generation);
+    if (orderly || was->leaving || generation == NULL || plan->phase >= PHASE_STOPPING)
+        return;
+    struct group *group = &generation->groups[was->group];
+    if (count_failure(plan, group, was, 0))
+        say_crash_loop(plan, group);
+    if (generation == &plan->next)
+        judge_in_reload(plan, was, code);
+    else if (plan->phase == PHASE_STARTING)
+        judge_at_start(plan, was, code);
+}
+
+static void
+say_death(struct sl_plan *plan, const struct worker *was, int status)
+{
+    struct sl_plan_action *action;
+    if (WIFSIGNALED(status)) {
+        int number = WTERMSIG(status);
+        action = plan_say(plan, number == SIGKILL && was->state != WORKER_KILLED ? SL_SAY_KILLED
+                                : number == SIGTERM ? SL_SAY_TERMINATED
+                                                    : SL_SAY_SIGNALED);
+        action->number = number;
+    } else if (WEXITSTATUS(status) != 0) {
+        action = plan_say(plan, SL_SAY_EXITED);
+        action->number = WEXITSTATUS(status);
+    } else {
+        return;
+    }
+    action->pid = was->pid;
+}
+
+/* ---- events -------------------------------------------------------------------------------- */
+
+void
+plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    struct worker *worker = &plan->workers[event->slot];
+    if (worker->state != WORKER_FORKING)
+        return;
+    move(worker, WORKER_BOOTING);
+    worker->pid = event->pid;
+    worker->forked_ms = worker->beat_ms = plan->now_ms;
+    if (worker->leaving && HOLDS(plan, RULE_FORKED_IN_STOP_LEAVES))
+        plan_ask_to_leave(plan, event->slot, SIGTERM);
+}
+
+void
+plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    struct worker *worker = &plan->workers[event->slot];
+    if (worker->state != WORKER_FORKING)
+        return;
+    struct worker was = *worker;
+    move(worker, WORKER_FREE);
+    struct generation *generation = plan_find_generation(plan, was.generation);
+    if (generation == NULL || plan->phase >= PHASE_STOPPING)
+        return;
+    struct group *group = &generation->groups[was.group];
+    bool counted = !was.leaving && count_failure(plan, group, &was, 1);
+    group->spawn_at_ms = later(group->spawn_at_ms, plan->now_ms + BACKOFF_FIRST_MS);
+    if (!counted)
+        return;
+    struct sl_plan_action *action = plan_say(plan, SL_SAY_FORK_FAILED);
+    action->why = event->why;
+    action->ms = group->spawn_at_ms - plan->now_ms;
+    if (generation == &plan->next && group->failures >= SL_PLAN_BOOT_LIMIT)
+        plan_give_up(plan, "its workers cannot be started.");
+    else if (plan->phase == PHASE_STARTING)
+        judge_at_start(plan, &was, 0);
+}
+
+void
+plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    struct worker *worker = &plan->workers[event->slot];
+    if (worker->state != WORKER_BOOTING)
+        return;
+    move(worker, WORKER_READY);
+    worker->booted = true;
+    worker->beat_ms = plan->now_ms;
+    struct generation *generation = plan_find_generation(plan, worker->generation);
+    if (generation != NULL)
+        generation->any_ready = true;
+    if (worker->reopen)
+        plan_kill(plan, event->slot, SIGUSR1);
+    worker->reopen = false;
+}
+
+void
+plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    struct worker *worker = &plan->workers[event->slot];
+    if (worker->state == WORKER_FREE || worker->state == WORKER_FORKING)
+        return;
+    struct worker was = *worker;
+    move(worker, WORKER_FREE);
+    say_death(plan, &was, event->number);
+    judge_death(plan, &was, WIFEXITED(event->number) ? WEXITSTATUS(event->number) : -1);
+}
+
+/* USR1 would end a worker that has no handler for it yet, so booting ones get it when ready. */
+void
+plan_reopen_logs(struct sl_plan *plan)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        struct worker *worker = &plan->workers[slot];
+        if (worker->state == WORKER_FORKING || worker->state == WORKER_BOOTING)
+            worker->reopen = true;
+        else if (worker->booted && (worker->state == WORKER_READY || worker->state == WORKER_LEAVING))
+            plan_kill(plan, slot, SIGUSR1);
+    }
+}

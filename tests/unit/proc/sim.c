@@ -1,0 +1,564 @@
+/* The world of the simulator; see sim.h. Time is simulated, nothing here sleeps. */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <proc/plan_state.h>
+#include "sim.h"
+
+enum { SLOTS = 24, GENERATIONS = 64, STEPS = 140, SLACK_MS = 300, NEVER = -1 };
+
+enum life { GONE, FORK_PENDING, BOOTS, SERVES };
+
+struct child {
+    enum life life;
+    pid_t pid;
+    unsigned generation;
+    int asked;            /* strongest signal it was sent */
+    bool left;            /* it was asked to leave: its place is free */
+    bool hung, stubborn;  /* does not beat; does not obey TERM, QUIT or ABRT */
+    int exit_status;      /* wait status it will end with */
+    long long asked_ms, beat_ms, spawned_ms;
+    long long ready_ms, dies_ms; /* NEVER */
+};
+
+struct world {
+    uint64_t random;
+    bool calm, trace;
+    long long now_ms, stop_ms, stood_still_ms;
+    struct sl_plan *plan;
+    struct sl_plan_action *actions;
+    struct child children[SLOTS];
+    struct { unsigned target; bool exclusive; long long failed_ms; } generations[GENERATIONS];
+    unsigned current, next, loading;
+    struct sl_plan_group spec;
+    bool stopped, upgrading;
+    pid_t pids;
+    const char *violation;
+};
+
+static unsigned
+roll(struct world *world, unsigned sides)
+{
+    world->random ^= world->random << 13;
+    world->random ^= world->random >> 7;
+    world->random ^= world->random << 17;
+    return (unsigned)((world->random >> 11) % sides);
+}
+
+static bool
+chance(struct world *world, unsigned percent)
+{
+    return roll(world, 100) < percent;
+}
+
+static void
+note(struct world *world, const char *format, ...)
+{
+    if (!world->trace)
+        return;
+    va_list args;
+    va_start(args, format);
+    printf("%8lld ", world->now_ms);
+    vprintf(format, args);
+    putchar('\n');
+    va_end(args);
+}
+
+static void
+violate(struct world *world, const char *what)
+{
+    note(world, "VIOLATION: %s", what);
+    if (world->violation == NULL)
+        world->violation = what;
+}
+
+static void step(struct world *world, struct sl_plan_event event);
+
+/* ---- what must hold ------------------------------------------------------------------------ */
+
+static unsigned
+count_ready(const struct world *world)
+{
+    unsigned count = 0;
+    for (int i = 0; i < SLOTS; i++)
+        count += world->children[i].life == SERVES && world->children[i].asked == 0;
+    return count;
+}
+
+static unsigned
+count_places(const struct world *world, unsigned generation)
+{
+    unsigned count = 0;
+    for (int i = 0; i < SLOTS; i++) {
+        const struct child *child = &world->children[i];
+        bool leaves = child->left || (child->life == FORK_PENDING && world->plan->workers[i].leaving);
+        count += child->life != GONE && child->generation == generation && !leaves &&
+                 child->asked == 0;
+    }
+    return count;
+}
+
+static unsigned
+count_live(const struct world *world)
+{
+    unsigned count = 0;
+    for (int i = 0; i < SLOTS; i++)
+        count += world->children[i].life != GONE;
+    return count;
+}
+
+static void
+check_spawn(struct world *world, const struct sl_plan_action *action)
+{
+    unsigned generation = action->generation;
+    if (world->children[action->slot].life != GONE)
+        violate(world, "spawned into a slot that is in use");
+    if (world->stop_ms != NEVER)
+        violate(world, "spawned during a stop");
+    if (count_places(world, generation) >= world->generations[generation].target)
+        violate(world, "more workers than the target");
+    if (world->generations[generation].exclusive && count_live(world) > 0)
+        violate(world, "two workers of an exclusive group");
+    if (world->generations[generation].failed_ms + BACKOFF_FIRST_MS > world->now_ms)
+        violate(world, "respawned without back-off");
+}
+
+/* Nobody outstays the clocks. */
+static void
+check_clocks(struct world *world)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        const struct child *child = &world->children[i];
+        long long from_ms = child->beat_ms > world->stood_still_ms ? child->beat_ms
+                                                                   : world->stood_still_ms;
+        if (child->life == GONE)
+            continue;
+        if (child->hung && child->asked == 0 && child->life == SERVES &&
+            world->now_ms > from_ms + world->spec.timeout_ms + SLACK_MS)
+            violate(world, "a hung worker was not noticed");
+        if (child->left && child->asked != SIGKILL &&
+            world->now_ms > child->asked_ms + world->spec.graceful_ms + SLACK_MS)
+            violate(world, "a worker outstayed graceful_timeout");
+        if (child->asked == SIGABRT && world->now_ms > child->asked_ms + ABORT_MS + SLACK_MS)
+            violate(world, "an aborted worker was not killed");
+    }
+    if (world->stop_ms != NEVER && !world->stopped &&
+        world->now_ms > world->stop_ms + world->spec.graceful_ms + ABORT_MS + SLACK_MS)
+        violate(world, "a stop did not end within its limit");
+}
+
+/* ---- children ------------------------------------------------------------------------------ */
+
+static void
+plan_child_life(struct world *world, struct child *child)
+{
+    unsigned fate = world->calm ? 100 : roll(world, 100);
+    child->ready_ms = world->now_ms + 1 + roll(world, 300);
+    child->dies_ms = NEVER;
+    child->exit_status = 0;
+    child->hung = false;
+    child->stubborn = !world->calm && chance(world, 15);
+    if (fate < 4)
+        child->exit_status = chance(world, 50) ? 3 << 8 : 4 << 8;
+    else if (fate < 10)
+        child->exit_status = chance(world, 50) ? SIGSEGV : 1 << 8;
+    if (fate < 10) {
+        child->dies_ms = child->ready_ms - (chance(world, 50) ? 1 : 0);
+        child->ready_ms = NEVER;
+    } else if (fate < 13) {
+        child->ready_ms = NEVER;
+    } else if (fate < 30) {
+        child->dies_ms = child->ready_ms + roll(world, 8000);
+        child->exit_status = fate < 20 ? 0 : SIGKILL;
+    }
+}
+
+static void
+answer_fork(struct world *world, unsigned slot)
+{
+    struct child *child = &world->children[slot];
+    if (!world->calm && chance(world, 8)) {
+        long long *failed_ms = &world->generations[child->generation].failed_ms;
+        child->life = GONE;
+        if (child->spawned_ms > *failed_ms)
+            *failed_ms = world->now_ms;
+        step(world, (struct sl_plan_event){.kind = SL_EV_FORK_FAILED, .slot = slot, .why = "EAGAIN"});
+        return;
+    }
+    child->life = BOOTS;
+    child->pid = ++world->pids;
+    plan_child_life(world, child);
+    step(world, (struct sl_plan_event){.kind = SL_EV_FORKED, .slot = slot, .pid = child->pid});
+}
+
+static void
+receive(struct world *world, const struct sl_plan_action *action)
+{
+    struct child *child = &world->children[action->slot];
+    if (child->life == GONE || child->pid != action->pid) {
+        violate(world, "signalled a process that is gone");
+        return;
+    }
+    if (action->number == SIGUSR1) {
+        if (child->life != SERVES)
+            violate(world, "USR1 to a worker that has no handler for it");
+        return;
+    }
+    if (child->asked == action->number)
+        violate(world, "the same signal twice");
+    if (child->asked == 0 || action->number == SIGKILL)
+        child->asked_ms = world->now_ms;
+    child->asked = action->number;
+    child->left = child->left || action->number == SIGTERM || action->number == SIGQUIT;
+    if (action->number == SIGKILL) {
+        child->dies_ms = world->now_ms + roll(world, 5);
+        child->exit_status = SIGKILL;
+    } else if (!child->stubborn && !child->hung) {
+        child->dies_ms = world->now_ms + roll(world, child->life == BOOTS ? 3 : 1500);
+        child->exit_status = child->life == BOOTS ? SIGTERM : 0;
+    }
+}
+
+static void
+run_child(struct world *world, unsigned slot)
+{
+    struct child *child = &world->children[slot];
+    if (child->life == GONE || child->life == FORK_PENDING)
+        return;
+    if (child->dies_ms != NEVER && child->dies_ms <= world->now_ms) {
+        child->life = GONE;
+        step(world, (struct sl_plan_event){
+                        .kind = SL_EV_EXITED, .slot = slot, .number = child->exit_status});
+    } else if (child->life == BOOTS && child->ready_ms != NEVER &&
+               child->ready_ms <= world->now_ms && child->asked == 0) {
+        child->life = SERVES;
+        child->beat_ms = world->now_ms;
+        child->hung = !world->calm && chance(world, 5);
+        step(world, (struct sl_plan_event){.kind = SL_EV_READY, .slot = slot});
+    } else if (child->life == SERVES && !child->hung && child->asked == 0) {
+        child->beat_ms = world->now_ms;
+    }
+}
+
+/* ---- carrying out actions ------------------------------------------------------------------- */
+
+static void
+answer_load(struct world *world, unsigned generation)
+{
+    world->loading = generation;
+    if (!world->calm && chance(world, 20)) {
+        step(world, (struct sl_plan_event){.kind = SL_EV_LOAD_FAILED, .why = "syntax error"});
+        return;
+    }
+    struct sl_plan_group spec = world->spec;
+    spec.exclusive = chance(world, 15) ? !spec.exclusive : spec.exclusive;
+    spec.workers = spec.exclusive ? 1 : 1 + roll(world, 4);
+    world->next = generation;
+    world->generations[generation].target = spec.workers;
+    world->generations[generation].exclusive = spec.exclusive;
+    world->generations[generation].failed_ms = -1000;
+    world->spec.exclusive = spec.exclusive;
+    step(world, (struct sl_plan_event){.kind = SL_EV_LOADED, .groups = &spec, .group_count = 1});
+}
+
+static void
+answer_listen(struct world *world)
+{
+    if (!world->calm && chance(world, 10))
+        step(world, (struct sl_plan_event){.kind = SL_EV_LISTEN_FAILED, .why = "in use"});
+    else
+        step(world, (struct sl_plan_event){.kind = SL_EV_LISTENING});
+}
+
+static void
+answer_upgrade(struct world *world)
+{
+    if (world->upgrading)
+        violate(world, "two upgrades at once");
+    world->upgrading = !chance(world, 30);
+    if (world->upgrading)
+        step(world, (struct sl_plan_event){.kind = SL_EV_UPGRADE_FORKED, .pid = 99999});
+    else
+        step(world, (struct sl_plan_event){.kind = SL_EV_UPGRADE_FAILED, .why = "ENOENT"});
+}
+
+static void
+prepare(struct world *world, const struct sl_plan_action *action)
+{
+    struct child *child = &world->children[action->slot];
+    check_spawn(world, action);
+    *child = (struct child){.life = FORK_PENDING, .generation = action->generation};
+    child->spawned_ms = world->now_ms;
+    child->ready_ms = child->dies_ms = NEVER;
+}
+
+static void
+finish(struct world *world, const struct sl_plan_action *action)
+{
+    world->stopped = true;
+    if (count_live(world) > 0)
+        violate(world, "exited with live children");
+    if (world->stop_ms == NEVER && action->number == 0)
+        violate(world, "exited with status 0 and nobody asked");
+}
+
+static void
+set_targets(struct world *world, unsigned target)
+{
+    bool one = world->generations[world->next].exclusive && target > 1;
+    world->generations[world->next].target = one ? 1 : target;
+    world->generations[world->current].target = target;
+}
+
+static void
+carry_out(struct world *world, const struct sl_plan_action *action)
+{
+    switch (action->kind) {
+    case SL_DO_SPAWN: prepare(world, action); break;
+    case SL_DO_KILL: receive(world, action); break;
+    case SL_DO_LOAD: world->loading = action->generation; break;
+    case SL_DO_ADOPT: world->current = action->generation; break;
+    case SL_DO_GIVE_UP: world->next = world->current; break;
+    case SL_DO_WORKERS_CHANGED:
+        if (sl_plan_next_generation(world->plan) == 0 || action->old < 0)
+            world->next = world->current;
+        break;
+    case SL_DO_NOTIFY_STOPPING: world->stop_ms = world->now_ms; break;
+    case SL_DO_EXIT: finish(world, action); break;
+    default: break;
+    }
+}
+
+static void
+answer(struct world *world, const struct sl_plan_action *action)
+{
+    switch (action->kind) {
+    case SL_DO_LOAD: answer_load(world, action->generation); break;
+    case SL_DO_LISTEN: answer_listen(world); break;
+    case SL_DO_UPGRADE: answer_upgrade(world); break;
+    default: break;
+    }
+}
+
+static void
+show(struct world *world, const struct sl_plan_action *action)
+{
+    char text[256] = "";
+    if (action->kind == SL_DO_LOG)
+        sl_plan_message_format(action, text, sizeof text);
+    note(world, "    %s slot %u gen %u pid %d n %d %s", sl_plan_action_name(action->kind),
+         action->slot, action->generation, (int)action->pid, action->number, text);
+}
+
+/* Ready workers that are told to leave must not be the last ones, unless that was wanted. */
+static void
+check_service(struct world *world, unsigned ready_before, bool was_exclusive)
+{
+    bool wanted = world->stop_ms != NEVER || sl_plan_workers_wanted(world->plan) == 0;
+    if (ready_before > 0 && count_ready(world) == 0 && !wanted && !was_exclusive &&
+        !world->spec.exclusive)
+        violate(world, "no ready worker is left");
+}
+
+static bool
+asks_anyone(const struct sl_plan_action *actions, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (actions[i].kind == SL_DO_KILL && (actions[i].number == SIGTERM))
+            return true;
+    }
+    return false;
+}
+
+static void
+step(struct world *world, struct sl_plan_event event)
+{
+    event.now_ms = world->now_ms;
+    note(world, "%s slot %u pid %d n %d [%s, %s]", sl_plan_event_name(event.kind), event.slot,
+         (int)event.pid, event.number, sl_plan_phase_name(world->plan),
+         sl_plan_reload_name(world->plan));
+    struct sl_plan_action actions[SLOTS * 6 + 32];
+    unsigned ready = count_ready(world);
+    bool exclusive = world->generations[world->current].exclusive ||
+                     world->generations[world->next].exclusive;
+    size_t count = sl_plan_step(world->plan, &event, actions);
+    for (size_t i = 0; i < count; i++) {
+        show(world, &actions[i]);
+        if (actions[i].kind == SL_DO_WORKERS_CHANGED && event.kind != SL_EV_LISTENING)
+            set_targets(world, sl_plan_workers_wanted(world->plan));
+        carry_out(world, &actions[i]);
+    }
+    if (asks_anyone(actions, count))
+        check_service(world, ready, exclusive);
+    for (size_t i = 0; i < count; i++)
+        answer(world, &actions[i]);
+}
+
+/* ---- the course of a run -------------------------------------------------------------------- */
+
+static void
+send_signal(struct world *world)
+{
+    static const int signals[] = {SIGHUP,  SIGHUP,  SIGHUP,  SIGTTIN,  SIGTTIN, SIGTTOU,
+                                  SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH, SIGINT};
+    unsigned last = world->stop_ms == NEVER ? 10 : 11;
+    int number = signals[roll(world, last)];
+    step(world, (struct sl_plan_event){.kind = SL_EV_SIGNAL, .number = number});
+}
+
+static void
+feed_beats(struct world *world)
+{
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        const struct child *child = &world->children[slot];
+        if (child->life == SERVES)
+            step(world, (struct sl_plan_event){
+                            .kind = SL_EV_BEAT, .slot = slot, .beat_ms = child->beat_ms});
+    }
+}
+
+/* Time goes to the next thing that happens: a child's, or the plan's own wake-up. */
+static void
+advance(struct world *world, long long most_ms)
+{
+    long long until_ms = world->now_ms + 1 + most_ms;
+    long long wake_ms = sl_plan_wake_ms(world->plan);
+    if (wake_ms >= 0 && wake_ms < until_ms)
+        until_ms = wake_ms > world->now_ms ? wake_ms : world->now_ms + 1;
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        const struct child *child = &world->children[slot];
+        if (child->life == FORK_PENDING && until_ms > world->now_ms + 20)
+            until_ms = world->now_ms + 20; /* fork takes a while, not seconds */
+        long long due_ms[] = {child->ready_ms, child->dies_ms};
+        for (int k = 0; k < 2 && child->life >= BOOTS; k++) {
+            if (due_ms[k] > world->now_ms && due_ms[k] < until_ms)
+                until_ms = due_ms[k];
+        }
+    }
+    world->now_ms = until_ms;
+}
+
+static void
+turn(struct world *world)
+{
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        if (world->children[slot].life == FORK_PENDING && (world->calm || chance(world, 70)))
+            answer_fork(world, slot);
+    }
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        run_child(world, slot);
+    feed_beats(world);
+    step(world, (struct sl_plan_event){.kind = SL_EV_TICK});
+    check_clocks(world);
+}
+
+static void
+stand_still(struct world *world)
+{
+    world->now_ms += 2000 + roll(world, 20000);
+    world->stood_still_ms = world->now_ms;
+    note(world, "everything stood still until now");
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        if (world->children[slot].asked != 0)
+            world->children[slot].asked_ms = world->now_ms;
+    }
+}
+
+static void
+chaos(struct world *world)
+{
+    for (int i = 0; i < STEPS && !world->stopped && world->violation == NULL; i++) {
+        turn(world);
+        if (chance(world, 12))
+            send_signal(world);
+        if (chance(world, 1) && world->stop_ms == NEVER)
+            stand_still(world);
+        if (world->upgrading && chance(world, 5)) {
+            world->upgrading = false;
+            step(world, (struct sl_plan_event){.kind = SL_EV_UPGRADE_EXITED, .pid = 99999});
+        }
+        advance(world, roll(world, 400));
+    }
+}
+
+static void
+pass_time(struct world *world, long long ms)
+{
+    long long until_ms = world->now_ms + ms;
+    while (world->now_ms < until_ms && !world->stopped && world->violation == NULL) {
+        turn(world);
+        advance(world, 1000);
+    }
+}
+
+/* Nothing goes wrong any more: the count must come right and stay right. */
+static void
+calm_down(struct world *world)
+{
+    world->calm = true;
+    pass_time(world, 60000);
+    if (world->stopped || world->violation != NULL)
+        return;
+    unsigned wanted = sl_plan_workers_wanted(world->plan);
+    if (count_ready(world) != wanted || count_live(world) != wanted)
+        violate(world, "the number of workers did not come right");
+    if (strcmp(sl_plan_reload_name(world->plan), "steady") != 0)
+        violate(world, "a reload never ended");
+}
+
+static void
+stop(struct world *world)
+{
+    if (world->stopped || world->violation != NULL)
+        return;
+    step(world, (struct sl_plan_event){.kind = SL_EV_SIGNAL,
+                                       .number = chance(world, 50) ? SIGTERM : SIGINT});
+    pass_time(world, 60000);
+    if (!world->stopped && world->violation == NULL)
+        violate(world, "a stop never ended");
+}
+
+static void
+start(struct world *world)
+{
+    world->spec = (struct sl_plan_group){.name = "web", .boot_ms = 3000, .timeout_ms = 4000};
+    world->spec.graceful_ms = 1000 + roll(world, 3000);
+    world->spec.exclusive = chance(world, 25);
+    world->spec.workers = world->spec.exclusive ? 1 : 1 + roll(world, 4);
+    world->current = world->next = 1;
+    for (int i = 0; i < GENERATIONS; i++)
+        world->generations[i].failed_ms = -1000;
+    world->generations[1].target = world->spec.workers;
+    world->generations[1].exclusive = world->spec.exclusive;
+    world->calm = chance(world, 60); /* most first generations can boot */
+    step(world,
+         (struct sl_plan_event){.kind = SL_EV_START, .groups = &world->spec, .group_count = 1});
+    pass_time(world, world->calm ? 2000 : 1);
+    world->calm = false;
+}
+
+const char *
+sim_run(unsigned long seed, int mutant, bool trace)
+{
+    struct world world = {.random = seed * 0x9e3779b97f4a7c15u + 1, .trace = trace};
+    world.now_ms = 100000;
+    world.stop_ms = NEVER;
+    roll(&world, 2);
+    world.plan = sl_plan_new(SLOTS, chance(&world, 30), false);
+    world.plan->mutant = mutant;
+    start(&world);
+    chaos(&world);
+    if (world.stop_ms == NEVER && chance(&world, 70))
+        calm_down(&world);
+    if (world.stop_ms == NEVER)
+        stop(&world);
+    else
+        pass_time(&world, 60000);
+    if (!world.stopped && world.violation == NULL)
+        violate(&world, "a stop never ended");
+    sl_plan_free(world.plan);
+    return world.violation;
+}
