@@ -154,6 +154,8 @@ prepare(int fd, const struct sockaddr *sa, socklen_t len, const struct sl_listen
         return -1;
     if (bind_inet(fd, sa, len) != 0)
         return -1;
+    if (options->bind_only)
+        return 0;
     /* with SO_REUSEADDR two sockets may be bound to one port, and the second finds out here */
     return listen(fd, options->backlog);
 }

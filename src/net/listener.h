@@ -26,6 +26,7 @@ struct sl_listener {
 struct sl_listener_options {
     int backlog;
     bool reuse_port;
+    bool bind_only;      /* TCP: reserve the address without listening on it */
     mode_t umask;        /* while a unix socket is bound; 0 makes it accessible for everybody */
     uid_t uid;           /* owner of a unix socket's file; (uid_t)-1 leaves it */
     gid_t gid;

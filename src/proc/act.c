@@ -1,0 +1,165 @@
+/* Carrying out what the plan decided, one function an action. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <proc/arbiter_state.h>
+
+static void
+say(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
+{
+    char text[768];
+    sl_plan_message_format(action, text, sizeof text);
+    arbiter->host->log(arbiter->ctx, sl_plan_message_level(action->message), text);
+}
+
+static void
+kill_worker(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
+{
+    struct child *child = &arbiter->children[action->slot];
+    if (child->pid == 0 || child->pid != action->pid)
+        return; /* reaped meanwhile */
+    if (action->number == SIGABRT && arbiter->host->worker_aborted != NULL)
+        arbiter->host->worker_aborted(arbiter->ctx, child->worker);
+    if (action->number == SIGTERM || action->number == SIGQUIT)
+        sl_slot_stopping(child->slot);
+    if (kill(child->pid, action->number) < 0)
+        sl_arbiter_log(arbiter, SL_LOG_ERROR, "Worker (pid:%d) cannot be signalled: %s",
+                       (int)child->pid, strerror(errno));
+}
+
+/* ---- reload -------------------------------------------------------------------------------- */
+
+static void
+answer(struct sl_arbiter *arbiter, enum sl_plan_event_kind kind, const struct sl_error *err)
+{
+    snprintf(arbiter->why, sizeof arbiter->why, "%s", err == NULL ? "" : err->text);
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = kind, .why = arbiter->why});
+}
+
+static void
+load(struct sl_arbiter *arbiter, unsigned id)
+{
+    struct sl_error err = {.text = "no reason was given"};
+    struct sl_config *config = NULL;
+    if (arbiter->host->generation_load(arbiter->ctx, true, &config, &err) != SL_OK) {
+        answer(arbiter, SL_EV_LOAD_FAILED, &err);
+        return;
+    }
+    arbiter->next = (struct generation){.id = id, .config = config};
+    arbiter->host->reopen_logs(arbiter->ctx);
+    arbiter->group_count = sl_arbiter_groups(config, arbiter->groups);
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_LOADED,
+                                                    .groups = arbiter->groups,
+                                                    .group_count = arbiter->group_count});
+}
+
+static void
+listen_next(struct sl_arbiter *arbiter)
+{
+    struct sl_error err;
+    struct generation *next = &arbiter->next;
+    char names[1024];
+    if (sl_binds_open(&arbiter->binds, next->config, &next->binds, &err) != SL_OK) {
+        answer(arbiter, SL_EV_LISTEN_FAILED, &err);
+        return;
+    }
+    if (sl_arbiter_binds_differ(arbiter)) {
+        sl_bind_set_print(&next->binds, names, sizeof names);
+        sl_arbiter_log(arbiter, SL_LOG_INFO, "Listening at: %s (%d)", names, (int)arbiter->pid);
+        sl_arbiter_tell_binds(arbiter, next);
+    }
+    answer(arbiter, SL_EV_LISTENING, NULL);
+}
+
+static void
+settle_host(struct sl_arbiter *arbiter, bool accepted)
+{
+    if (arbiter->host->generation_settle != NULL)
+        arbiter->host->generation_settle(arbiter->ctx, accepted);
+}
+
+static void
+adopt(struct sl_arbiter *arbiter)
+{
+    struct generation old = arbiter->current;
+    arbiter->current = arbiter->next;
+    arbiter->next = (struct generation){0};
+    sl_arbiter_tell_binds(arbiter, &arbiter->current);
+    sl_arbiter_drop_generation(arbiter, &old);
+    settle_host(arbiter, true);
+    sl_arbiter_pidfile_follow(arbiter);
+}
+
+static void
+give_up(struct sl_arbiter *arbiter)
+{
+    bool loaded = arbiter->next.id != 0;
+    sl_arbiter_tell_binds(arbiter, &arbiter->current);
+    sl_arbiter_drop_generation(arbiter, &arbiter->next);
+    if (loaded)
+        settle_host(arbiter, false);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------ */
+
+static void
+workers_changed(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
+{
+    struct sl_hook_call call = {.hook = SL_HOOK_nworkers_changed,
+                                .new_value = action->number,
+                                .old_value = action->old};
+    arbiter->host->hook(arbiter->ctx, &call);
+}
+
+static void
+notify_ready(struct sl_arbiter *arbiter)
+{
+    if (!arbiter->settled)
+        settle_host(arbiter, true);
+    arbiter->settled = true;
+    sl_arbiter_notify_ready(arbiter);
+}
+
+static void
+close_listeners(struct sl_arbiter *arbiter)
+{
+    sl_binds_drop(&arbiter->binds, &arbiter->current.binds);
+}
+
+static void
+leave(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
+{
+    enum sl_log_level level = action->why == NULL ? SL_LOG_INFO : SL_LOG_ERROR;
+    sl_arbiter_log(arbiter, level, "Shutting down: %s", sl_arbiter_name(arbiter));
+    if (action->why != NULL)
+        sl_arbiter_log(arbiter, level, "Reason: %s", action->why);
+    arbiter->status = action->number;
+    arbiter->done = true;
+}
+
+void
+sl_arbiter_act(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
+{
+    if (action->kind != SL_DO_LOG)
+        sl_arbiter_bury(arbiter);
+    switch (action->kind) {
+    case SL_DO_LOG: say(arbiter, action); break;
+    case SL_DO_SPAWN: sl_arbiter_spawn(arbiter, action); break;
+    case SL_DO_KILL: kill_worker(arbiter, action); break;
+    case SL_DO_LOAD: load(arbiter, action->generation); break;
+    case SL_DO_LISTEN: listen_next(arbiter); break;
+    case SL_DO_HOOK_RELOAD: sl_arbiter_hook(arbiter, SL_HOOK_on_reload, NULL); break;
+    case SL_DO_ADOPT: adopt(arbiter); break;
+    case SL_DO_GIVE_UP: give_up(arbiter); break;
+    case SL_DO_WORKERS_CHANGED: workers_changed(arbiter, action); break;
+    case SL_DO_CLOSE_LISTENERS: close_listeners(arbiter); break;
+    case SL_DO_REOPEN_LOGS: arbiter->host->reopen_logs(arbiter->ctx); break;
+    case SL_DO_UPGRADE: sl_arbiter_upgrade(arbiter); break;
+    case SL_DO_NOTIFY_READY: notify_ready(arbiter); break;
+    case SL_DO_NOTIFY_RELOADING: sl_arbiter_notify_reloading(arbiter); break;
+    case SL_DO_NOTIFY_STOPPING: sl_arbiter_notify_stopping(arbiter); break;
+    case SL_DO_EXIT: leave(arbiter, action); break;
+    }
+}

@@ -1,0 +1,317 @@
+/* The shell around the plan: one poll, what happened becomes events, decisions are carried out.
+ *
+ * Reading order: this file (the loop), start.c, plan.h (who decides), act.c, spawn.c, reexec.c.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <base/clock.h>
+#include <proc/arbiter_state.h>
+
+enum { PARENT_CHECK_MS = 1000, SIGNALS_AT_ONCE = 256 };
+
+int
+sl_arbiter_new(const struct sl_host *host, void *ctx, struct sl_arbiter **ret_arbiter,
+               struct sl_error *err)
+{
+    struct sl_arbiter *arbiter = calloc(1, sizeof *arbiter);
+    if (arbiter == NULL)
+        return sl_error_set(err, SL_ENOMEM, "out of memory");
+    arbiter->host = host;
+    arbiter->ctx = ctx;
+    arbiter->signals.read_fd = arbiter->signals.write_fd = -1;
+    arbiter->ready_fds[0] = arbiter->ready_fds[1] = -1;
+    arbiter->death_fds[0] = arbiter->death_fds[1] = -1;
+    arbiter->parent_fd = -1;
+    atomic_init(&arbiter->asked_workers, -1);
+    if (getcwd(arbiter->start_dir, sizeof arbiter->start_dir) == NULL)
+        arbiter->start_dir[0] = '\0';
+    *ret_arbiter = arbiter;
+    return SL_OK;
+}
+
+void
+sl_arbiter_free(struct sl_arbiter *arbiter)
+{
+    free(arbiter);
+}
+
+/* ---- small services ------------------------------------------------------------------------ */
+
+void
+sl_arbiter_log(struct sl_arbiter *arbiter, enum sl_log_level level, const char *format, ...)
+{
+    char text[1200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    arbiter->host->log(arbiter->ctx, level, text);
+}
+
+int
+sl_arbiter_hook(struct sl_arbiter *arbiter, enum sl_hook hook, void *worker)
+{
+    struct sl_hook_call call = {.hook = hook, .worker = worker};
+    return arbiter->host->hook(arbiter->ctx, &call);
+}
+
+const char *
+sl_arbiter_name(const struct sl_arbiter *arbiter)
+{
+    return arbiter->parent != 0 ? "Master.2" : "Master";
+}
+
+struct generation *
+sl_arbiter_generation(struct sl_arbiter *arbiter, unsigned id)
+{
+    if (arbiter->next.id == id)
+        return &arbiter->next;
+    assert(arbiter->current.id == id);
+    return &arbiter->current;
+}
+
+void
+sl_arbiter_drop_generation(struct sl_arbiter *arbiter, struct generation *generation)
+{
+    sl_binds_drop(&arbiter->binds, &generation->binds);
+    sl_config_free(generation->config);
+    *generation = (struct generation){0};
+}
+
+/* ---- events -------------------------------------------------------------------------------- */
+
+static void
+step(struct sl_arbiter *arbiter, struct sl_plan_event *event)
+{
+    event->now_ms = (long long)sl_clock_ms();
+    size_t count = sl_plan_step(arbiter->plan, event, arbiter->actions);
+    for (size_t i = 0; i < count; i++)
+        sl_arbiter_act(arbiter, &arbiter->actions[i]);
+}
+
+/* Events that arise while actions are carried out wait until all of these are done. */
+void
+sl_arbiter_feed(struct sl_arbiter *arbiter, struct sl_plan_event event)
+{
+    assert(arbiter->event_count < arbiter->event_size);
+    size_t at = (arbiter->event_first + arbiter->event_count++) % arbiter->event_size;
+    arbiter->events[at] = event;
+    if (arbiter->feeding)
+        return;
+    arbiter->feeding = true;
+    while (arbiter->event_count > 0) {
+        struct sl_plan_event next = arbiter->events[arbiter->event_first];
+        arbiter->event_first = (arbiter->event_first + 1) % arbiter->event_size;
+        arbiter->event_count--;
+        step(arbiter, &next);
+    }
+    arbiter->feeding = false;
+}
+
+static bool
+ends_service(int number)
+{
+    return number == SIGTERM || number == SIGINT || number == SIGQUIT;
+}
+
+static void
+feed_signal(struct sl_arbiter *arbiter, int number)
+{
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_SIGNAL, .number = number});
+}
+
+/* A stop overtakes everything else that waits: a reload may take long. */
+static void
+take_signals(struct sl_arbiter *arbiter)
+{
+    int waiting[SIGNALS_AT_ONCE];
+    size_t count = 0;
+    int number;
+    while (count < SIGNALS_AT_ONCE && (number = sl_signals_next(&arbiter->signals)) != 0) {
+        if (ends_service(number))
+            feed_signal(arbiter, number);
+        else if (number != SIGCHLD)
+            waiting[count++] = number;
+    }
+    for (size_t i = 0; i < count; i++)
+        feed_signal(arbiter, waiting[i]);
+}
+
+static void
+take_requests(struct sl_arbiter *arbiter)
+{
+    int wanted = atomic_exchange(&arbiter->asked_workers, -1);
+    if (wanted >= 0)
+        sl_arbiter_feed(arbiter,
+                        (struct sl_plan_event){.kind = SL_EV_SET_WORKERS, .number = wanted});
+}
+
+static void
+feed_beats(struct sl_arbiter *arbiter)
+{
+    for (unsigned slot = 0; slot < arbiter->child_count; slot++) {
+        const struct child *child = &arbiter->children[slot];
+        if (child->pid == 0)
+            continue;
+        long long beat_ms = (long long)atomic_load(&child->slot->heartbeat_ms);
+        sl_arbiter_feed(arbiter, (struct sl_plan_event){
+                                     .kind = SL_EV_BEAT, .slot = slot, .beat_ms = beat_ms});
+    }
+}
+
+static void
+tick(struct sl_arbiter *arbiter)
+{
+    long long wake_ms = sl_plan_wake_ms(arbiter->plan);
+    if (wake_ms < 0 || (long long)sl_clock_ms() < wake_ms)
+        return;
+    if (sl_plan_wants_beats(arbiter->plan))
+        feed_beats(arbiter);
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_TICK});
+}
+
+/* ---- the loop ------------------------------------------------------------------------------ */
+
+static int
+sleep_limit_ms(const struct sl_arbiter *arbiter)
+{
+    long long wake_ms = sl_plan_wake_ms(arbiter->plan);
+    long long left_ms = wake_ms < 0 ? -1 : wake_ms - (long long)sl_clock_ms();
+    if (wake_ms >= 0 && left_ms < 0)
+        left_ms = 0;
+    bool unwatched = arbiter->parent != 0 && arbiter->parent_fd < 0;
+    if (unwatched && (left_ms < 0 || left_ms > PARENT_CHECK_MS))
+        left_ms = PARENT_CHECK_MS;
+    return left_ms > INT_MAX ? INT_MAX : (int)left_ms;
+}
+
+static void
+sleep_until_something(struct sl_arbiter *arbiter)
+{
+    struct pollfd fds[] = {
+        {.fd = arbiter->signals.read_fd, .events = POLLIN},
+        {.fd = arbiter->ready_fds[0], .events = POLLIN},
+        {.fd = arbiter->parent_fd, .events = POLLIN}, /* -1 is ignored */
+    };
+    int limit_ms = sleep_limit_ms(arbiter);
+    if (limit_ms == 0)
+        return;
+    if (arbiter->host->sleep_begin != NULL)
+        arbiter->host->sleep_begin(arbiter->ctx);
+    (void)poll(fds, sizeof fds / sizeof fds[0], limit_ms);
+    if (arbiter->host->sleep_end != NULL)
+        arbiter->host->sleep_end(arbiter->ctx);
+}
+
+static void
+run_host(struct sl_arbiter *arbiter)
+{
+    if (arbiter->host->idle != NULL && arbiter->host->idle(arbiter->ctx) != SL_OK)
+        feed_signal(arbiter, SIGTERM);
+}
+
+static void
+loop(struct sl_arbiter *arbiter)
+{
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_START,
+                                                    .groups = arbiter->groups,
+                                                    .group_count = arbiter->group_count});
+    while (!arbiter->done) {
+        sleep_until_something(arbiter);
+        run_host(arbiter);
+        take_signals(arbiter);
+        sl_arbiter_note_ready(arbiter);
+        sl_arbiter_reap(arbiter);
+        sl_arbiter_watch_parent(arbiter);
+        take_requests(arbiter);
+        tick(arbiter);
+    }
+}
+
+/* ---- from begin to end ---------------------------------------------------------------------- */
+
+static void
+close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void
+end(struct sl_arbiter *arbiter)
+{
+    sl_arbiter_drop_generation(arbiter, &arbiter->next);
+    sl_arbiter_drop_generation(arbiter, &arbiter->current);
+    sl_signals_close(&arbiter->signals);
+    for (int i = 0; i < 2; i++) {
+        close_fd(&arbiter->ready_fds[i]);
+        close_fd(&arbiter->death_fds[i]);
+    }
+    close_fd(&arbiter->parent_fd);
+    sl_scoreboard_close(&arbiter->board);
+    sl_plan_free(arbiter->plan);
+    free(arbiter->actions);
+    free(arbiter->events);
+    free(arbiter->children);
+    arbiter->plan = NULL;
+}
+
+int
+sl_arbiter_run(struct sl_arbiter *arbiter)
+{
+    arbiter->pid = getpid();
+    arbiter->status = sl_arbiter_start(arbiter);
+    bool started = arbiter->status == 0;
+    if (started)
+        loop(arbiter);
+    sl_arbiter_pidfile_close(arbiter);
+    if (started)
+        sl_arbiter_hook(arbiter, SL_HOOK_on_exit, NULL);
+    end(arbiter);
+    return arbiter->status;
+}
+
+/* ---- questions and requests of the host ------------------------------------------------------ */
+
+unsigned
+sl_arbiter_workers_wanted(const struct sl_arbiter *arbiter)
+{
+    if (arbiter->plan != NULL && sl_plan_generation(arbiter->plan) != 0)
+        return sl_plan_workers_wanted(arbiter->plan);
+    return arbiter->groups[0].workers;
+}
+
+/* User code may call it inside a hook, in the middle of a step: it is noted and done afterwards. */
+void
+sl_arbiter_set_workers(struct sl_arbiter *arbiter, unsigned count)
+{
+    atomic_store(&arbiter->asked_workers, count > INT_MAX ? INT_MAX : (int)count);
+    sl_signals_note(SIGCHLD); /* wakes the loop */
+}
+
+void
+sl_arbiter_signal(struct sl_arbiter *arbiter, int signal_number)
+{
+    (void)arbiter;
+    sl_signals_note(signal_number);
+}
+
+pid_t
+sl_arbiter_reexec_pid(const struct sl_arbiter *arbiter)
+{
+    return arbiter->upgrade_pid;
+}
+
+pid_t
+sl_arbiter_master_pid(const struct sl_arbiter *arbiter)
+{
+    return arbiter->parent;
+}

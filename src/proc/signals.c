@@ -1,0 +1,118 @@
+/* The self-pipe. One byte a signal; what does not fit (65,536 are waiting) was going to be repeated
+ * anyway. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+#include <proc/signals.h>
+
+static const int handled[SL_SIGNALS_COUNT] = {
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD, SIGPIPE,
+};
+
+static atomic_int note_fd = -1;
+
+void
+sl_signals_note(int number)
+{
+    int saved = errno;
+    int fd = atomic_load(&note_fd);
+    unsigned char byte = (unsigned char)number;
+    if (fd >= 0) {
+        ssize_t n = write(fd, &byte, 1);
+        (void)n;
+    }
+    errno = saved;
+}
+
+static sigset_t
+handled_set(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (int i = 0; i < SL_SIGNALS_COUNT; i++)
+        sigaddset(&set, handled[i]);
+    return set;
+}
+
+int
+sl_signals_open(struct sl_signals *signals, struct sl_error *err)
+{
+    int fds[2];
+    if (atomic_load(&note_fd) >= 0)
+        return sl_error_set(err, SL_EBUSY, "this process runs an arbiter already");
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+        return sl_error_set(err, SL_ESYS, "no pipe for signals: %s", strerror(errno));
+    signals->read_fd = fds[0];
+    signals->write_fd = fds[1];
+    atomic_store(&note_fd, fds[1]);
+    struct sigaction action = {.sa_handler = sl_signals_note, .sa_flags = SA_RESTART};
+    sigfillset(&action.sa_mask);
+    for (int i = 0; i < SL_SIGNALS_COUNT; i++) {
+        action.sa_handler = handled[i] == SIGPIPE ? SIG_IGN : sl_signals_note;
+        sigaction(handled[i], &action, &signals->before[i]);
+    }
+    sigset_t set = handled_set();
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    return SL_OK;
+}
+
+static void
+close_pipe(struct sl_signals *signals)
+{
+    atomic_store(&note_fd, -1);
+    close(signals->read_fd);
+    close(signals->write_fd);
+    signals->read_fd = signals->write_fd = -1;
+}
+
+void
+sl_signals_close(struct sl_signals *signals)
+{
+    if (signals->read_fd < 0)
+        return;
+    for (int i = 0; i < SL_SIGNALS_COUNT; i++)
+        sigaction(handled[i], &signals->before[i], NULL);
+    close_pipe(signals);
+}
+
+int
+sl_signals_next(struct sl_signals *signals)
+{
+    unsigned char byte;
+    ssize_t n;
+    do
+        n = read(signals->read_fd, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    return n == 1 ? byte : 0;
+}
+
+void
+sl_signals_block(sigset_t *ret_before)
+{
+    sigset_t set = handled_set();
+    pthread_sigmask(SIG_BLOCK, &set, ret_before);
+}
+
+void
+sl_signals_unblock(const sigset_t *before)
+{
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+void
+sl_signals_leave(struct sl_signals *signals)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    for (int i = 0; i < SL_SIGNALS_COUNT; i++) {
+        bool ignored = handled[i] == SIGTTIN || handled[i] == SIGTTOU || handled[i] == SIGPIPE;
+        action.sa_handler = ignored ? SIG_IGN : SIG_DFL;
+        sigaction(handled[i], &action, NULL);
+    }
+    action.sa_handler = SIG_DFL;
+    sigaction(SIGABRT, &action, NULL);
+    close_pipe(signals);
+}

@@ -1,0 +1,239 @@
+/* Worker processes: fork, the first steps inside the child, and reaping. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <base/clock.h>
+#include <proc/arbiter_state.h>
+
+/* What a worker process is asked about itself; set once, right after its fork. */
+static struct {
+    int death_fd;
+    pid_t parent;
+    const struct sl_config *config;
+} self = {.death_fd = -1};
+
+int
+sl_worker_death_fd(void)
+{
+    return self.death_fd;
+}
+
+/* ---- in the child -------------------------------------------------------------------------- */
+
+/* The kernel ends the worker when the arbiter's thread that forked it is gone; that may have
+ * happened before the request was made. Cleared by a change of the user, so made again then. */
+static void
+die_with_arbiter(void)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != self.parent)
+        _exit(SL_EXIT_OK);
+}
+
+static void
+close_arbiters(struct sl_arbiter *arbiter)
+{
+    close(arbiter->death_fds[1]);
+    close(arbiter->ready_fds[0]);
+    if (arbiter->parent_fd >= 0)
+        close(arbiter->parent_fd);
+}
+
+static void
+leave(int status)
+{
+    fflush(NULL);
+    _exit(status);
+}
+
+static void
+run_child(struct sl_arbiter *arbiter, struct child *child, struct generation *generation,
+          const sigset_t *mask)
+{
+    const struct sl_host *host = arbiter->host;
+    struct sl_error err;
+    self.parent = arbiter->pid;
+    self.death_fd = arbiter->death_fds[0];
+    self.config = generation->config;
+    sl_signals_leave(&arbiter->signals);
+    die_with_arbiter();
+    close_arbiters(arbiter);
+    sl_slot_forked(child->slot, getpid());
+    sl_signals_unblock(mask);
+    if (sl_binds_enter_worker(&arbiter->binds, &generation->binds, &err) != SL_OK) {
+        sl_arbiter_log(arbiter, SL_LOG_ERROR, "Worker cannot listen: %s", err.text);
+        leave(SL_EXIT_WORKER_BOOT);
+    }
+    host->worker_forked(arbiter->ctx, child->worker, getpid(), true);
+    leave(host->worker_main(arbiter->ctx, child->worker));
+}
+
+/* ---- in the arbiter ------------------------------------------------------------------------ */
+
+static int
+prepare(struct sl_arbiter *arbiter, struct child *child, struct generation *generation,
+        const struct sl_plan_action *action, struct sl_error *err)
+{
+    struct sl_plan_group groups[SL_PLAN_GROUPS];
+    sl_arbiter_groups(generation->config, groups);
+    child->slot = sl_scoreboard_take(&arbiter->board, generation->id, arbiter->ready_fds[1]);
+    if (child->slot == NULL)
+        return sl_error_set(err, SL_EFULL, "no free place in the scoreboard");
+    struct sl_worker_info info = {
+        .group = groups[action->group].name,
+        .age = ++arbiter->ages,
+        .generation = generation->id,
+        .slot_index = sl_scoreboard_index(&arbiter->board, child->slot),
+        .slot = child->slot,
+    };
+    sl_arbiter_tell_binds(arbiter, generation);
+    int rc = arbiter->host->worker_new(arbiter->ctx, &info, &child->worker, err);
+    if (rc != SL_OK)
+        return rc;
+    if (sl_arbiter_hook(arbiter, SL_HOOK_pre_fork, child->worker) != SL_OK)
+        return sl_error_set(err, SL_EHOST, "the pre_fork hook failed");
+    return SL_OK;
+}
+
+/* Signals wait while the process forks: taken on the wrong side they would be lost or seen twice. */
+static pid_t
+fork_worker(struct sl_arbiter *arbiter, struct child *child, struct generation *generation)
+{
+    sigset_t mask;
+    sl_signals_block(&mask);
+    pid_t pid = arbiter->host->fork(arbiter->ctx);
+    int saved = errno;
+    if (pid == 0)
+        run_child(arbiter, child, generation, &mask);
+    sl_signals_unblock(&mask);
+    errno = saved;
+    return pid;
+}
+
+static void
+forget(struct sl_arbiter *arbiter, struct child *child, int status)
+{
+    if (child->worker != NULL)
+        arbiter->host->worker_free(arbiter->ctx, child->worker, child->pid, status);
+    if (child->slot != NULL)
+        sl_slot_dead(child->slot);
+    sl_slot_give(child->slot);
+    *child = (struct child){0};
+}
+
+static void
+spawn_failed(struct sl_arbiter *arbiter, unsigned slot, const char *why)
+{
+    forget(arbiter, &arbiter->children[slot], 0);
+    snprintf(arbiter->why, sizeof arbiter->why, "%s", why);
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){
+                                 .kind = SL_EV_FORK_FAILED, .slot = slot, .why = arbiter->why});
+}
+
+void
+sl_arbiter_spawn(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
+{
+    struct child *child = &arbiter->children[action->slot];
+    struct generation *generation = sl_arbiter_generation(arbiter, action->generation);
+    struct sl_error err;
+    *child = (struct child){0};
+    if (prepare(arbiter, child, generation, action, &err) != SL_OK) {
+        spawn_failed(arbiter, action->slot, err.text);
+        return;
+    }
+    pid_t pid = fork_worker(arbiter, child, generation);
+    if (pid < 0) {
+        char text[128];
+        snprintf(text, sizeof text, "fork failed: %s", strerror(errno));
+        spawn_failed(arbiter, action->slot, text);
+        return;
+    }
+    child->pid = pid;
+    sl_slot_forked(child->slot, pid);
+    arbiter->host->worker_forked(arbiter->ctx, child->worker, pid, false);
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){
+                                 .kind = SL_EV_FORKED, .slot = action->slot, .pid = pid});
+}
+
+/* ---- ready and gone ------------------------------------------------------------------------ */
+
+static void
+note_ready(struct sl_arbiter *arbiter, unsigned slot)
+{
+    struct child *child = &arbiter->children[slot];
+    if (child->pid == 0 || child->told_ready || atomic_load(&child->slot->ready_ms) == 0)
+        return;
+    child->told_ready = true;
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_READY, .slot = slot});
+}
+
+void
+sl_arbiter_note_ready(struct sl_arbiter *arbiter)
+{
+    char bytes[512];
+    while (read(arbiter->ready_fds[0], bytes, sizeof bytes) == (ssize_t)sizeof bytes)
+        continue;
+    for (unsigned slot = 0; slot < arbiter->child_count; slot++)
+        note_ready(arbiter, slot);
+}
+
+/* The dead worker's hook and object: after the log lines of its death, before anything that follows
+ * from it (a successor may be forked into the same slot). */
+void
+sl_arbiter_bury(struct sl_arbiter *arbiter)
+{
+    struct child dead = arbiter->dead;
+    if (dead.pid == 0)
+        return;
+    arbiter->dead.pid = 0;
+    sl_arbiter_hook(arbiter, SL_HOOK_child_exit, dead.worker);
+    forget(arbiter, &dead, arbiter->dead_status);
+}
+
+static void
+reaped(struct sl_arbiter *arbiter, unsigned slot, int status)
+{
+    struct child *child = &arbiter->children[slot];
+    note_ready(arbiter, slot); /* it may have been, for a moment */
+    arbiter->dead = *child;
+    arbiter->dead_status = status;
+    *child = (struct child){0}; /* never signal a pid that is not ours any more */
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_EXITED,
+                                                    .slot = slot,
+                                                    .pid = arbiter->dead.pid,
+                                                    .number = status});
+    sl_arbiter_bury(arbiter);
+}
+
+static bool
+find_child(const struct sl_arbiter *arbiter, pid_t pid, unsigned *ret_slot)
+{
+    for (unsigned slot = 0; slot < arbiter->child_count; slot++) {
+        if (arbiter->children[slot].pid == pid) {
+            *ret_slot = slot;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Collects every child that has ended. Those that are nobody's (process 1 inherits orphans) are
+ * collected without a word. */
+void
+sl_arbiter_reap(struct sl_arbiter *arbiter)
+{
+    int status;
+    unsigned slot;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == arbiter->upgrade_pid)
+            sl_arbiter_upgrade_gone(arbiter);
+        else if (find_child(arbiter, pid, &slot))
+            reaped(arbiter, slot, status);
+    }
+}

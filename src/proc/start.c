@@ -1,0 +1,194 @@
+/* The way from nothing to listening, in gunicorn's order. Each step may end the program; what was
+ * begun is undone by the arbiter's end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <proc/arbiter_state.h>
+
+enum { SLOTS_MIN = 512, SLOTS_SPARE = 64 };
+
+static long long
+seconds(long long value)
+{
+    return value > 0 ? value * 1000 : 0;
+}
+
+/* The groups that a configuration describes. So far one, from the gunicorn-style settings. */
+size_t
+sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups)
+{
+    bool exclusive = config->hand_over == SL_HAND_OVER_EXCLUSIVE;
+    groups[0] = (struct sl_plan_group){
+        .name = "web",
+        .workers = exclusive ? 1 : (unsigned)config->workers,
+        .exclusive = exclusive,
+        .boot_ms = seconds(config->boot_timeout),
+        .timeout_ms = seconds(config->timeout),
+        .graceful_ms = seconds(config->graceful_timeout),
+    };
+    return 1;
+}
+
+void
+sl_arbiter_tell_binds(struct sl_arbiter *arbiter, struct generation *generation)
+{
+    const struct sl_bind_set *set = &generation->binds;
+    if (arbiter->told_binds == generation->id)
+        return;
+    arbiter->told_binds = generation->id;
+    arbiter->host->listeners_changed(arbiter->ctx, set->fds, set->names, set->count);
+}
+
+bool
+sl_arbiter_binds_differ(const struct sl_arbiter *arbiter)
+{
+    const struct sl_bind_set *now = &arbiter->current.binds, *next = &arbiter->next.binds;
+    return now->count != next->count ||
+           memcmp(now->items, next->items, now->count * sizeof now->items[0]) != 0;
+}
+
+/* ---- steps --------------------------------------------------------------------------------- */
+
+/* Descriptors 0 to 2 must be something, or a socket becomes one of them and gets what is printed. */
+static int
+open_stdio(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    (void)arbiter;
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        return sl_error_set(err, SL_ESYS, "/dev/null: %s", strerror(errno));
+    close(fd);
+    return SL_OK;
+}
+
+static int
+load(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    struct generation *first = &arbiter->current;
+    int rc = arbiter->host->generation_load(arbiter->ctx, false, &first->config, err);
+    first->id = 1;
+    if (rc != SL_OK)
+        return rc;
+    arbiter->group_count = sl_arbiter_groups(first->config, arbiter->groups);
+    struct sl_hook_call call = {.hook = SL_HOOK_nworkers_changed,
+                                .new_value = (int)arbiter->groups[0].workers,
+                                .old_value = -1};
+    arbiter->host->hook(arbiter->ctx, &call);
+    return SL_OK;
+}
+
+static int
+take_signals(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    return sl_signals_open(&arbiter->signals, err);
+}
+
+static int
+make_pipes(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    if (pipe2(arbiter->ready_fds, O_CLOEXEC | O_NONBLOCK) < 0 ||
+        pipe2(arbiter->death_fds, O_CLOEXEC) < 0)
+        return sl_error_set(err, SL_ESYS, "no pipe for the workers: %s", strerror(errno));
+    return SL_OK;
+}
+
+static int
+make_plan(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    const struct sl_config *config = arbiter->current.config;
+    unsigned long wanted = 2 * (unsigned long)config->workers + SLOTS_SPARE;
+    unsigned count = wanted < SLOTS_MIN ? SLOTS_MIN : (unsigned)wanted;
+    arbiter->plan = sl_plan_new(count, config->daemon, arbiter->parent != 0);
+    arbiter->children = calloc(count, sizeof *arbiter->children);
+    arbiter->child_count = count;
+    arbiter->event_size = 2 * (size_t)count + 64;
+    arbiter->events = calloc(arbiter->event_size, sizeof *arbiter->events);
+    if (arbiter->plan != NULL)
+        arbiter->actions = calloc(sl_plan_actions_max(arbiter->plan), sizeof *arbiter->actions);
+    if (arbiter->plan == NULL || arbiter->children == NULL || arbiter->events == NULL ||
+        arbiter->actions == NULL || sl_scoreboard_open(count, &arbiter->board) != SL_OK)
+        return sl_error_set(err, SL_ENOMEM, "no memory for %lld workers", config->workers);
+    return SL_OK;
+}
+
+static int
+find_parent(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    (void)err;
+    sl_arbiter_find_parent(arbiter);
+    return SL_OK;
+}
+
+static int
+announce(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    (void)err;
+    sl_arbiter_log(arbiter, SL_LOG_INFO, "Starting saola %s", SAOLA_VERSION);
+    return SL_OK;
+}
+
+static int
+on_starting(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    if (sl_arbiter_hook(arbiter, SL_HOOK_on_starting, NULL) == SL_OK)
+        return SL_OK;
+    return sl_error_set(err, SL_EHOST, "the on_starting hook failed");
+}
+
+static const char *
+worker_class(const struct sl_config *config)
+{
+    const char *text = sl_config_text(config, "worker_class");
+    return text != NULL ? text : "sync";
+}
+
+static int
+open_listeners(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    struct generation *first = &arbiter->current;
+    char names[1024];
+    int rc = sl_binds_inherit(&arbiter->binds, err);
+    if (rc == SL_OK)
+        rc = sl_binds_open(&arbiter->binds, first->config, &first->binds, err);
+    if (rc != SL_OK)
+        return rc;
+    sl_binds_forget(&arbiter->binds);
+    sl_bind_set_print(&first->binds, names, sizeof names);
+    sl_arbiter_log(arbiter, SL_LOG_INFO, "Listening at: %s (%d)", names, (int)arbiter->pid);
+    sl_arbiter_log(arbiter, SL_LOG_INFO, "Using worker: %s", worker_class(first->config));
+    sl_arbiter_tell_binds(arbiter, first);
+    return SL_OK;
+}
+
+static int
+when_ready(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    if (sl_arbiter_hook(arbiter, SL_HOOK_when_ready, NULL) == SL_OK)
+        return SL_OK;
+    return sl_error_set(err, SL_EHOST, "the when_ready hook failed");
+}
+
+int
+sl_arbiter_start(struct sl_arbiter *arbiter)
+{
+    static int (*const steps[])(struct sl_arbiter *, struct sl_error *) = {
+        open_stdio, load,     find_parent,           make_plan,   make_pipes,     take_signals,
+        announce,   sl_arbiter_pidfile_open, on_starting, open_listeners, when_ready,
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct sl_error err = {.text = ""};
+        if (steps[i](arbiter, &err) == SL_OK)
+            continue;
+        if (err.text[0] != '\0')
+            sl_arbiter_log(arbiter, SL_LOG_ERROR, "%s", err.text);
+        return SL_EXIT_ERROR;
+    }
+    return 0;
+}

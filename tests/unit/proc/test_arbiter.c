@@ -1,0 +1,623 @@
+/* A real arbiter with real forked workers, in a child process of the test. After each test no
+ * process and no descriptor is left. FAKE_VERBOSE=1 shows the log.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <base/clock.h>
+#include "fakehost.h"
+
+enum { PATIENCE_MS = 15000 };
+
+struct scene {
+    struct fake_world *world;
+    int fd;
+    pid_t arbiter;
+};
+
+static int descriptors_before;
+
+/* Waits until condition holds; fails the test when it does not come true. */
+#define wait_for(scene, condition)                                                                \
+    do {                                                                                          \
+        uint64_t until_ms = sl_clock_ms() + PATIENCE_MS;                                          \
+        while (!(condition) && sl_clock_ms() < until_ms)                                          \
+            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);                              \
+        if (!(condition))                                                                         \
+            fail_msg("never came true: %s; log:\n%s", #condition, (scene)->world->log);           \
+    } while (0)
+
+static bool
+logged(struct scene *scene, const char *text)
+{
+    return strstr(scene->world->log, text) != NULL;
+}
+
+static unsigned
+count_logged(struct scene *scene, const char *text)
+{
+    unsigned count = 0;
+    for (const char *p = scene->world->log; (p = strstr(p, text)) != NULL; p++)
+        count++;
+    return count;
+}
+
+static unsigned
+ready(struct scene *scene)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < atomic_load(&scene->world->worker_count); i++) {
+        struct fake_worker *worker = &scene->world->workers[i];
+        count += atomic_load(&worker->ready) && !atomic_load(&worker->gone);
+    }
+    return count;
+}
+
+/* Ready workers of one generation. */
+static unsigned
+ready_of(struct scene *scene, unsigned generation)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < atomic_load(&scene->world->worker_count); i++) {
+        struct fake_worker *worker = &scene->world->workers[i];
+        count += worker->generation == generation && atomic_load(&worker->ready) &&
+                 !atomic_load(&worker->gone);
+    }
+    return count;
+}
+
+static pid_t
+some_worker(struct scene *scene)
+{
+    for (unsigned i = 0; i < atomic_load(&scene->world->worker_count); i++) {
+        struct fake_worker *worker = &scene->world->workers[i];
+        if (atomic_load(&worker->ready) && !atomic_load(&worker->gone))
+            return atomic_load(&worker->pid);
+    }
+    fail_msg("no worker is ready");
+    return 0;
+}
+
+static void
+start_arbiter(struct scene *scene)
+{
+    scene->arbiter = fork();
+    assert_true(scene->arbiter >= 0);
+    if (scene->arbiter == 0) {
+        signal(SIGSEGV, SIG_DFL); /* cmocka's handler would go on with the tests in a worker */
+        int status = fake_run(scene->world, scene->fd);
+        fake_world_free(scene->world, scene->fd);
+        _exit(status);
+    }
+}
+
+static int
+set_up(void **state)
+{
+    struct scene *scene = calloc(1, sizeof *scene);
+    descriptors_before = fake_count_descriptors();
+    scene->world = fake_world_new(&scene->fd);
+    fake_world_set(scene->world, "bind", "127.0.0.1:0");
+    fake_world_set(scene->world, "workers", "2");
+    *state = scene;
+    return 0;
+}
+
+/* Whatever went wrong: ends what the test started and says whether something is left. */
+static int
+tear_down(void **state)
+{
+    struct scene *scene = *state;
+    int failed = 0;
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        continue;
+    if (waitpid(-1, NULL, WNOHANG) == 0) {
+        print_error("a process is left over; log:\n%s", scene->world->log);
+        for (unsigned i = 0; i < atomic_load(&scene->world->worker_count); i++) {
+            if (!atomic_load(&scene->world->workers[i].gone))
+                kill(atomic_load(&scene->world->workers[i].pid), SIGKILL);
+        }
+        kill(scene->arbiter, SIGKILL);
+        kill(atomic_load(&scene->world->arbiter), SIGKILL);
+        while (waitpid(-1, NULL, 0) > 0)
+            continue;
+        failed = -1;
+    }
+    for (unsigned i = 0; i < atomic_load(&scene->world->worker_count); i++) {
+        if (scene->world->workers[i].descriptors > 0) {
+            print_error("a worker has %d strange descriptors\n",
+                        scene->world->workers[i].descriptors);
+            failed = -1;
+        }
+    }
+    if (atomic_load(&scene->world->leaks) > 0) {
+        print_error("the arbiter leaked %d descriptors\n", atomic_load(&scene->world->leaks));
+        failed = -1;
+    }
+    fake_world_free(scene->world, scene->fd);
+    free(scene);
+    if (fake_count_descriptors() != descriptors_before)
+        failed = -1;
+    return failed;
+}
+
+static int
+wait_status(pid_t pid)
+{
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void
+assert_exits(struct scene *scene, int code)
+{
+    int status = wait_status(scene->arbiter);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != code)
+        fail_msg("wait status %#x, not exit status %d; log:\n%s", status, code, scene->world->log);
+}
+
+static void
+stop_arbiter(struct scene *scene)
+{
+    kill(scene->arbiter, SIGTERM);
+    assert_exits(scene, 0);
+}
+
+static bool
+can_connect(int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool connected = connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    close(fd);
+    return connected;
+}
+
+/* ---- start and stop ------------------------------------------------------------------------- */
+
+static void
+test_it_starts_serves_and_stops_with_gunicorns_words(void **state)
+{
+    struct scene *scene = *state;
+    char listening[64];
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    assert_true(can_connect(atomic_load(&scene->world->port)));
+    stop_arbiter(scene);
+    snprintf(listening, sizeof listening, "1 Listening at: http://127.0.0.1:%d (%d)",
+             atomic_load(&scene->world->port), (int)scene->arbiter);
+    assert_true(logged(scene, "1 Starting saola "));
+    assert_true(logged(scene, listening));
+    assert_true(logged(scene, "1 Using worker: "));
+    assert_true(logged(scene, "1 Handling signal: term"));
+    assert_true(logged(scene, "1 Shutting down: Master"));
+    assert_false(can_connect(atomic_load(&scene->world->port)));
+    assert_string_equal(scene->world->hooks,
+                        "nworkers_changed on_starting when_ready pre_fork pre_fork child_exit "
+                        "child_exit on_exit ");
+}
+
+static void
+test_interrupt_stops_quickly(void **state)
+{
+    struct scene *scene = *state;
+    atomic_store(&scene->world->mode, FAKE_STUBBORN);
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    kill(scene->arbiter, SIGTERM);
+    wait_for(scene, logged(scene, "Handling signal: term"));
+    kill(scene->arbiter, SIGINT);
+    assert_exits(scene, 0);
+    assert_true(logged(scene, "Quick shutdown requested"));
+}
+
+static void
+test_a_stop_kills_after_graceful_timeout(void **state)
+{
+    struct scene *scene = *state;
+    fake_world_set(scene->world, "graceful_timeout", "1");
+    atomic_store(&scene->world->mode, FAKE_STUBBORN);
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    uint64_t begun_ms = sl_clock_ms();
+    stop_arbiter(scene);
+    assert_in_range(sl_clock_ms() - begun_ms, 900, 2500);
+    assert_int_equal(count_logged(scene, "did not stop within 1 seconds, killing it."), 2);
+}
+
+static void
+test_a_first_generation_that_cannot_boot_ends_with_its_code(void **state)
+{
+    struct scene *scene = *state;
+    atomic_store(&scene->world->mode, FAKE_EXIT_3);
+    start_arbiter(scene);
+    assert_exits(scene, 3);
+    assert_int_equal(count_logged(scene, "Reason: Worker failed to boot."), 1);
+    assert_true(logged(scene, "exited with code 3."));
+    assert_true(logged(scene, "3 Shutting down: Master"));
+}
+
+static void
+test_an_application_that_cannot_be_loaded_ends_with_4(void **state)
+{
+    struct scene *scene = *state;
+    atomic_store(&scene->world->mode, FAKE_EXIT_4);
+    start_arbiter(scene);
+    assert_exits(scene, 4);
+    assert_true(logged(scene, "Reason: App failed to load."));
+}
+
+static void
+test_a_port_in_use_is_one_line_and_exit_1(void **state)
+{
+    struct scene *scene = *state;
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof address;
+    char bind_text[64], line[128];
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    getsockname(fd, (struct sockaddr *)&address, &len);
+    snprintf(bind_text, sizeof bind_text, "127.0.0.1:%d", ntohs(address.sin_port));
+    snprintf(line, sizeof line, "%s is in use by ", bind_text);
+    fake_world_set(scene->world, "bind", bind_text);
+    start_arbiter(scene);
+    assert_exits(scene, 1);
+    assert_int_equal(count_logged(scene, line), 1);
+    assert_int_equal(count_logged(scene, "\n3 "), 1);
+    close(fd);
+}
+
+static void
+test_failing_start_hooks_end_the_start(void **state)
+{
+    struct scene *scene = *state;
+    atomic_store(&scene->world->hook_fails, true);
+    start_arbiter(scene);
+    assert_exits(scene, 1);
+    assert_true(logged(scene, "the on_starting hook failed"));
+}
+
+/* ---- deaths ----------------------------------------------------------------------------------- */
+
+static void
+test_a_killed_worker_is_replaced(void **state)
+{
+    struct scene *scene = *state;
+    char line[64];
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    pid_t victim = some_worker(scene);
+    uint64_t begun_ms = sl_clock_ms();
+    kill(victim, SIGKILL);
+    wait_for(scene, atomic_load(&scene->world->worker_count) == 3 && ready(scene) == 2);
+    assert_true(sl_clock_ms() - begun_ms < 2000);
+    snprintf(line, sizeof line, "Worker (pid:%d) was sent SIGKILL! Perhaps out of memory?",
+             (int)victim);
+    assert_true(logged(scene, line));
+    stop_arbiter(scene);
+}
+
+static void
+test_a_crash_loop_backs_off(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    atomic_store(&scene->world->mode, FAKE_CRASH);
+    kill(some_worker(scene), SIGKILL);
+    wait_for(scene, logged(scene, "Workers died 4 times in a row; next attempt in 0.4 seconds."));
+    assert_in_range(atomic_load(&scene->world->worker_count), 5, 7);
+    atomic_store(&scene->world->mode, FAKE_SERVE);
+    wait_for(scene, ready(scene) == 2);
+    stop_arbiter(scene);
+}
+
+static void
+test_a_hung_worker_is_aborted_and_replaced(void **state)
+{
+    struct scene *scene = *state;
+    char line[64];
+    fake_world_set(scene->world, "timeout", "1");
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    pid_t victim = some_worker(scene);
+    kill(victim, SIGSTOP);
+    wait_for(scene, atomic_load(&scene->world->worker_count) == 3 && ready(scene) == 2);
+    snprintf(line, sizeof line, "4 WORKER TIMEOUT (pid:%d)\n", (int)victim);
+    assert_true(logged(scene, line));
+    snprintf(line, sizeof line, "Worker (pid:%d) was sent SIGKILL!", (int)victim);
+    assert_true(logged(scene, line));
+    stop_arbiter(scene);
+}
+
+static void
+test_a_worker_that_hangs_at_boot_is_replaced(void **state)
+{
+    struct scene *scene = *state;
+    fake_world_set(scene->world, "boot_timeout", "1");
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    atomic_store(&scene->world->mode, FAKE_HANG_BOOT);
+    kill(some_worker(scene), SIGKILL);
+    wait_for(scene, logged(scene, "not ready 1 seconds after its start"));
+    atomic_store(&scene->world->mode, FAKE_SERVE);
+    wait_for(scene, ready(scene) == 2);
+    stop_arbiter(scene);
+}
+
+static void
+test_a_failing_fork_is_tried_again(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    atomic_store(&scene->world->forks_to_fail, 3);
+    kill(some_worker(scene), SIGKILL);
+    wait_for(scene, atomic_load(&scene->world->forks_to_fail) == 0 && ready(scene) == 2);
+    assert_int_equal(count_logged(scene, "A worker could not be started: fork failed: "), 3);
+    stop_arbiter(scene);
+}
+
+static void
+test_workers_do_not_outlive_a_killed_arbiter(void **state)
+{
+    struct scene *scene = *state;
+    fake_world_set(scene->world, "workers", "4");
+    atomic_store(&scene->world->mode, FAKE_HANG);
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 4);
+    kill(scene->arbiter, SIGKILL);
+    uint64_t begun_ms = sl_clock_ms();
+    wait_status(scene->arbiter);
+    for (int i = 0; i < 4; i++)
+        assert_true(waitpid(-1, NULL, 0) > 0); /* they are ours now: we are a subreaper */
+    assert_true(sl_clock_ms() - begun_ms < 500);
+}
+
+static void
+test_hooks_that_fail_do_not_end_the_service(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    atomic_store(&scene->world->hook_fails, true);
+    kill(some_worker(scene), SIGKILL);
+    wait_for(scene, logged(scene, "the pre_fork hook failed"));
+    assert_int_equal(ready(scene), 1);
+    atomic_store(&scene->world->hook_fails, false);
+    wait_for(scene, ready(scene) == 2);
+    stop_arbiter(scene);
+}
+
+/* ---- counts and reload ------------------------------------------------------------------------ */
+
+static void
+test_ttin_and_ttou_change_the_number(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    kill(scene->arbiter, SIGTTIN);
+    wait_for(scene, ready(scene) == 3);
+    for (unsigned n = 1; n <= 4; n++) {
+        kill(scene->arbiter, SIGTTOU);
+        wait_for(scene, count_logged(scene, "Handling signal: ttou") == n);
+    }
+    wait_for(scene, ready(scene) == 1);
+    stop_arbiter(scene);
+}
+
+static void
+test_a_reload_replaces_all_workers(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    fake_world_set(scene->world, "workers", "3");
+    kill(scene->arbiter, SIGHUP);
+    wait_for(scene, ready_of(scene, 2) == 3 && ready(scene) == 3);
+    wait_for(scene, atomic_load(&scene->world->settled) == 2);
+    assert_true(can_connect(atomic_load(&scene->world->port)));
+    stop_arbiter(scene);
+    assert_true(logged(scene, "1 Hang up: Master"));
+    assert_non_null(strstr(scene->world->hooks, "(reopen) nworkers_changed on_reload pre_fork"));
+}
+
+static void
+test_a_reload_that_does_not_load_changes_nothing(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    atomic_store(&scene->world->load_fails, true);
+    kill(scene->arbiter, SIGHUP);
+    wait_for(scene, logged(scene, "goes on unchanged: the application has a syntax error"));
+    assert_int_equal(ready_of(scene, 1), 2);
+    assert_int_equal(atomic_load(&scene->world->worker_count), 2);
+    stop_arbiter(scene);
+}
+
+static void
+test_a_reload_whose_workers_do_not_boot_changes_nothing(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    atomic_store(&scene->world->mode, FAKE_EXIT_3);
+    kill(scene->arbiter, SIGHUP);
+    wait_for(scene, logged(scene, "goes on unchanged: Worker failed to boot."));
+    assert_int_equal(ready_of(scene, 1), 2);
+    atomic_store(&scene->world->mode, FAKE_SERVE);
+    kill(scene->arbiter, SIGHUP);
+    wait_for(scene, ready_of(scene, 3) == 2 && ready(scene) == 2);
+    stop_arbiter(scene);
+}
+
+static void
+test_a_reload_with_another_address_opens_it_first(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    int old_port = atomic_load(&scene->world->port);
+    snprintf(scene->world->settings[0][1], 128, "localhost:0");
+    kill(scene->arbiter, SIGHUP);
+    wait_for(scene, ready_of(scene, 2) == 2 && ready(scene) == 2);
+    int new_port = atomic_load(&scene->world->port);
+    assert_int_not_equal(old_port, new_port);
+    assert_true(can_connect(new_port));
+    wait_for(scene, !can_connect(old_port));
+    stop_arbiter(scene);
+}
+
+static void
+test_an_exclusive_worker_is_gone_before_its_successor(void **state)
+{
+    struct scene *scene = *state;
+    fake_world_set(scene->world, "hand_over", "exclusive");
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 1);
+    pid_t old = some_worker(scene);
+    kill(scene->arbiter, SIGHUP);
+    wait_for(scene, ready_of(scene, 2) == 1);
+    assert_int_equal(kill(old, 0), -1);
+    assert_true(can_connect(atomic_load(&scene->world->port)));
+    kill(scene->arbiter, SIGTTIN);
+    wait_for(scene, logged(scene, "SIGTTIN refused"));
+    atomic_store(&scene->world->mode, FAKE_EXIT_4);
+    kill(scene->arbiter, SIGHUP);
+    wait_for(scene, logged(scene, "goes on unchanged: App failed to load."));
+    atomic_store(&scene->world->mode, FAKE_SERVE);
+    wait_for(scene, ready_of(scene, 2) == 1);
+    stop_arbiter(scene);
+}
+
+/* ---- upgrade ----------------------------------------------------------------------------------- */
+
+static void
+upgrade(struct scene *scene, unsigned workers)
+{
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == workers);
+    int port = atomic_load(&scene->world->port);
+    kill(scene->arbiter, SIGUSR2);
+    wait_for(scene, count_logged(scene, "Starting saola") == 2 && ready(scene) == 2 * workers);
+    pid_t successor = atomic_load(&scene->world->arbiter);
+    assert_int_not_equal(successor, scene->arbiter);
+    kill(scene->arbiter, SIGUSR2);
+    wait_for(scene, logged(scene, "USR2 signal ignored. Child exists."));
+    kill(successor, SIGUSR2);
+    wait_for(scene, logged(scene, "USR2 signal ignored. Parent exists."));
+    stop_arbiter(scene);
+    wait_for(scene, logged(scene, "Master has been promoted."));
+    assert_true(can_connect(port));
+    assert_int_equal(ready(scene), workers);
+    scene->arbiter = successor;
+    stop_arbiter(scene);
+    assert_false(can_connect(port));
+}
+
+static void
+test_usr2_hands_the_sockets_to_a_new_arbiter(void **state)
+{
+    upgrade(*state, 2);
+}
+
+static void
+test_usr2_works_with_reuse_port(void **state)
+{
+    struct scene *scene = *state;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof address;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    getsockname(fd, (struct sockaddr *)&address, &len);
+    close(fd);
+    snprintf(scene->world->settings[0][1], 128, "127.0.0.1:%d", ntohs(address.sin_port));
+    fake_world_set(scene->world, "reuse_port", "true");
+    upgrade(scene, 2);
+}
+
+static void
+test_usr2_that_fails_leaves_the_arbiter_alone(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    atomic_store(&scene->world->exec_fails, true);
+    for (unsigned n = 1; n <= 2; n++) {
+        kill(scene->arbiter, SIGUSR2);
+        wait_for(scene, count_logged(scene, "/nonexistent/saola: No such file") == n &&
+                            count_logged(scene, "this one serves on alone") == n);
+    }
+    assert_int_equal(ready_of(scene, 1), 2);
+    assert_int_equal(atomic_load(&scene->world->worker_count), 2);
+    stop_arbiter(scene);
+}
+
+static void
+test_a_storm_of_signals_ends_in_order(void **state)
+{
+    struct scene *scene = *state;
+    static const int storm[] = {SIGHUP, SIGTTIN, SIGUSR1, SIGTTOU, SIGWINCH, SIGCHLD};
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    for (int i = 0; i < 600; i++)
+        kill(scene->arbiter, storm[i % 6]);
+    stop_arbiter(scene);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "successor") == 0)
+        return fake_successor(atoi(argv[2]));
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    const struct CMUnitTest tests[] = {
+        TEST(test_it_starts_serves_and_stops_with_gunicorns_words),
+        TEST(test_interrupt_stops_quickly),
+        TEST(test_a_stop_kills_after_graceful_timeout),
+        TEST(test_a_first_generation_that_cannot_boot_ends_with_its_code),
+        TEST(test_an_application_that_cannot_be_loaded_ends_with_4),
+        TEST(test_a_port_in_use_is_one_line_and_exit_1),
+        TEST(test_failing_start_hooks_end_the_start),
+        TEST(test_a_killed_worker_is_replaced),
+        TEST(test_a_crash_loop_backs_off),
+        TEST(test_a_hung_worker_is_aborted_and_replaced),
+        TEST(test_a_worker_that_hangs_at_boot_is_replaced),
+        TEST(test_a_failing_fork_is_tried_again),
+        TEST(test_workers_do_not_outlive_a_killed_arbiter),
+        TEST(test_hooks_that_fail_do_not_end_the_service),
+        TEST(test_ttin_and_ttou_change_the_number),
+        TEST(test_a_reload_replaces_all_workers),
+        TEST(test_a_reload_that_does_not_load_changes_nothing),
+        TEST(test_a_reload_whose_workers_do_not_boot_changes_nothing),
+        TEST(test_a_reload_with_another_address_opens_it_first),
+        TEST(test_an_exclusive_worker_is_gone_before_its_successor),
+        TEST(test_usr2_hands_the_sockets_to_a_new_arbiter),
+        TEST(test_usr2_works_with_reuse_port),
+        TEST(test_usr2_that_fails_leaves_the_arbiter_alone),
+        TEST(test_a_storm_of_signals_ends_in_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
