@@ -1,0 +1,130 @@
+"""The processes themselves: pid file, user and group, directory, daemon."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+import harness
+from harness import Connection, Path, wait_until
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="changing users needs root")
+
+
+def status_field(pid, name):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return line.split()[1:]
+
+
+def test_the_pid_file(serve, tmp_path, worker_class):
+    pidfile = tmp_path / "pid"
+    server = serve("hello:app", "--pid", str(pidfile), worker_class=worker_class)
+    assert pidfile.read_text() == f"{server.pid}\n"
+    assert server.stop() == 0
+    assert not pidfile.exists()
+
+
+def test_a_second_server_with_the_same_pid_file_does_not_start(serve, tmp_path, worker_class):
+    pidfile = tmp_path / "pid"
+    server = serve("hello:app", "--pid", str(pidfile), worker_class=worker_class)
+    second = serve("hello:app", "--pid", str(pidfile), worker_class=worker_class, wait=False)
+    assert second.wait_exit() == 1
+    assert str(server.pid) in second.log and str(pidfile) in second.log
+    assert pidfile.read_text() == f"{server.pid}\n"
+    assert server.get().status == 200
+
+
+def test_a_stale_pid_file_is_replaced(serve, tmp_path, worker_class):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    pidfile = tmp_path / "pid"
+    pidfile.write_text(f"{ended.pid}\n")
+    server = serve("hello:app", "--pid", str(pidfile), worker_class=worker_class)
+    assert pidfile.read_text() == f"{server.pid}\n"
+
+
+@root_only
+def test_workers_run_as_the_user(serve, worker_class):
+    server = serve("hello:app", "--user", "nobody", "--group", "nogroup", worker_class=worker_class)
+    worker = server.wait_workers(1)[0]
+    assert server.get().status == 200
+    assert set(status_field(worker, "Uid")) == {"65534"}
+    assert set(status_field(worker, "Gid")) == {"65534"}
+    assert set(status_field(server.pid, "Uid")) == {"0"}
+
+
+@root_only
+def test_a_unix_socket_belongs_to_the_user(serve, place, worker_class):
+    place.chmod(0o755)
+    path = place / "web.sock"
+    serve("hello:app", "--user", "nobody", "--group", "nogroup", bind=f"unix:{path}",
+          worker_class=worker_class)
+    assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
+
+
+@root_only
+def test_an_unknown_user_is_one_line(serve, worker_class):
+    server = serve("hello:app", "--user", "no_such_user", worker_class=worker_class, wait=False)
+    assert server.wait_exit() in (1, 2)
+    assert "no_such_user" in server.log
+
+
+def test_a_daemon_leaves_the_terminal_and_can_be_stopped(serve, place, tmp_path, worker_class, adopt):
+    pidfile, errors, path = tmp_path / "pid", tmp_path / "errors", place / "web.sock"
+    server = serve("hello:app", "--daemon", "--pid", str(pidfile), "--error-logfile", str(errors),
+                   bind=f"unix:{path}", worker_class=worker_class, wait=False)
+    assert server.wait_exit() == 0
+    pid = wait_until(lambda: pidfile.exists() and int(pidfile.read_text() or 0), "the pid file")
+    adopt(pid)
+    assert pid != server.pid
+    wait_until(lambda: errors.exists() and "Listening at" in errors.read_text(), "the log")
+    with Connection(str(path)) as connection:
+        assert connection.request().status == 200
+    # A session of its own, no terminal, nothing of the one who started it.
+    assert os.getsid(pid) != os.getsid(0) and os.getsid(pid) != server.pid
+    assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} <= {
+        "/dev/null", str(errors)}
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not harness.is_alive(pid), "the end of the daemon")
+    assert not pidfile.exists() and not path.exists()
+    assert "Traceback" not in errors.read_text()
+
+
+def test_chdir_decides_where_the_application_is_found(serve, tmp_path, worker_class):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "here.py").write_text(
+        "import os\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [os.getcwd().encode()]\n")
+    server = serve("here:app", "--chdir", str(elsewhere), worker_class=worker_class)
+    assert server.get().text == str(elsewhere)
+
+
+def test_raw_env_reaches_the_application(serve, place, worker_class):
+    place.joinpath("env.py").write_text(
+        "import os\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [os.environ['COLOUR'].encode()]\n")
+    server = serve("env:app", "--env", "COLOUR=blue green", worker_class=worker_class)
+    assert server.get().text == "blue green"
+
+
+def test_the_server_holds_no_stray_descriptor_of_its_parent(serve, worker_class):
+    """A worker keeps what it needs: no other worker's pipes, nothing inherited by accident."""
+    server = serve("hello:app", worker_class=worker_class, workers=2)
+    workers = server.wait_workers(2)
+    for _ in range(8):
+        assert server.get().status == 200
+
+    def inherited(pid):
+        links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+        return sum(link.startswith("socket:") for link in links), len(links)
+    for pid in workers:
+        # After the last answer a worker may need a moment to close the connection.
+        wait_until(lambda: inherited(pid)[0] <= 1, lambda: f"one socket in {pid}: {inherited(pid)}")
+        assert inherited(pid)[1] <= 16
