@@ -51,7 +51,7 @@ build() {
         step "build-$name" ninja -C "build/$name" -j"$jobs"
     else
         rm -rf "build/$name"
-        step "setup-$name" env CC="$compiler" meson setup "build/$name" -Dwerror=true "$@" && step "build-$name" ninja -C "build/$name" -j"$jobs"
+        step "setup-$name" env CC="$compiler" meson setup "build/$name" "$@" && step "build-$name" ninja -C "build/$name" -j"$jobs"
     fi
 }
 
@@ -85,8 +85,7 @@ fuzz_targets() {
 }
 
 fuzz_replay() {
-    # shellcheck disable=SC2086
-    build fuzz clang -Dpython=disabled -Dfuzzers=true $sanitized || return 0
+    build fuzz clang -Dpython=disabled -Dfuzzers=true || return 0
     for program in $(fuzz_targets); do
         target=$(basename "$program" | sed 's/^fuzz[-_]//')
         corpus=tests/fuzz/corpus/$target
@@ -100,8 +99,7 @@ fuzz_replay() {
 }
 
 fuzz_run() {
-    # shellcheck disable=SC2086
-    build fuzz clang -Dpython=disabled -Dfuzzers=true $sanitized || return 0
+    build fuzz clang -Dpython=disabled -Dfuzzers=true || return 0
     for program in $(fuzz_targets); do
         target=$(basename "$program" | sed 's/^fuzz[-_]//')
         mkdir -p "build/corpus/$target"
@@ -174,10 +172,10 @@ check)
     step include-table tools/check_includes.py || true
     step generated-files stale_files || true
     step formatting formatting || true
-    if build gcc gcc -Dpython=disabled -Dtests=true; then
-        step symbols tools/check_includes.py build/gcc/libsaola_core.a || true
+    if build check-gcc gcc -Dwerror=true -Dtests=true; then
+        step symbols tools/check_includes.py build/check-gcc/libsaola_core.a || true
     fi
-    build clang clang -Dpython=disabled -Dtests=true || true
+    build check-clang clang -Dwerror=true -Dtests=true || true
     ;;
 asan) asan_tests "$@" ;;
 fuzz) fuzz_run "$@" ;;
