@@ -254,6 +254,12 @@ test_what_is_no_pid_file_is_refused(void **state)
     assert_int_equal(symlink("/dev/null", path), 0);
     assert_int_equal(sl_pidfile_open(path, &file, &err), SL_EINVAL);
     assert_int_equal(unlink(path), 0);
+    write_text(second, "1\n"); /* a link to a stale file is not followed either */
+    assert_int_equal(symlink(second, path), 0);
+    assert_int_equal(sl_pidfile_open(path, &file, &err), SL_EINVAL);
+    assert_contains(second, "1\n");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(unlink(second), 0);
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_int_equal(sl_pidfile_open(path, &file, &err), SL_EINVAL);
     assert_int_equal(unlink(path), 0);
