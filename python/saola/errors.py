@@ -51,7 +51,7 @@ class AppModuleNotFound(AppImportError, ModuleNotFoundError):
 
 def is_server_frame(filename):
     """True for frames of this package and of the import system, which say nothing to a user."""
-    return filename.startswith((_PACKAGE_DIR, _IMPORTLIB_DIR, "<frozen importlib", "<frozen runpy"))
+    return filename.startswith((_PACKAGE_DIR, _IMPORTLIB_DIR, "<frozen "))
 
 
 def _trim(report, seen):

@@ -11,6 +11,7 @@ import errno
 import glob
 import os
 import select
+import struct
 import sys
 import threading
 import time
@@ -21,7 +22,8 @@ from . import util
 # inotify(7)
 _IN_NONBLOCK, _IN_CLOEXEC = os.O_NONBLOCK, getattr(os, "O_CLOEXEC", 0o2000000)
 _IN_MODIFY, _IN_ATTRIB, _IN_CLOSE_WRITE = 0x2, 0x4, 0x8
-_IN_MOVED_TO, _IN_CREATE, _IN_ONLYDIR = 0x80, 0x100, 0x01000000
+_IN_MOVED_TO, _IN_CREATE, _IN_IGNORED, _IN_ONLYDIR = 0x80, 0x100, 0x8000, 0x01000000
+_EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name that follows
 _WATCHED = _IN_MODIFY | _IN_ATTRIB | _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE | _IN_ONLYDIR
 
 _QUIET_SECONDS = 0.05  # an editor or a checkout writes several files: one restart for all
@@ -139,30 +141,39 @@ class _Inotify:
         self._fd = self._libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
-        self._directories = set()
+        self._directories = {}  # watch descriptor -> directory
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
 
     def watch(self, directory):
         """Adds a directory once. One that cannot be watched is left to the next call."""
-        if directory in self._directories:
+        if directory in self._directories.values():
             return
         added = self._libc.inotify_add_watch(self._fd, os.fsencode(directory), _WATCHED)
         if added >= 0:
-            self._directories.add(directory)
+            self._directories[added] = directory
         elif ctypes.get_errno() == errno.ENOSPC:
             raise OSError(errno.ENOSPC, "fs.inotify.max_user_watches is used up")
 
     def wait(self, seconds):
-        """True when something happened. What it was is not looked at: the caller compares files."""
+        """True when something happened. The caller compares files; of the events only the end of a
+        watch matters, after which the directory can be watched anew."""
         if not self._poll.poll(seconds * 1000):
             return False
         try:
-            while os.read(self._fd, 65536):
-                pass
+            while events := os.read(self._fd, 65536):
+                self._forget_ended(events)
         except BlockingIOError:
             pass
         return True
+
+    def _forget_ended(self, events):
+        offset = 0
+        while offset < len(events):
+            descriptor, mask, _, length = _EVENT.unpack_from(events, offset)
+            offset += _EVENT.size + length
+            if mask & _IN_IGNORED:
+                self._directories.pop(descriptor, None)
 
     def close(self):
         """Gives the descriptor back; may be called again."""

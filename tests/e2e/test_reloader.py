@@ -132,6 +132,21 @@ def test_a_vanished_file_is_no_change_until_it_is_back(watch, tmp_path):
     assert one.read() == f"changed {tmp_path}/watched.py"
 
 
+def test_a_directory_that_was_made_anew_is_watched_again(watch, tmp_path):
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    page = folder / "page.html"
+    page.write_text("one")
+    one = watch(str(page))
+    page.unlink()
+    folder.rmdir()
+    folder.mkdir()
+    page.write_text("three")
+    assert one.read() == f"changed {page}"
+    page.write_text("fifteen")
+    assert one.read() == f"changed {page}"
+
+
 def test_the_names_are_gunicorns():
     assert set(reloader.reloader_engines) == set(ENGINES)
     one = reloader.Reloader(extra_files=["x"], interval=1, callback=None)

@@ -86,8 +86,7 @@ def _is_about(exc, name):
         return False
     trace = exc.__traceback__
     while trace is not None:
-        filename = trace.tb_frame.f_code.co_filename
-        if not is_server_frame(filename) and filename != importlib.__file__:
+        if not is_server_frame(trace.tb_frame.f_code.co_filename):
             return False
         trace = trace.tb_next
     return True
