@@ -24,6 +24,11 @@ _WITH_WORKER = frozenset(("pre_fork", "child_exit"))
 # Hooks whose failure ends the start: their SystemExit decides the exit status.
 _OF_START = frozenset(("on_starting", "when_ready"))
 
+# Methods of gunicorn's arbiter that live in the C core: replacing them has no effect.
+_IN_THE_CORE = frozenset("""spawn_worker spawn_workers manage_workers murder_workers reap_workers
+    init_signals signal sleep maybe_promote_master handle_chld handle_hup handle_term handle_int
+    handle_quit handle_ttin handle_ttou handle_usr1 handle_usr2 handle_winch""".split())
+
 
 class _LoadFailed(Exception):
     """A generation was not loaded; the text is one line."""
@@ -118,6 +123,7 @@ class Arbiter:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("the server needs the main thread: call run() there, and start "
                                "your own threads beside it")
+        self._warn_of_overrides()
         util._setproctitle(f"master [{self.proc_name}]")
         status = self._core.run()
         for listener in self.LISTENERS:
@@ -125,6 +131,11 @@ class Arbiter:
         for fd in self._boot_report:
             os.close(fd)
         sys.exit(status if self._exit_status is None else self._exit_status)
+
+    def _warn_of_overrides(self):
+        for name in sorted(_IN_THE_CORE.intersection(dir(self))):
+            self.log.warning("%s.%s() is never called: this part of the arbiter is in C; use a "
+                             "server hook instead", type(self).__name__, name)
 
     def start(self):
         """Called when the sockets listen, before the hook when_ready; for code that replaces it."""
@@ -174,6 +185,18 @@ class Arbiter:
     def stop(self, graceful=True):
         """As TERM, or QUIT when not graceful. Returns at once; the arbiter then ends in order."""
         self._core.signal(signal.SIGTERM if graceful else signal.SIGQUIT)
+
+    def kill_worker(self, pid, sig):
+        """Sends a signal to one worker; one that is gone is no error."""
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            pass
+
+    def kill_workers(self, sig):
+        """Sends a signal to every worker."""
+        for pid in list(self.WORKERS):
+            self.kill_worker(pid, sig)
 
     def halt(self, reason=None, exit_status=0):
         """Stops the server and exits with exit_status. Returns at once."""
@@ -443,7 +466,10 @@ def _end_interpreter(log, limit, status):
 
     watch = threading.Timer(limit or 30, give_up)
     watch.daemon = True
-    watch.start()
+    try:
+        watch.start()
+    except RuntimeError:  # no thread to be had: the arbiter's own clock ends a worker, too
+        pass
     try:
         threading._shutdown()
         atexit._run_exitfuncs()

@@ -367,6 +367,10 @@ static int
 arbiter_clear(PyObject *object)
 {
     struct arbiter_object *self = (struct arbiter_object *)object;
+    /* First: it gives back worker objects through the callbacks, which need the owner. */
+    if (self->arbiter != NULL)
+        sl_arbiter_free(self->arbiter);
+    self->arbiter = NULL;
     Py_CLEAR(self->owner);
     Py_CLEAR(self->module);
     return 0;
@@ -378,10 +382,8 @@ arbiter_dealloc(PyObject *object)
     struct arbiter_object *self = (struct arbiter_object *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
-    if (self->arbiter != NULL)
-        sl_arbiter_free(self->arbiter);
-    exec_argv_free(self->exec_argv);
     arbiter_clear(object);
+    exec_argv_free(self->exec_argv);
     type->tp_free(object);
     Py_DECREF(type);
 }
