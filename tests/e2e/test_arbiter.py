@@ -266,9 +266,10 @@ def test_abort_shows_the_stacks_and_runs_worker_abort(tiny, events):
     assert server.stop() == 0
 
 
-def test_workers_leave_when_the_arbiter_is_killed(tiny, events):
+def test_workers_leave_in_order_when_the_arbiter_is_killed(tiny, events, adopt):
     server = tiny(config=events.config)
     worker = served_by(server)
+    adopt(worker)
     server.signal(signal.SIGKILL)
     server.wait_exit()
     wait_until(lambda: not is_alive(worker), "the worker's end")
