@@ -31,7 +31,7 @@ venv:
 
 bench:
 	@tools/setup.sh bench
-	@.venv/bin/python bench/bench.py $(BENCH)
+	@.venv/bin/python bench/run.py $(BENCH)
 
 check:
 	@tools/setup.sh check

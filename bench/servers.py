@@ -1,0 +1,165 @@
+"""The servers of the benchmark: how each is installed and started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+APP = "bench.app:app"
+
+
+@dataclass
+class Tools:
+    """Where the programs are. ``peers`` is the bin folder of the virtual environment of the peers."""
+
+    saola: Path | None
+    raw: Path
+    peers: Path
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server: a row of the result.
+
+    :param package: what pip installs, or None.
+    :param command: makes the command line from the tools, the port and the number of threads.
+    :param keepalive: whether it keeps connections open; others cannot pipeline nor idle.
+    :param threads: whether it runs several slow requests at once.
+    """
+
+    name: str
+    package: str | None
+    command: Callable[[Tools, int, int], list[str]]
+    keepalive: bool = True
+    threads: bool = False
+
+
+def _saola(kind: str) -> Callable[[Tools, int, int], list[str]]:
+    def command(tools: Tools, port: int, threads: int) -> list[str]:
+        flags = ["--threads", str(threads)] if kind == "gthread" else []
+        return [
+            str(tools.saola), "-k", kind, *flags, "-b", f"127.0.0.1:{port}", "-w", "1",
+            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning", APP,
+        ]
+
+    return command
+
+
+def _gunicorn(kind: str) -> Callable[[Tools, int, int], list[str]]:
+    def command(tools: Tools, port: int, threads: int) -> list[str]:
+        flags = ["--threads", str(threads)] if kind == "gthread" else []
+        return [
+            str(tools.peers / "gunicorn"), "-k", kind, *flags, "-b", f"127.0.0.1:{port}", "-w", "1",
+            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning", APP,
+        ]
+
+    return command
+
+
+def _uwsgi(tools: Tools, port: int, threads: int) -> list[str]:
+    return [
+        str(tools.peers / "uwsgi"), "--http11-socket", f"127.0.0.1:{port}", "--module", APP,
+        "--master", "--processes", "1", "--threads", str(threads), "--disable-logging", "--die-on-term",
+        "--listen", "128", "--single-interpreter", "--need-app", "--buffer-size", "16384",
+    ]
+
+
+def _granian(tools: Tools, port: int, threads: int) -> list[str]:
+    return [
+        str(tools.peers / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
+        "--workers", "1", "--blocking-threads", str(threads), "--no-ws", "--http", "1", "--no-access-log",
+        "--log-level", "warning", "--backlog", "2048", APP,
+    ]
+
+
+def _waitress(tools: Tools, port: int, threads: int) -> list[str]:
+    return [
+        str(tools.peers / "waitress-serve"), f"--listen=127.0.0.1:{port}", f"--threads={threads}",
+        "--connection-limit=20000", "--channel-timeout=75", "--asyncore-use-poll", APP,
+    ]
+
+
+def _script(name: str) -> Callable[[Tools, int, int], list[str]]:
+    def command(tools: Tools, port: int, threads: int) -> list[str]:
+        return [str(tools.peers / "python"), "-m", "bench.serve", name, str(port)]
+
+    return command
+
+
+def _raw(body: int) -> Callable[[Tools, int, int], list[str]]:
+    return lambda tools, port, threads: [str(tools.raw), str(port), str(body)]
+
+
+#: The floor has two rows inside, one a size of response; the result shows one.
+RAW = {13: Server("raw", None, _raw(13)), 10240: Server("raw", None, _raw(10240))}
+
+SERVERS = [
+    Server("saola sync", None, _saola("sync")),
+    Server("saola gthread", None, _saola("gthread"), threads=True),
+    Server("gunicorn sync", "gunicorn", _gunicorn("sync"), keepalive=False),
+    Server("gunicorn gthread", "gunicorn", _gunicorn("gthread"), threads=True),
+    Server("uwsgi", "uwsgi", _uwsgi, threads=True),
+    Server("granian", "granian", _granian, threads=True),
+    Server("bjoern", "bjoern", _script("bjoern")),
+    Server("fastpysgi", "fastpysgi", _script("fastpysgi")),
+    Server("waitress", "waitress", _waitress, threads=True),
+]
+
+
+def install_peers(venv: Path, wanted: list[Server], say: Callable[[str], None]) -> dict[str, str]:
+    """Installs the packages of the wanted servers into venv.
+
+    :return: for each package that cannot be had, the reason in one line.
+    """
+    packages = sorted({s.package for s in wanted if s.package is not None})
+    if not packages:
+        return {}
+    python = venv / "bin" / "python"
+    if not python.exists():
+        say(f"making {venv}")
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    missing = {}
+    for package in packages:
+        mark = venv / f".no-{package}"
+        if subprocess.run([str(python), "-m", "pip", "show", "-q", package],
+                          capture_output=True).returncode == 0:
+            continue
+        if mark.exists():
+            missing[package] = mark.read_text()
+            continue
+        say(f"installing {package}")
+        done = subprocess.run(
+            [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q", package],
+            capture_output=True, text=True)
+        if done.returncode != 0:
+            missing[package] = _reason(done.stderr)
+            mark.write_text(missing[package])
+    return missing
+
+
+def _reason(stderr: str) -> str:
+    """The most telling line of a failed pip run."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    for wanted in ("fatal error:", "ERROR: No matching", "ERROR: Could not find", "error:", "ERROR:"):
+        for line in lines:
+            if wanted in line:
+                return line[:160]
+    return lines[-1][:160] if lines else "pip failed"
+
+
+def versions(tools: Tools, wanted: list[Server]) -> dict[str, str]:
+    """Version of each installed server, by package name."""
+    found = {}
+    for package in sorted({s.package for s in wanted if s.package is not None}):
+        code = f"import importlib.metadata as m; print(m.version({package!r}))"
+        done = subprocess.run([str(tools.peers / "python"), "-c", code], capture_output=True, text=True)
+        if done.returncode == 0:
+            found[package] = done.stdout.strip()
+    if tools.saola is not None:
+        done = subprocess.run([str(tools.saola), "--version"], capture_output=True, text=True, cwd=ROOT)
+        found["saola"] = (done.stdout + done.stderr).strip()
+    return found
