@@ -34,8 +34,11 @@ sl_wsgi_part_call(PyObject *self, const char *name)
 static void
 drop_templates(struct sl_wsgi_call *call)
 {
-    while (call->template_count > 0)
-        Py_CLEAR(call->templates[--call->template_count].dict);
+    while (call->template_count > 0) {
+        call->template_count--;
+        /* Until CPython 3.12 the macro names its argument more than once. */
+        Py_CLEAR(call->templates[call->template_count].dict);
+    }
 }
 
 /* Cuts a part off from the call: whoever still holds it gets an error when using it. */

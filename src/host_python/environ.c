@@ -89,8 +89,10 @@ template_find(struct sl_wsgi_call *call)
     PyObject *dict = template_new(call);
     if (dict == NULL)
         return NULL;
-    if (call->template_count == SL_WSGI_TEMPLATES)
-        Py_CLEAR(call->templates[--call->template_count].dict);
+    if (call->template_count == SL_WSGI_TEMPLATES) {
+        call->template_count--;
+        Py_CLEAR(call->templates[call->template_count].dict);
+    }
     call->templates[call->template_count++] = (struct sl_wsgi_template){
         .local = peer->local, .port = peer->local_port, .https = call->req->https, .dict = dict};
     return dict;
