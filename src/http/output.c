@@ -72,11 +72,12 @@ sl_out_reserve(struct sl_out *out, size_t len)
 int
 sl_out_append(struct sl_out *out, const void *data, size_t len)
 {
+    if (len == 0)
+        return SL_OK; /* a released buffer has no address to give */
     char *room = sl_out_reserve(out, len);
     if (room == NULL)
         return SL_ENOMEM;
-    if (len > 0)
-        memcpy(room, data, len);
+    memcpy(room, data, len);
     out->end += len;
     return SL_OK;
 }
