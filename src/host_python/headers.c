@@ -161,9 +161,15 @@ sl_wsgi_string(struct sl_wsgi *wsgi, const char *ptr, size_t len)
 PyObject *
 sl_wsgi_port(struct sl_wsgi *wsgi, uint16_t number)
 {
-    unsigned index = number & (SL_WSGI_PORTS - 1);
+    /* Linux gives clients ports of one parity. */
+    unsigned index = (number >> 1) & (SL_WSGI_PORTS - 1);
     if (wsgi->ports[index].text == NULL || wsgi->ports[index].number != number) {
-        PyObject *text = PyUnicode_FromFormat("%u", (unsigned)number);
+        char digits[5];
+        unsigned at = sizeof(digits), rest = number;
+        do
+            digits[--at] = (char)('0' + rest % 10);
+        while ((rest /= 10) > 0);
+        PyObject *text = latin1(digits + at, sizeof(digits) - at);
         if (text == NULL)
             return NULL;
         Py_XSETREF(wsgi->ports[index].text, text);

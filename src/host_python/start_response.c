@@ -171,7 +171,8 @@ sl_wsgi_start_response_call(PyObject *self, PyObject *const *args, size_t nargsf
     const char *status = sl_wsgi_latin1(bound[0], "the response status", &len);
     if (status == NULL)
         return NULL;
-    int rc = sl_response_start(call->res, status, len);
+    /* The PEP wants a reason; without its space the status line would not be HTTP either. */
+    int rc = len < 4 ? SL_EINVAL : sl_response_start(call->res, status, len);
     if (rc < 0) {
         PyErr_Format(PyExc_ValueError,
                      "the response status must be like '200 OK', not %R", bound[0]);

@@ -132,17 +132,6 @@ send_block(struct sl_wsgi_call *call, PyObject *block, unsigned flags)
     return PyErr_Occurred() ? -1 : 1;
 }
 
-/* Nothing came: an empty body, whose length is 0 unless the answer is to HEAD. */
-static int
-respond_empty(struct sl_wsgi_call *call)
-{
-    if (check_started(call) < 0)
-        return -1;
-    if (!is_head(call) && !sl_response_committed(call->res))
-        sl_wsgi_send(call, "", 0, SL_WRITE_LAST);
-    return 0;
-}
-
 static int
 add_content_length(struct sl_wsgi_call *call, uint64_t length)
 {
@@ -163,6 +152,28 @@ may_have_body(const struct sl_wsgi_call *call)
     return status >= 200 && status != 204 && status != 304;
 }
 
+/* The whole body is one block. The engine counts it, except where the body is not sent: HEAD says the
+ * length that GET would. */
+static int
+send_only_block(struct sl_wsgi_call *call, PyObject *block, unsigned flags)
+{
+    if (is_head(call) && !call->has_length && may_have_body(call) &&
+        add_content_length(call, (uint64_t)PyBytes_GET_SIZE(block)) < 0)
+        return -1;
+    return send_block(call, block, flags | SL_WRITE_LAST);
+}
+
+/* Nothing came: an empty body, whose length is 0 unless the answer is to HEAD. */
+static int
+respond_empty(struct sl_wsgi_call *call)
+{
+    if (check_started(call) < 0)
+        return -1;
+    if (!is_head(call) && !sl_response_committed(call->res))
+        sl_wsgi_send(call, "", 0, SL_WRITE_LAST);
+    return 0;
+}
+
 /* A list or tuple: everything is here, so the length is known and nothing is sent piecemeal. */
 static int
 respond_sequence(struct sl_wsgi_call *call, PyObject *sequence)
@@ -177,7 +188,7 @@ respond_sequence(struct sl_wsgi_call *call, PyObject *sequence)
         if (check_started(call) < 0)
             return -1;
         Py_INCREF(block);
-        int rc = send_block(call, block, SL_WRITE_LAST);
+        int rc = send_only_block(call, block, 0);
         Py_DECREF(block);
         return rc;
     }
@@ -244,7 +255,8 @@ respond_iterable(struct sl_wsgi_call *call, PyObject *iterable)
         if (rc == 0 && PyBytes_GET_SIZE(block) > 0) {
             rc = check_started(call);
             if (rc == 0)
-                rc = send_block(call, block, SL_WRITE_FLUSH | (last ? SL_WRITE_LAST : 0u));
+                rc = last ? send_only_block(call, block, SL_WRITE_FLUSH)
+                          : send_block(call, block, SL_WRITE_FLUSH);
             last = false;
             sent = true;
         }

@@ -77,8 +77,7 @@ class EngineWorker(base.Worker):
         """The user's hook, or None when it is the default one and nobody would see what it does."""
         setting = self.cfg.settings[name]
         hook = setting.get()
-        default = getattr(type(setting), "default", getattr(setting, "default", None))
-        if hook is not default:
+        if not setting.is_default():
             return hook
         visible = self.log.error_log.isEnabledFor(logging.DEBUG)
         return hook if visible and name == "pre_request" else None
