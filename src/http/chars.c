@@ -1,7 +1,7 @@
 /* The table behind chars.h. */
 #include "http/chars.h"
 
-#define T SL_CHAR_TOKEN
+#define T (SL_CHAR_TOKEN | SL_CHAR_NAME)
 #define G SL_CHAR_TARGET
 #define H SL_CHAR_HOST
 #define V SL_CHAR_VALUE
@@ -39,7 +39,7 @@ const uint8_t sl_char_classes[256] = {
     ['\\'] = V | G,
     [']'] = V | G,
     ['^'] = V | G | T,
-    ['_'] = V | G | T | H | SL_CHAR_UNDERSCORE,
+    ['_'] = V | G | SL_CHAR_TOKEN | H,
     ['`'] = V | G | T,
     ['a' ... 'f'] = V | G | T | H | X | SL_CHAR_LOWER,
     ['g' ... 'z'] = V | G | T | H | SL_CHAR_LOWER,

@@ -10,12 +10,12 @@
 #include <string.h>
 
 enum sl_char_class {
-    SL_CHAR_TOKEN = 1,      /* tchar */
-    SL_CHAR_UNDERSCORE = 2, /* '_', so that a scan of a token tells whether it has one */
-    SL_CHAR_LOWER = 4,      /* a-z */
-    SL_CHAR_HASH = 8,       /* '#' */
-    SL_CHAR_TARGET = 16,    /* of a request target, but '?' and '#'; 0x80 to 0xff included */
-    SL_CHAR_HOST = 32,      /* of a reg-name but '%' and ',': unreserved, sub-delims */
+    SL_CHAR_TOKEN = 1,   /* tchar */
+    SL_CHAR_NAME = 2,    /* tchar but '_': what most field names are made of */
+    SL_CHAR_LOWER = 4,   /* a-z */
+    SL_CHAR_HASH = 8,    /* '#' */
+    SL_CHAR_TARGET = 16, /* of a request target, but '?' and '#'; 0x80 to 0xff included */
+    SL_CHAR_HOST = 32,   /* of a reg-name but '%' and ',': unreserved, sub-delims */
     SL_CHAR_HEX = 64,
     SL_CHAR_VALUE = 128, /* of a field value: no control but HTAB */
 };
@@ -49,35 +49,78 @@ sl_char_hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* First byte of [p, end) that may not stand in a field value (a control but HTAB), or end. Eight
- * bytes at a time; this is the loop for wider registers to replace. */
+/* Marks in the high bit of each byte of word that is a control or DEL; the lowest mark is exact (a
+ * borrow disturbs only bytes above it). */
+static inline uint64_t
+sl_chars_mark_controls(uint64_t word)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t del = word ^ ones * 0x7f;
+    return (((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & ones * 0x80;
+}
+
+static inline uint64_t
+sl_chars_load(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return le64toh(word);
+}
+
+/* First byte of [p, end) that is a control or DEL, or end; may stop earlier near end. Eight bytes
+ * at a time; this is the loop for wider registers to replace. */
+static inline const char *
+sl_chars_skip_text(const char *p, const char *end)
+{
+    while (end - p >= 8) {
+        uint64_t marks = sl_chars_mark_controls(sl_chars_load(p));
+        if (marks != 0)
+            return p + (__builtin_ctzll(marks) >> 3);
+        p += 8;
+    }
+    return p;
+}
+
+/* First byte of [p, end) that may not stand in a field value (a control but HTAB), or end. */
 static inline const char *
 sl_chars_skip_value(const char *p, const char *end)
 {
-    const uint64_t ones = 0x0101010101010101u;
     for (;;) {
-        bool stopped = false;
-        while (end - p >= 8) {
-            uint64_t word;
-            memcpy(&word, p, sizeof word);
-            word = le64toh(word);
-            /* The lowest mark is exact: a borrow only disturbs bytes above it. */
-            uint64_t del = word ^ ones * 0x7f;
-            uint64_t marks = ((word - ones * 0x20) & ~word) | ((del - ones) & ~del);
-            marks &= ones * 0x80;
-            if (marks != 0) {
-                p += __builtin_ctzll(marks) >> 3;
-                stopped = true;
-                break;
-            }
-            p += 8;
-        }
-        if (!stopped) {
-            while (p < end && (sl_char_class(*p) & SL_CHAR_VALUE))
-                p++;
+        p = sl_chars_skip_text(p, end);
+        if (p == end || *p == '\r' || !(sl_char_class(*p) & SL_CHAR_VALUE))
             return p;
-        }
-        if (*p != '\t')
+        p++;
+    }
+}
+
+/* First byte of [p, end) that is neither a letter nor '-', eight at a time; may stop earlier near
+ * end.
+ */
+static inline const char *
+sl_chars_skip_letters(const char *p, const char *end)
+{
+    const uint64_t ones = 0x0101010101010101u, highs = ones * 0x80;
+    while (end - p >= 8) {
+        uint64_t word = sl_chars_load(p);
+        /* Sums of seven-bit bytes carry into the high bit of their own byte only. */
+        uint64_t folded = (word | ones * 0x20) & ~highs, dash = word ^ ones * '-';
+        uint64_t letter = (folded + ones * (0x80 - 'a')) & ~(folded + ones * (0x7f - 'z')) & ~word;
+        uint64_t other = ((dash & ~highs) + ones * 0x7f) | dash;
+        uint64_t marks = ~letter & other & highs;
+        if (marks != 0)
+            return p + (__builtin_ctzll(marks) >> 3);
+        p += 8;
+    }
+    return p;
+}
+
+/* First byte of [p, end) that may not stand in a field name, or an '_', or end. */
+static inline const char *
+sl_chars_skip_name(const char *p, const char *end)
+{
+    for (;;) {
+        p = sl_chars_skip_letters(p, end);
+        if (p == end || *p == ':' || !(sl_char_class(*p) & SL_CHAR_NAME))
             return p;
         p++;
     }

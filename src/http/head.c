@@ -159,16 +159,19 @@ skip_name_space(const struct parser *ps, char *p)
     return p;
 }
 
-/* One field line. 1: complete, out, *ret_classes (of the name) and *ret_next are set. 0: not
+/* One field line. 1: complete, out, *ret_underscore (in the name) and *ret_next are set. 0: not
  * complete. Negative: refused. */
 static inline int
-parse_field(struct parser *ps, char *line, struct sl_header *out, unsigned *ret_classes,
+parse_field(struct parser *ps, char *line, struct sl_header *out, bool *ret_underscore,
             char **ret_next)
 {
     char *p = line, *end = ps->end;
-    unsigned classes = 0, class;
-    while (p < end && ((class = sl_char_class(*p)) & SL_CHAR_TOKEN)) {
-        classes |= class;
+    bool underscore = false;
+    for (;;) {
+        p += sl_chars_skip_name(p, end) - p;
+        if (p == end || *p != '_')
+            break;
+        underscore = true;
         p++;
     }
     size_t name_len = (size_t)(p - line);
@@ -206,18 +209,18 @@ parse_field(struct parser *ps, char *line, struct sl_header *out, unsigned *ret_
         p--;
     out->name = (struct sl_str){line, name_len};
     out->value = (struct sl_str){value, (size_t)(p - value)};
-    *ret_classes = classes;
+    *ret_underscore = underscore;
     return 1;
 }
 
 /* A name that is not only a token with dashes, or in a trailer. 1: keep, 0: drop, negative: refuse.
  */
 static COLD int
-admit_special(struct parser *ps, const struct sl_str *name, unsigned classes)
+admit_special(struct parser *ps, const struct sl_str *name, bool underscore)
 {
     if (ps->trailers && !sl_name_may_trail(name))
         return refuse(ps, 400, "A trailer field has a name that only a header may have.");
-    if (!(classes & SL_CHAR_UNDERSCORE))
+    if (!underscore)
         return 1;
     switch (sl_name_judge_underscore(name, ps->limits->header_map, ps->forwarder_headers)) {
     case SL_NAME_KEEP:
@@ -231,10 +234,10 @@ admit_special(struct parser *ps, const struct sl_str *name, unsigned classes)
 }
 
 static inline int
-admit(struct parser *ps, const struct sl_str *name, unsigned classes)
+admit(struct parser *ps, const struct sl_str *name, bool underscore)
 {
-    if (ps->trailers || (classes & SL_CHAR_UNDERSCORE))
-        return admit_special(ps, name, classes);
+    if (ps->trailers || underscore)
+        return admit_special(ps, name, underscore);
     return 1;
 }
 
@@ -272,20 +275,20 @@ parse_fields(struct parser *ps, char *line, struct sl_header *fields, struct sl_
         if (rc == 1)
             break;
         struct sl_header *field = &fields[stored];
-        unsigned classes;
+        bool underscore;
         char *next;
-        if (rc == 0 || (rc = parse_field(ps, line, field, &classes, &next)) <= 0)
+        if (rc == 0 || (rc = parse_field(ps, line, field, &underscore, &next)) <= 0)
             return stop(ps, line, count, rc);
         if ((size_t)(next - line) - 2 > ps->max_field)
             return refuse(ps, 431, "A header field is too long.");
         line = next;
-        rc = admit(ps, &field->name, classes);
+        rc = admit(ps, &field->name, underscore);
         if (rc < 0)
             return rc;
         if (rc == 0)
             continue;
         stored++;
-        if (framing != NULL && sl_framing_wants(field->name.len))
+        if (framing != NULL && sl_framing_wants(&field->name))
             sl_framing_field(framing, field);
     }
     *ret_count = stored;
@@ -308,14 +311,14 @@ check_line(struct parser *ps, char *line, size_t count, char **ret_next)
         return rc == 1 ? 1 : stop(ps, line, count, rc);
     }
     struct sl_header field;
-    unsigned classes;
-    rc = parse_field(ps, line, &field, &classes, ret_next);
+    bool underscore;
+    rc = parse_field(ps, line, &field, &underscore, ret_next);
     if (rc <= 0)
         return stop(ps, line, count, rc);
     rc = check_length(ps, line, *ret_next);
     if (rc < 0)
         return rc;
-    rc = admit(ps, &field.name, classes);
+    rc = admit(ps, &field.name, underscore);
     return rc < 0 ? rc : 1;
 }
 
