@@ -106,7 +106,7 @@ def test_a_broken_application_at_reload_changes_nothing(live, place, broken, why
 
 @pytest.mark.parametrize("broken, why", [
     ("workers = 'many'\n", "many"),
-    ("wokers = 3\nworker_class = 'no_such_class'\n", "no_such_class"),
+    ("logger_class = 'no_such_module.Logger'\n", "no_such_module"),
     ("timeout = -1\n", "timeout"),
     ("workers = \n", "conf"),
 ])
