@@ -20,6 +20,14 @@ def test_answers_and_stops_with_code_0(serve, worker_class):
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("options, name", [
+    ([], "sync"), (["--threads", "4"], "gthread"), (["-k", "gthread"], "gthread")])
+def test_the_log_names_the_worker_class_in_use(serve, options, name):
+    server = serve("hello:app", *options)
+    server.wait_log(rf"Using worker: {name}$")
+    assert server.get().status == 200
+
+
 def start_counter(serve, tmp_path, form, max_requests):
     """Starts one of the two programs of examples/counter on a port of the kernel's choice."""
     if form == "saola.run":
