@@ -73,24 +73,33 @@ struct sl_host {
     /* Runs one hook. SL_OK, or SL_EHOST: it failed and the host has logged how. */
     int (*hook)(void *ctx, const struct sl_hook_call *call);
 
-    /* (arbiter) Makes the worker object before the fork. */
+    /* (arbiter) Makes the worker object before the fork. While a reload is in progress it may be one
+     * of the generation before: info->generation tells. */
     int (*worker_new)(void *ctx, const struct sl_worker_info *info, void **ret_worker,
                       struct sl_error *err);
     /* (arbiter) fork(2) as the language needs it. Returns as fork does. */
     pid_t (*fork)(void *ctx);
     /* (both sides of the fork) Tells the worker object its pid. */
     void (*worker_forked)(void *ctx, void *worker, pid_t pid, bool in_child);
-    /* (worker) Lives the whole life of the worker: post_fork hook, init, run, worker_exit hook.
-     * Signals have their default actions and are unblocked. Returns the exit status. */
+    /* (worker) Lives the whole life of the worker: log "Booting worker with pid: N", post_fork hook,
+     * sl_worker_drop_privileges(), init, sl_slot_ready(), run, log "Worker exiting (pid: N)",
+     * worker_exit hook. Signals have their default actions and are unblocked; PIPE, TTIN and TTOU are
+     * ignored. With reuse_port the descriptors of listeners_changed() are this worker's own sockets.
+     * Returns the exit status. */
     int (*worker_main)(void *ctx, void *worker);
-    /* (arbiter) The worker was reaped: child_exit hook has run; release the object. */
+    /* (arbiter) The worker was reaped: child_exit hook has run; release the object. pid is 0 when it
+     * was never forked. */
     void (*worker_free)(void *ctx, void *worker, pid_t pid, int wait_status);
     /* (arbiter) Just before a worker that hangs gets SIGABRT. May be NULL. */
     void (*worker_aborted)(void *ctx, void *worker);
-    /* (arbiter) The listeners changed (start, reload with another bind, re-exec). */
+    /* (arbiter) Listeners of the workers that are made from now on (start; reload with another bind,
+     * and back again when it is given up or a worker of the generation before is replaced). */
     void (*listeners_changed)(void *ctx, const int *fds, const char *const *names, size_t count);
     /* (arbiter) Log files are to be opened anew (USR1, HUP). */
     void (*reopen_logs)(void *ctx);
+    /* (arbiter) For the process title: suffix is ".2" as long as the arbiter that started this one by
+     * USR2 lives, else "". Called at the start, after a reload, and on promotion. May be NULL. */
+    void (*arbiter_named)(void *ctx, const char *suffix);
     /* (arbiter) Pending work of the language that must run between events (Python: signal handlers
      * set by user code). SL_EHOST ends the arbiter as TERM would. May be NULL. */
     int (*idle)(void *ctx);
@@ -119,6 +128,20 @@ void sl_arbiter_set_workers(struct sl_arbiter *arbiter, unsigned count);
 void sl_arbiter_signal(struct sl_arbiter *arbiter, int signal_number);
 pid_t sl_arbiter_reexec_pid(const struct sl_arbiter *arbiter);
 pid_t sl_arbiter_master_pid(const struct sl_arbiter *arbiter); /* parent arbiter after USR2, or 0 */
+
+/* fork(2) as the host language needs it. */
+typedef pid_t (*sl_fork_fn)(void *ctx);
+
+/* (before sl_arbiter_run()) Makes this a daemon: double fork, new session, umask 022, standard input
+ * from /dev/null; standard output and error to /dev/null too, with inherit_stdio only those that are
+ * a terminal. Returns SL_OK in the daemon; the process that called ends with status 0, or 1 when the
+ * second fork failed. On SL_ESYS nothing happened. fork_fn NULL is fork(2). Call it before threads
+ * and before descriptors 0 to 2 mean something else. */
+int sl_daemonize(bool inherit_stdio, sl_fork_fn fork_fn, void *ctx, struct sl_error *err);
+
+/* (worker) Becomes the user and group of its generation's configuration, for good, and makes sure
+ * that it still dies with the arbiter. SL_ENOENT, SL_ESYS: the worker must end. */
+int sl_worker_drop_privileges(struct sl_error *err);
 
 /* ---- a worker's side of its slot (any thread of the worker) ---------------------------------- */
 

@@ -90,6 +90,7 @@ adopt(struct sl_arbiter *arbiter)
     sl_arbiter_drop_generation(arbiter, &old);
     settle_host(arbiter, true);
     sl_arbiter_pidfile_follow(arbiter);
+    sl_arbiter_tell_name(arbiter);
 }
 
 static void

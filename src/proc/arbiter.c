@@ -29,6 +29,7 @@ sl_arbiter_new(const struct sl_host *host, void *ctx, struct sl_arbiter **ret_ar
     arbiter->ready_fds[0] = arbiter->ready_fds[1] = -1;
     arbiter->death_fds[0] = arbiter->death_fds[1] = -1;
     arbiter->parent_fd = -1;
+    arbiter->pidfile.fd = -1;
     atomic_init(&arbiter->asked_workers, -1);
     if (getcwd(arbiter->start_dir, sizeof arbiter->start_dir) == NULL)
         arbiter->start_dir[0] = '\0';

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <config/config.h>
 #include <proc/binds.h>
+#include <proc/pidfile.h>
 #include <proc/plan.h>
 #include <proc/scoreboard.h>
 #include <proc/signals.h>
@@ -54,6 +55,7 @@ struct sl_arbiter {
     int parent_fd;    /* pidfd of the arbiter that started this one, or -1 */
     pid_t parent;     /* its pid, or 0 */
     pid_t upgrade_pid;
+    struct sl_pidfile pidfile;
     char start_dir[4096];
 
     atomic_int asked_workers; /* by user code; -1: nothing */
@@ -95,6 +97,7 @@ int sl_arbiter_pidfile_open(struct sl_arbiter *arbiter, struct sl_error *err);
 void sl_arbiter_pidfile_close(struct sl_arbiter *arbiter);
 void sl_arbiter_pidfile_follow(struct sl_arbiter *arbiter);  /* after reload */
 void sl_arbiter_pidfile_promote(struct sl_arbiter *arbiter); /* "X.2" becomes "X" */
+void sl_arbiter_tell_name(struct sl_arbiter *arbiter);
 void sl_arbiter_notify_ready(struct sl_arbiter *arbiter);
 void sl_arbiter_notify_reloading(struct sl_arbiter *arbiter);
 void sl_arbiter_notify_stopping(struct sl_arbiter *arbiter);

@@ -7,8 +7,10 @@
 #include <unistd.h>
 #include <config/config.h>
 #include <proc/binds.h>
+#include <proc/privileges.h>
+#include <proc/systemd.h>
 
-enum { FIRST_SYSTEMD_FD = 3, FDS_TEXT = 8192 };
+enum { FDS_TEXT = 8192 };
 
 static struct sl_bind *
 add(struct sl_binds *binds, const char *spec, const struct sl_listener *listener)
@@ -66,27 +68,19 @@ adopt(struct sl_binds *binds, int fd, const char *spec, bool foreign, struct sl_
     return SL_OK;
 }
 
-static bool
-is_for_us(const char *name)
-{
-    const char *text = getenv(name);
-    return text != NULL && strtol(text, NULL, 10) == (long)getpid();
-}
-
 static int
 inherit_activated(struct sl_binds *binds, struct sl_error *err)
 {
-    const char *count_text = getenv("LISTEN_FDS");
-    long count = count_text != NULL && is_for_us("LISTEN_PID") ? strtol(count_text, NULL, 10) : 0;
-    int rc = SL_OK;
-    for (long i = 0; i < count && rc == SL_OK; i++) {
+    struct sl_systemd_sockets sockets;
+    int rc = sl_systemd_sockets_take(true, &sockets, err);
+    if (rc != SL_OK)
+        return rc;
+    for (unsigned i = 0; i < sockets.count && rc == SL_OK; i++) {
         char spec[32];
-        snprintf(spec, sizeof spec, "systemd:%ld", i);
-        rc = adopt(binds, FIRST_SYSTEMD_FD + (int)i, spec, true, err);
+        snprintf(spec, sizeof spec, "systemd:%u", i);
+        rc = adopt(binds, SL_SYSTEMD_FIRST_FD + (int)i, spec, true, err);
     }
-    unsetenv("LISTEN_FDS");
-    unsetenv("LISTEN_PID");
-    unsetenv("LISTEN_FDNAMES");
+    sl_systemd_sockets_release(&sockets);
     return rc;
 }
 
@@ -150,8 +144,8 @@ options_from(const struct sl_config *config, const struct sl_address *address,
         .uid = (uid_t)-1,
         .gid = (gid_t)-1,
     };
-    (void)err;
-    return SL_OK;
+    int rc = sl_user_find(config->user, &ret_options->uid, err);
+    return rc != SL_OK ? rc : sl_group_find(config->group, &ret_options->gid, err);
 }
 
 static struct sl_bind *

@@ -88,6 +88,11 @@ plan_begin_stop(struct sl_plan *plan, int signal_number, int status, const char 
     plan_reload_cancel(plan);
     plan_emit(plan, SL_DO_CLOSE_LISTENERS);
     ask_all(plan, signal_number);
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        struct worker *worker = &plan->workers[slot];
+        if (worker->state == WORKER_KILLED) /* perhaps long ago: its time to die counts from now */
+            worker->deadline_ms = plan->now_ms + UNKILLABLE_MS;
+    }
 }
 
 static void

@@ -181,7 +181,7 @@ count_failure(struct sl_plan *plan, struct group *group, const struct worker *wo
     unsigned step = group->failures > at_least ? group->failures : at_least;
     group->failures++;
     group->round++;
-    group->spawn_at_ms = plan->now_ms + back_off_ms(step);
+    group->spawn_at_ms = later(group->spawn_at_ms, plan->now_ms + back_off_ms(step));
     return true;
 }
 

@@ -106,5 +106,6 @@ sl_arbiter_watch_parent(struct sl_arbiter *arbiter)
     arbiter->binds.keep_files = arbiter->upgrade_pid != 0;
     sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_PROMOTED});
     sl_arbiter_pidfile_promote(arbiter);
+    sl_arbiter_tell_name(arbiter);
     sl_arbiter_notify_promoted(arbiter);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <base/clock.h>
 #include <proc/arbiter_state.h>
+#include <proc/privileges.h>
 
 /* What a worker process is asked about itself; set once, right after its fork. */
 static struct {
@@ -25,8 +26,8 @@ sl_worker_death_fd(void)
 
 /* ---- in the child -------------------------------------------------------------------------- */
 
-/* The kernel ends the worker when the arbiter's thread that forked it is gone; that may have
- * happened before the request was made. Cleared by a change of the user, so made again then. */
+/* The kernel ends the worker when the arbiter's thread that forked it is gone, which may have
+ * happened before this was asked for. A change of the user clears it, so it is asked for again. */
 static void
 die_with_arbiter(void)
 {
@@ -42,6 +43,25 @@ close_arbiters(struct sl_arbiter *arbiter)
     close(arbiter->ready_fds[0]);
     if (arbiter->parent_fd >= 0)
         close(arbiter->parent_fd);
+    sl_pidfile_forget(&arbiter->pidfile);
+}
+
+int
+sl_worker_drop_privileges(struct sl_error *err)
+{
+    const struct sl_config *config = self.config;
+    uid_t uid;
+    gid_t gid;
+    if (config == NULL)
+        return sl_error_set(err, SL_EINVAL, "this is not a worker");
+    int rc = sl_user_find(config->user, &uid, err);
+    if (rc == SL_OK)
+        rc = sl_group_find(config->group, &gid, err);
+    if (rc == SL_OK)
+        rc = sl_privileges_drop(uid, gid, config->initgroups, err);
+    if (rc == SL_OK)
+        die_with_arbiter();
+    return rc;
 }
 
 static void

@@ -123,6 +123,7 @@ find_parent(struct sl_arbiter *arbiter, struct sl_error *err)
 {
     (void)err;
     sl_arbiter_find_parent(arbiter);
+    sl_arbiter_tell_name(arbiter);
     return SL_OK;
 }
 

@@ -7,20 +7,21 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <arpa/inet.h>
-#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <base/clock.h>
 #include "fakehost.h"
 
-enum { PATIENCE_MS = 15000 };
+enum { PATIENCE_MS = 10000 };
 
 struct scene {
     struct fake_world *world;
@@ -116,6 +117,16 @@ set_up(void **state)
     return 0;
 }
 
+/* Only if it is a child of ours still. Workers become ours when their arbiter is gone. */
+static void
+end_child(pid_t pid)
+{
+    if (pid <= 0 || waitpid(pid, NULL, WNOHANG) != 0)
+        return;
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
 /* Whatever went wrong: ends what the test started and says whether something is left. */
 static int
 tear_down(void **state)
@@ -126,14 +137,10 @@ tear_down(void **state)
         continue;
     if (waitpid(-1, NULL, WNOHANG) == 0) {
         print_error("a process is left over; log:\n%s", scene->world->log);
-        for (unsigned i = 0; i < atomic_load(&scene->world->worker_count); i++) {
-            if (!atomic_load(&scene->world->workers[i].gone))
-                kill(atomic_load(&scene->world->workers[i].pid), SIGKILL);
-        }
-        kill(scene->arbiter, SIGKILL);
-        kill(atomic_load(&scene->world->arbiter), SIGKILL);
-        while (waitpid(-1, NULL, 0) > 0)
-            continue;
+        end_child(scene->arbiter);
+        end_child(atomic_load(&scene->world->arbiter));
+        for (unsigned i = 0; i < atomic_load(&scene->world->worker_count); i++)
+            end_child(atomic_load(&scene->world->workers[i].pid));
         failed = -1;
     }
     for (unsigned i = 0; i < atomic_load(&scene->world->worker_count); i++) {
@@ -386,8 +393,8 @@ test_workers_do_not_outlive_a_killed_arbiter(void **state)
     kill(scene->arbiter, SIGKILL);
     uint64_t begun_ms = sl_clock_ms();
     wait_status(scene->arbiter);
-    for (int i = 0; i < 4; i++)
-        assert_true(waitpid(-1, NULL, 0) > 0); /* they are ours now: we are a subreaper */
+    unsigned gone = 0; /* they are our children now: we are a subreaper */
+    wait_for(scene, (gone += waitpid(-1, NULL, WNOHANG) > 0) == 4);
     assert_true(sl_clock_ms() - begun_ms < 500);
 }
 
@@ -573,6 +580,166 @@ test_usr2_that_fails_leaves_the_arbiter_alone(void **state)
     stop_arbiter(scene);
 }
 
+/* ---- the world outside --------------------------------------------------------------------------- */
+
+static pid_t
+pid_in(const char *path)
+{
+    char text[32] = "";
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return 0;
+    if (fgets(text, sizeof text, file) == NULL)
+        text[0] = '\0';
+    fclose(file);
+    return (pid_t)atoi(text);
+}
+
+static void
+test_the_pid_file_follows_an_upgrade(void **state)
+{
+    struct scene *scene = *state;
+    char dir[] = "/tmp/saola-arbiter-XXXXXX", path[64], second[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/pid", dir);
+    snprintf(second, sizeof second, "%s/pid.2", dir);
+    fake_world_set(scene->world, "pidfile", path);
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    assert_int_equal(pid_in(path), scene->arbiter);
+    kill(scene->arbiter, SIGUSR2);
+    wait_for(scene, ready(scene) == 4);
+    pid_t successor = atomic_load(&scene->world->arbiter);
+    assert_int_equal(pid_in(path), scene->arbiter);
+    assert_int_equal(pid_in(second), successor);
+    stop_arbiter(scene);
+    wait_for(scene, pid_in(path) == successor);
+    assert_int_equal(pid_in(second), 0);
+    scene->arbiter = successor;
+    unlink(path);
+    kill(successor, SIGHUP);
+    wait_for(scene, pid_in(path) == successor);
+    unlink(path);
+    rmdir(dir);
+    kill(successor, SIGHUP);
+    wait_for(scene, logged(scene, "The pid file was not written: "));
+    stop_arbiter(scene);
+}
+
+static void
+test_a_unix_socket_survives_an_upgrade_and_is_removed_at_the_end(void **state)
+{
+    struct scene *scene = *state;
+    char dir[] = "/tmp/saola-arbiter-XXXXXX", path[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/sock", dir);
+    snprintf(scene->world->settings[0][1], 128, "unix:%.100s", path);
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    kill(scene->arbiter, SIGUSR2);
+    wait_for(scene, ready(scene) == 4);
+    pid_t successor = atomic_load(&scene->world->arbiter);
+    stop_arbiter(scene);
+    assert_int_equal(access(path, F_OK), 0);
+    wait_for(scene, logged(scene, "Master has been promoted."));
+    scene->arbiter = successor;
+    stop_arbiter(scene);
+    assert_int_not_equal(access(path, F_OK), 0);
+    rmdir(dir);
+}
+
+/* In the child: what the service manager leaves, a socket at descriptor 3 and two variables. */
+static void
+become_activated(struct scene *scene, int listener)
+{
+    char pid[16];
+    int world = fcntl(scene->fd, F_DUPFD, 20), socket_fd = fcntl(listener, F_DUPFD, 20);
+    close(scene->fd);
+    scene->fd = world;
+    dup2(socket_fd, 3);
+    close(socket_fd);
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    setenv("LISTEN_PID", pid, 1);
+    setenv("LISTEN_FDS", "1", 1);
+}
+
+static void
+test_usr2_works_with_sockets_of_the_service_manager(void **state)
+{
+    struct scene *scene = *state;
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 16), 0);
+    getsockname(fd, (struct sockaddr *)&address, &len);
+    scene->world->settings[0][0][0] = scene->world->settings[1][0][0] = '\0'; /* no bind at all */
+    fake_world_set(scene->world, "workers", "1");
+    scene->arbiter = fork();
+    if (scene->arbiter == 0) {
+        become_activated(scene, fd);
+        close(fd);
+        _exit(fake_run(scene->world, scene->fd));
+    }
+    close(fd);
+    wait_for(scene, ready(scene) == 1);
+    assert_int_equal(atomic_load(&scene->world->port), ntohs(address.sin_port));
+    kill(scene->arbiter, SIGUSR2);
+    wait_for(scene, ready(scene) == 2);
+    pid_t successor = atomic_load(&scene->world->arbiter);
+    stop_arbiter(scene);
+    assert_true(can_connect(ntohs(address.sin_port)));
+    scene->arbiter = successor;
+    stop_arbiter(scene);
+    assert_false(can_connect(ntohs(address.sin_port)));
+    atomic_store(&scene->world->leaks, 0); /* the descriptor that was given is closed: -1 */
+}
+
+static bool
+is_told(int fd, const char *text)
+{
+    char message[256];
+    ssize_t n = recv(fd, message, sizeof message - 1, 0);
+    if (n <= 0)
+        return false;
+    message[n] = '\0';
+    return strncmp(message, text, strlen(text)) == 0;
+}
+
+static void
+test_the_service_manager_is_told(void **state)
+{
+    struct scene *scene = *state;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path + 1, 60, "saola-notify-%d", (int)getpid());
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(address.sun_path + 1));
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct timeval limit = {.tv_sec = 5};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+    char name[64];
+    snprintf(name, sizeof name, "@%s", address.sun_path + 1);
+    setenv("NOTIFY_SOCKET", name, 1);
+    start_arbiter(scene);
+    unsetenv("NOTIFY_SOCKET");
+    assert_true(is_told(fd, "READY=1\nSTATUS=Saola arbiter booted"));
+    kill(scene->arbiter, SIGHUP);
+    assert_true(is_told(fd, "RELOADING=1\nMONOTONIC_USEC="));
+    assert_true(is_told(fd, "READY=1"));
+    kill(scene->arbiter, SIGUSR2);
+    assert_true(is_told(fd, "READY=1"));
+    pid_t successor = atomic_load(&scene->world->arbiter);
+    snprintf(name, sizeof name, "MAINPID=%d", (int)successor);
+    stop_arbiter(scene);
+    assert_true(is_told(fd, name));
+    assert_true(is_told(fd, name));
+    scene->arbiter = successor;
+    stop_arbiter(scene);
+    assert_true(is_told(fd, "STOPPING=1"));
+    close(fd);
+}
+
 static void
 test_a_storm_of_signals_ends_in_order(void **state)
 {
@@ -617,6 +784,10 @@ main(int argc, char **argv)
         TEST(test_usr2_hands_the_sockets_to_a_new_arbiter),
         TEST(test_usr2_works_with_reuse_port),
         TEST(test_usr2_that_fails_leaves_the_arbiter_alone),
+        TEST(test_the_pid_file_follows_an_upgrade),
+        TEST(test_a_unix_socket_survives_an_upgrade_and_is_removed_at_the_end),
+        TEST(test_usr2_works_with_sockets_of_the_service_manager),
+        TEST(test_the_service_manager_is_told),
         TEST(test_a_storm_of_signals_ends_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
