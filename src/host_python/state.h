@@ -48,20 +48,6 @@ int sl_py_arbiter_exec(PyObject *module);
 int sl_py_config_exec(PyObject *module);
 int sl_py_wsgi_exec(PyObject *module);
 
-/* Of the core, as long as it is being written: an absent function is an address 0. */
-#pragma weak sl_arbiter_new
-#pragma weak sl_arbiter_run
-#pragma weak sl_arbiter_free
-#pragma weak sl_arbiter_workers_wanted
-#pragma weak sl_arbiter_set_workers
-#pragma weak sl_arbiter_signal
-#pragma weak sl_arbiter_reexec_pid
-#pragma weak sl_arbiter_master_pid
-#pragma weak sl_slot_beat
-#pragma weak sl_slot_ready
-#pragma weak sl_worker_death_fd
-#pragma weak sl_worker_orphaned
-
 /* ---- config.c ------------------------------------------------------------------------------ */
 
 /* The core configuration inside a _saola.CoreConfig; borrowed. NULL with TypeError for any other
