@@ -124,7 +124,6 @@ class Arbiter:
             raise RuntimeError("the server needs the main thread: call run() there, and start "
                                "your own threads beside it")
         self._warn_of_overrides()
-        util._setproctitle(f"master [{self.proc_name}]")
         status = self._core.run()
         for listener in self.LISTENERS:
             listener._let_go()
@@ -282,10 +281,10 @@ class Arbiter:
             self._settled = True
             self._refill_boot_report()
         elif saved is not None:
-            rejected = self.cfg
             saved.restore(self)
-            self._loaded_by = {number: cfg for number, cfg in self._loaded_by.items()
-                               if cfg is not rejected}
+        # No worker is made of the other generation any more.
+        self._loaded_by = {number: cfg for number, cfg in self._loaded_by.items()
+                           if cfg is self.cfg}
 
     def _refill_boot_report(self):
         try:
@@ -306,6 +305,11 @@ class Arbiter:
                           for fd, name in listeners]
         for old in before.values():
             old._let_go()
+
+    def _arbiter_named(self, suffix):
+        """suffix is ".2" while the arbiter that started this one by USR2 lives, else ""."""
+        self.proc_name = self.cfg.proc_name + suffix
+        util._setproctitle(f"master [{self.proc_name}]")
 
     # ---- hooks and logs ---------------------------------------------------------------------------
 
@@ -338,6 +342,7 @@ class Arbiter:
             os.chdir(self.START_CTX["cwd"])
         try:
             if name == "when_ready":
+                _forget_inherited()
                 self.start()
             getattr(cfg, name)(*args)
         except HaltServer as exc:
@@ -431,6 +436,12 @@ class Arbiter:
             self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
         _end_interpreter(self.log, worker.cfg.graceful_timeout, status)
         return status
+
+
+def _forget_inherited():
+    """The core has taken these out of the environment; os.environ must not pass them on."""
+    for name in ("GUNICORN_PID", "GUNICORN_FD", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)
 
 
 class _Settings:

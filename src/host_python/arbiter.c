@@ -195,8 +195,8 @@ host_worker_new(void *ctx, const struct sl_worker_info *info, void **ret_worker,
     return SL_OK;
 }
 
-static pid_t
-host_fork(void *ctx)
+pid_t
+sl_py_fork(void *ctx)
 {
     (void)ctx;
     PyOS_BeforeFork();
@@ -276,6 +276,13 @@ host_reopen_logs(void *ctx)
     finish(self, "reopen_logs", PyObject_CallMethod(self->owner, "_reopen_logs", NULL));
 }
 
+static void
+host_arbiter_named(void *ctx, const char *suffix)
+{
+    struct arbiter_object *self = ctx;
+    finish(self, "arbiter_named", PyObject_CallMethod(self->owner, "_arbiter_named", "s", suffix));
+}
+
 static int
 host_idle(void *ctx)
 {
@@ -313,13 +320,14 @@ static const struct sl_host host_template = {
     .generation_settle = host_generation_settle,
     .hook = host_hook,
     .worker_new = host_worker_new,
-    .fork = host_fork,
+    .fork = sl_py_fork,
     .worker_forked = host_worker_forked,
     .worker_main = host_worker_main,
     .worker_free = host_worker_free,
     .worker_aborted = host_worker_aborted,
     .listeners_changed = host_listeners_changed,
     .reopen_logs = host_reopen_logs,
+    .arbiter_named = host_arbiter_named,
     .idle = host_idle,
     .sleep_begin = host_sleep_begin,
     .sleep_end = host_sleep_end,

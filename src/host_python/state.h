@@ -45,6 +45,7 @@ int sl_py_type_add(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);
 
 int sl_py_slot_exec(PyObject *module);
 int sl_py_arbiter_exec(PyObject *module);
+int sl_py_process_exec(PyObject *module);
 int sl_py_config_exec(PyObject *module);
 int sl_py_wsgi_exec(PyObject *module);
 
@@ -60,6 +61,11 @@ struct sl_config *sl_py_config_get(PyObject *object);
 PyObject *sl_py_slot_new(PyObject *module, struct sl_slot *slot, unsigned index);
 /* The slot inside a _saola.Slot; NULL for anything else, without an exception. */
 struct sl_slot *sl_py_slot_get(PyObject *module, PyObject *object);
+
+/* ---- arbiter.c ----------------------------------------------------------------------------- */
+
+/* fork(2) as CPython needs it. ctx is not used. */
+pid_t sl_py_fork(void *ctx);
 
 /* ---- module.c ------------------------------------------------------------------------------ */
 

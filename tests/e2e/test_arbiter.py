@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import DATA, Server, is_alive, wait_until
+from harness import DATA, TOP, Server, is_alive, wait_until
 
 TINY = "tiny.TinyWorker"
 
@@ -217,6 +217,8 @@ def test_ttin_and_ttou_change_the_number_of_workers(tiny, events):
     oldest, = server.wait_workers(1)
     server.signal(signal.SIGTTIN)
     server.wait_workers(2)
+    # One that still boots would go before the oldest, which serves.
+    wait_until(lambda: served_by(server) != oldest, "an answer of the new worker")
     server.signal(signal.SIGTTOU)
     left, = server.wait_workers(1)
     assert left != oldest
@@ -281,7 +283,9 @@ def test_workers_leave_in_order_when_the_arbiter_is_killed(tiny, events, adopt):
 
 @pytest.mark.log_may_contain("Traceback")
 @pytest.mark.parametrize("broken", ["def (", "workers = 'many'", "raise SystemExit(7)",
-                                    "import os; os.environ['MARK'] = 'new'; 1/0"])
+                                    "import os; os.environ['LEAK'] = 'yes'; 1/0",
+                                    "import os; os.environ['LEAK'] = 'yes'; threads = 'x'",
+                                    "loglevel = 'debug'; errorlog = '/no/such/directory/log'"])
 def test_a_configuration_that_does_not_load_changes_nothing(serve, place, broken):
     config = place / "conf.py"
     config.write_text("raw_env = ['MARK=old']\n")
@@ -291,10 +295,11 @@ def test_a_configuration_that_does_not_load_changes_nothing(serve, place, broken
     server.signal(signal.SIGHUP)
     server.wait_log(r"(?i)\[ERROR\] .*reload")
     assert server.worker_pids == [worker]
-    assert server.get().text == f"pid={worker} env=old\n"
+    assert server.get().text == f"pid={worker} env=old leak=none\n"
     server.signal(signal.SIGKILL, worker)  # the replacement is of the old generation, too
     server.wait_log("Booting worker", 2)
-    assert "env=old" in server.get().text
+    assert "env=old leak=none" in server.get().text
+    assert "[DEBUG]" not in server.log
     config.write_text("raw_env = ['MARK=good']\n")
     server.signal(signal.SIGHUP)
     wait_until(lambda: "env=good" in server.get().text, "the new configuration")
@@ -522,3 +527,68 @@ def test_replacing_a_part_of_the_arbiter_that_is_in_c_is_a_warning(serve, place)
     assert served_by(server) in server.worker_pids
     assert server.stop() == 0
     assert "Mine.spawn_worker() is never called" in server.log
+
+
+# ---- the table of docs/lifecycle.md ------------------------------------------------------------------
+
+
+def table_rows():
+    """(event, [(hook, process), ...]) of each row; process is arbiter, worker, old or new."""
+    text = (TOP / "docs" / "lifecycle.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| (`.*) \|$", text, re.MULTILINE)
+    assert len(rows) >= 8
+    return [(event, re.findall(r"`(\w+)`@(\w+)", hooks)) for event, hooks in rows]
+
+
+def do_start(server):
+    return {"worker": server.wait_workers(1)[0]}
+
+
+def do_stop(server):
+    worker, = server.wait_workers(1)
+    assert server.stop() == 0
+    return {"worker": worker}
+
+
+def do_quick_stop(server):
+    worker, = server.wait_workers(1)
+    assert server.stop(signal.SIGINT) == 0
+    return {"worker": worker}
+
+
+def replaced(server, number, pid=None):
+    old, = server.wait_workers(1)
+    server.signal(number, pid and old)
+    wait_until(lambda: not is_alive(old), "the end of the worker")
+    return {"worker": old, "old": old, "new": server.wait_workers(1)[0]}
+
+
+EVENTS = {
+    "the server starts": do_start,
+    "TERM to the arbiter": do_stop,
+    "INT or QUIT to the arbiter": do_quick_stop,
+    "HUP to the arbiter": lambda server: replaced(server, signal.SIGHUP),
+    "TERM to a worker": lambda server: replaced(server, signal.SIGTERM, True),
+    "INT or QUIT to a worker": lambda server: replaced(server, signal.SIGINT, True),
+    "a worker hangs and gets ABRT": lambda server: replaced(server, signal.SIGABRT, True),
+    "a worker is killed": lambda server: replaced(server, signal.SIGKILL, True),
+}
+
+
+@pytest.mark.parametrize("event, expected", table_rows(), ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize("kind", ["sync", "gthread", TINY])
+def test_hooks_are_those_of_the_table(serve, events, kind, event, expected):
+    server = serve("hello:app", worker_class=kind, config=events.config)
+    booted = [e for e in table_rows() if e[0] == "the server starts"][0][1]
+    wait_until(lambda: len(events()) == len(booted), lambda: f"the start: {events()}")
+    before = 0 if event == "the server starts" else len(booted)
+    served_by(server)  # the arbiter may learn a little later that the worker is ready
+    roles = EVENTS[event](server)
+    roles["arbiter"] = server.pid
+    wanted = [(name, roles[role]) for name, role in expected]
+    wait_until(lambda: len(events()) >= before + len(wanted), lambda: f"{wanted}: {events()}")
+    if event not in ("TERM to the arbiter", "INT or QUIT to the arbiter"):
+        seen = events()[before:before + len(wanted)]
+    else:
+        seen = events()[before:]
+    assert [(name, pid) for name, pid, *_ in seen] == wanted

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 
-from .. import errors, util
+from .. import _saola, errors, util
 from .workertmp import WorkerTmp
 
 
@@ -106,7 +106,7 @@ class Worker:
         """Prepares the forked process and runs it. Overriders call super().init_process() last."""
         for name, value in self.cfg.env.items():
             os.environ[name] = value
-        util.set_owner_process(self.cfg.uid, self.cfg.gid, initgroups=self.cfg.initgroups)
+        self._drop_privileges()
         util.seed()
 
         self.PIPE = list(os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
@@ -126,6 +126,15 @@ class Worker:
             self.run()  # raises before the worker counts as booted
         self.booted = True
         self.run()
+
+    def _drop_privileges(self):
+        if self.slot is None:  # not below an arbiter
+            util.set_owner_process(self.cfg.uid, self.cfg.gid, initgroups=self.cfg.initgroups)
+            return
+        try:
+            _saola.drop_privileges()
+        except OSError as exc:
+            raise errors.ConfigError(str(exc)) from None
 
     def run(self):
         """Serves until `alive` is false. Subclasses implement it."""
@@ -204,7 +213,7 @@ class Worker:
             return
         self._quitting = True
         self.run_hook("worker_int", self)
-        if self.interrupt_on_quit and not self._leaving:
+        if self.interrupt_on_quit:
             sys.exit(0)
 
     def handle_abort(self, sig, frame):

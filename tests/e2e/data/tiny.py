@@ -2,13 +2,12 @@
 
 import os
 import select
-import time
 
 from gunicorn.workers.base import Worker
 
 
 class TinyWorker(Worker):
-    """Answers every request with its pid. `/sleep` sleeps a second, without notify()."""
+    """Answers every request with its pid and two variables of its environment."""
 
     def run(self):
         for listener in self.sockets:
@@ -29,10 +28,10 @@ class TinyWorker(Worker):
     def serve(self, client):
         with client:
             client.setblocking(True)
-            head = client.recv(65536)
-            if b"/sleep" in head:
-                time.sleep(1)
-            body = b"pid=%d env=%s\n" % (os.getpid(), os.environ.get("MARK", "none").encode())
+            client.recv(65536)
+            body = "pid=%d env=%s leak=%s\n" % (
+                os.getpid(), os.environ.get("MARK", "none"), os.environ.get("LEAK", "none"))
+            body = body.encode()
             client.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
                            % (len(body), body))
 
