@@ -31,16 +31,6 @@ sl_wsgi_part_call(PyObject *self, const char *name)
     return call;
 }
 
-static void
-drop_templates(struct sl_wsgi_call *call)
-{
-    while (call->template_count > 0) {
-        call->template_count--;
-        /* Until CPython 3.12 the macro names its argument more than once. */
-        Py_CLEAR(call->templates[call->template_count].dict);
-    }
-}
-
 /* Cuts a part off from the call: whoever still holds it gets an error when using it. */
 static void
 cut(PyObject **slot)
@@ -54,7 +44,7 @@ cut(PyObject **slot)
 void
 sl_wsgi_call_free(struct sl_wsgi_call *call)
 {
-    drop_templates(call);
+    sl_wsgi_templates_release(call);
     cut(&call->start_response);
     cut(&call->write);
     cut(&call->input);
@@ -124,10 +114,10 @@ sl_wsgi_call_end(struct sl_wsgi_call *call)
         cut(&call->start_response);
     if (Py_REFCNT(call->write) != 1)
         cut(&call->write);
-    /* These two also stand in every template. */
-    Py_ssize_t own = 1 + (Py_ssize_t)call->template_count;
+    /* These two also stand in every template's dicts. */
+    Py_ssize_t own = 1 + (Py_ssize_t)call->dict_count;
     if (Py_REFCNT(call->input) != own || Py_REFCNT(call->early_hints) != own) {
-        drop_templates(call);
+        sl_wsgi_templates_release(call);
         cut(&call->input);
         cut(&call->early_hints);
     }

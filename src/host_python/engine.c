@@ -1,7 +1,8 @@
 /* _saola.Engine: the HTTP engine of a worker, with a WSGI application behind it.
  *
  * Inline (threads = 0), serve() runs engine and application on the calling thread. With threads the
- * pool does both and serve() only waits, so that Python's signal handlers run on the main thread. */
+ * pool does both and serve() only waits, so that Python's signal handlers run on the main thread.
+ */
 #include "options.h"
 #include "wsgi.h"
 #include <pthread.h>
@@ -10,8 +11,7 @@
 #include <time.h>
 
 struct engine_object {
-    PyObject_HEAD
-    struct sl_engine *engine; /* NULL: closed, or never opened */
+    PyObject_HEAD struct sl_engine *engine; /* NULL: closed, or never opened */
     struct sl_wsgi wsgi;
     PyObject *on_bad_request; /* on_bad_request(addr, status, sentence, method, uri) */
     PyObject *on_limit;       /* on_limit() */
@@ -20,7 +20,8 @@ struct engine_object {
     bool threaded;
 };
 
-/* ---- callbacks of the engine -------------------------------------------------------------------- */
+/* ---- callbacks of the engine --------------------------------------------------------------------
+ */
 
 static int
 handle(void *ctx, struct sl_request *req, struct sl_response *res)
@@ -99,10 +100,9 @@ bad_request(void *ctx, const struct sl_request *req, const struct sl_peer *peer,
     if (self->on_bad_request == NULL)
         return;
     sl_py_lock_take();
-    PyObject *done = PyObject_CallFunction(self->on_bad_request, "sisNN", peer ? peer->addr : "",
-                                           status, sentence ? sentence : "",
-                                           text_or_none(req ? &req->method : NULL),
-                                           text_or_none(req ? &req->target : NULL));
+    PyObject *done = PyObject_CallFunction(
+        self->on_bad_request, "sisNN", peer ? peer->addr : "", status, sentence ? sentence : "",
+        text_or_none(req ? &req->method : NULL), text_or_none(req ? &req->target : NULL));
     if (done == NULL)
         PyErr_WriteUnraisable(self->on_bad_request);
     Py_XDECREF(done);
@@ -122,7 +122,8 @@ limit_reached(void *ctx)
     sl_engine_stop(self->engine);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life
+ * ---------------------------------------------------------------------------------------- */
 
 /* Python callbacks out of the options, each optional: taken out of the dict. */
 static int
@@ -166,8 +167,7 @@ open_engine(struct engine_object *self, PyObject *app, PyObject *fds, PyObject *
         return -1;
     }
     PyObject *module = PyType_GetModule(Py_TYPE(self));
-    if (module == NULL ||
-        sl_wsgi_init(&self->wsgi, PyModule_GetState(module), app, environ) < 0 ||
+    if (module == NULL || sl_wsgi_init(&self->wsgi, PyModule_GetState(module), app, environ) < 0 ||
         PyDict_DelItemString(options, "environ") < 0 || take_all(self, options) < 0)
         return -1;
     struct sl_engine_options out = {.server_name = "saola"};
@@ -268,7 +268,8 @@ engine_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* ---- serving -------------------------------------------------------------------------------------- */
+/* ---- serving
+ * -------------------------------------------------------------------------------------- */
 
 static uint64_t
 now_ms(void)
@@ -447,7 +448,8 @@ static PyGetSetDef engine_getset[] = {
 };
 
 static PyType_Slot engine_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)"Engine(app, fds, slot, options): HTTP for a WSGI application."},
+    {Py_tp_doc,
+     (void *)(uintptr_t) "Engine(app, fds, slot, options): HTTP for a WSGI application."},
     {Py_tp_new, (void *)(uintptr_t)engine_new},
     {Py_tp_traverse, (void *)(uintptr_t)engine_traverse},
     {Py_tp_clear, (void *)(uintptr_t)engine_clear},

@@ -3,8 +3,14 @@
  * A template holds everything that is the same for one listener and scheme, and this call's
  * wsgi.input and wsgi.early_hints. Keys that a request always or usually has stand in it with the
  * commonest value, so that setting them neither grows the table nor happens when the value is that.
- * gunicorn.socket is not there: the connection belongs to the engine. */
+ * gunicorn.socket is not there: the connection belongs to the engine.
+ *
+ * Setting a key costs about as much as copying ten. So when a client sends the same header fields
+ * several times in a row, they go into a second template (hot) and need not be set; path and
+ * address likewise. That they are the same is seen by the pointers that the caches of headers.c
+ * give. */
 #include "wsgi.h"
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -58,8 +64,8 @@ template_new(struct sl_wsgi_call *call)
         PyDict_SetItem(dict, wsgi->key_remote_addr, wsgi->text_empty) < 0 ||
         set(dict, wsgi->key_server_name, sl_wsgi_string(wsgi, peer->local, strlen(peer->local))) <
             0 ||
-        set(dict, wsgi->key_url_scheme,
-            PyUnicode_FromString(call->req->https ? "https" : "http")) < 0)
+        set(dict, wsgi->key_url_scheme, PyUnicode_FromString(call->req->https ? "https" : "http")) <
+            0)
         goto error;
     if (peer->family != AF_UNIX) {
         if (set(dict, wsgi->key_server_port, sl_wsgi_port(wsgi, peer->local_port)) < 0 ||
@@ -76,26 +82,60 @@ error:
     return NULL;
 }
 
-/* Borrowed. */
-static PyObject *
+static void
+release_fields(struct sl_wsgi_fields *fields)
+{
+    for (unsigned i = 0; i < fields->count; i++) {
+        Py_DECREF(fields->keys[i]);
+        Py_DECREF(fields->values[i]);
+    }
+    fields->count = 0;
+}
+
+static void
+template_free(struct sl_wsgi_call *call, struct sl_wsgi_template *template)
+{
+    call->dict_count -= template->hot != NULL ? 2 : 1;
+    Py_DECREF(template->dict);
+    Py_XDECREF(template->hot);
+    release_fields(&template->seen);
+    PyMem_Free(template);
+}
+
+void
+sl_wsgi_templates_release(struct sl_wsgi_call *call)
+{
+    while (call->template_count > 0)
+        template_free(call, call->templates[--call->template_count]);
+}
+
+static struct sl_wsgi_template *
 template_find(struct sl_wsgi_call *call)
 {
     const struct sl_peer *peer = call->req->peer;
     for (unsigned i = 0; i < call->template_count; i++) {
-        const struct sl_wsgi_template *t = &call->templates[i];
+        struct sl_wsgi_template *t = call->templates[i];
         if (t->local == peer->local && t->port == peer->local_port && t->https == call->req->https)
-            return t->dict;
+            return t;
     }
-    PyObject *dict = template_new(call);
-    if (dict == NULL)
+    struct sl_wsgi_template *t = PyMem_Calloc(1, sizeof(*t));
+    if (t == NULL) {
+        PyErr_NoMemory();
         return NULL;
-    if (call->template_count == SL_WSGI_TEMPLATES) {
-        call->template_count--;
-        Py_CLEAR(call->templates[call->template_count].dict);
     }
-    call->templates[call->template_count++] = (struct sl_wsgi_template){
-        .local = peer->local, .port = peer->local_port, .https = call->req->https, .dict = dict};
-    return dict;
+    t->local = peer->local;
+    t->port = peer->local_port;
+    t->https = call->req->https;
+    t->dict = template_new(call);
+    if (t->dict == NULL) {
+        PyMem_Free(t);
+        return NULL;
+    }
+    if (call->template_count == SL_WSGI_TEMPLATES)
+        template_free(call, call->templates[--call->template_count]);
+    call->templates[call->template_count++] = t;
+    call->dict_count++;
+    return t;
 }
 
 static int
@@ -144,43 +184,161 @@ join(PyObject *environ, PyObject *key, PyObject *first, PyObject *second)
     return set(environ, key, PyUnicode_FromFormat("%U,%U", first, second));
 }
 
+/* What the header fields say about where the request goes. */
 struct routing {
-    PyObject *host;   /* new references or NULL */
+    PyObject *host; /* new references or NULL */
     PyObject *script;
 };
 
 static int
-add_headers(struct sl_wsgi_call *call, PyObject *environ, struct routing *routing)
+add_field(PyObject *environ, PyObject *key, PyObject *value)
 {
-    const struct sl_request *req = call->req;
-    for (size_t i = 0; i < req->header_count; i++) {
-        PyObject *key, *value;
-        enum sl_wsgi_name_kind kind;
-        if (sl_wsgi_header_objects(call->wsgi, &req->headers[i], &key, &value, &kind) < 0)
-            return -1;
-        Py_ssize_t before = PyDict_GET_SIZE(environ);
-        PyObject *there = PyDict_SetDefault(environ, key, value);
-        int result = there == NULL ? -1 : 0;
-        if (result == 0 && PyDict_GET_SIZE(environ) == before)
-            result = join(environ, key, there, value);
-        if (kind == SL_WSGI_NAME_HOST)
-            Py_XSETREF(routing->host, Py_NewRef(value));
-        else if (kind == SL_WSGI_NAME_SCRIPT)
-            Py_XSETREF(routing->script, Py_NewRef(value));
-        Py_DECREF(key);
-        Py_DECREF(value);
-        if (result < 0)
+    Py_ssize_t before = PyDict_GET_SIZE(environ);
+    PyObject *there = PyDict_SetDefault(environ, key, value);
+    if (there == NULL)
+        return -1;
+    return PyDict_GET_SIZE(environ) == before ? join(environ, key, there, value) : 0;
+}
+
+static int
+add_fields(PyObject *environ, const struct sl_wsgi_fields *fields)
+{
+    for (unsigned i = 0; i < fields->count; i++) {
+        if (add_field(environ, fields->keys[i], fields->values[i]) < 0)
             return -1;
     }
     return 0;
 }
 
+/* The request's fields from number *at on, as many as fit. */
+static int
+collect(struct sl_wsgi_call *call, size_t *at, struct sl_wsgi_fields *fields,
+        struct routing *routing)
+{
+    const struct sl_request *req = call->req;
+    fields->count = 0;
+    while (*at < req->header_count && fields->count < SL_WSGI_HOT_FIELDS) {
+        unsigned i = fields->count;
+        enum sl_wsgi_name_kind kind;
+        if (sl_wsgi_header_objects(call->wsgi, &req->headers[*at], &fields->keys[i],
+                                   &fields->values[i], &kind) < 0)
+            return -1;
+        fields->count++;
+        ++*at;
+        if (kind == SL_WSGI_NAME_HOST)
+            Py_XSETREF(routing->host, Py_NewRef(fields->values[i]));
+        else if (kind == SL_WSGI_NAME_SCRIPT)
+            Py_XSETREF(routing->script, Py_NewRef(fields->values[i]));
+    }
+    return 0;
+}
+
+static bool
+same_fields(const struct sl_wsgi_fields *a, const struct sl_wsgi_fields *b)
+{
+    size_t size = a->count * sizeof(a->keys[0]);
+    return a->count == b->count && memcmp(a->values, b->values, size) == 0 &&
+           memcmp(a->keys, b->keys, size) == 0;
+}
+
+static void
+copy_fields(struct sl_wsgi_fields *to, const struct sl_wsgi_fields *from)
+{
+    release_fields(to);
+    for (unsigned i = 0; i < from->count; i++) {
+        to->keys[i] = Py_NewRef(from->keys[i]);
+        to->values[i] = Py_NewRef(from->values[i]);
+    }
+    to->count = from->count;
+}
+
+static int
+heat(struct sl_wsgi_call *call, struct sl_wsgi_template *t)
+{
+    PyObject *hot = PyDict_Copy(t->dict);
+    if (hot == NULL || add_fields(hot, &t->seen) < 0) {
+        Py_XDECREF(hot);
+        return -1;
+    }
+    PyObject *empty = call->wsgi->text_empty;
+    t->uri.there = t->path.there = t->addr.there = empty;
+    t->uri.last = t->path.last = t->addr.last = NULL;
+    t->hot = hot;
+    call->dict_count++;
+    return 0;
+}
+
+/* Are these the fields of the hot dict? 1, 0, or -1 with an exception. Learns on the way. */
+static int
+is_hot(struct sl_wsgi_call *call, struct sl_wsgi_template *t, const struct sl_wsgi_fields *fields)
+{
+    if (same_fields(fields, &t->seen)) {
+        t->misses = 0;
+        if (t->hot != NULL)
+            return 1;
+        if (++t->streak < SL_WSGI_HOT_AFTER)
+            return 0;
+        return heat(call, t) < 0 ? -1 : 1;
+    }
+    if (t->hot == NULL || ++t->misses >= SL_WSGI_COLD_AFTER) {
+        if (t->hot != NULL) {
+            Py_CLEAR(t->hot);
+            call->dict_count--;
+        }
+        t->streak = t->misses = 0;
+        copy_fields(&t->seen, fields);
+    }
+    return 0;
+}
+
+/* Sets a key of a copy of the hot dict, unless that has the value. What comes twice in a row goes
+ * into the hot dict. */
+static int
+set_hot(struct sl_wsgi_template *t, struct sl_wsgi_hot_value *hot, PyObject *environ, PyObject *key,
+        PyObject *value)
+{
+    if (value == hot->there)
+        return 0;
+    if (value == hot->last) {
+        if (PyDict_SetItem(t->hot, key, value) < 0)
+            return -1;
+        hot->there = value; /* the dict holds it */
+    }
+    hot->last = value;
+    return PyDict_SetItem(environ, key, value);
+}
+
+/* One environ in the making. */
+struct making {
+    struct sl_wsgi_call *call;
+    struct sl_wsgi_template *hot; /* NULL: environ is a copy of a cold template */
+    PyObject *environ;
+};
+
+/* Steals value, which may be NULL with an exception. */
+static int
+put(struct making *m, size_t hot_offset, PyObject *key, PyObject *value)
+{
+    if (value == NULL)
+        return -1;
+    int result;
+    if (m->hot != NULL)
+        result = set_hot(m->hot, (void *)((char *)m->hot + hot_offset), m->environ, key, value);
+    else
+        result = PyDict_SetItem(m->environ, key, value);
+    Py_DECREF(value);
+    return result;
+}
+
+#define HOT(name) offsetof(struct sl_wsgi_template, name)
+
 /* PATH_INFO, and SCRIPT_NAME where a proxy or the environment sets one. */
 static int
-add_path(struct sl_wsgi_call *call, PyObject *environ, PyObject *header_script, PyObject *raw_uri)
+add_path(struct making *m, PyObject *header_script, PyObject *raw_uri)
 {
-    struct sl_wsgi *wsgi = call->wsgi;
-    const struct sl_request *req = call->req;
+    struct sl_wsgi *wsgi = m->call->wsgi;
+    const struct sl_request *req = m->call->req;
+    PyObject *environ = m->environ;
     const char *path = req->path.ptr;
     size_t len = req->path.len;
     PyObject *script = header_script ? header_script : wsgi->script_name;
@@ -190,10 +348,11 @@ add_path(struct sl_wsgi_call *call, PyObject *environ, PyObject *header_script, 
         if (bytes == NULL)
             return -1;
         if (len < script_len || memcmp(path, bytes, script_len) != 0) {
-            PyErr_Format(PyExc_ValueError,
-                         "the request path does not start with SCRIPT_NAME %R; set forwarder_headers "
-                         "and the proxy, or the environment variable, to match",
-                         script);
+            PyErr_Format(
+                PyExc_ValueError,
+                "the request path does not start with SCRIPT_NAME %R; set forwarder_headers "
+                "and the proxy, or the environment variable, to match",
+                script);
             return -1;
         }
         path += script_len;
@@ -205,15 +364,17 @@ add_path(struct sl_wsgi_call *call, PyObject *environ, PyObject *header_script, 
         return -1;
     }
     if (path == req->target.ptr && len == req->target.len && memchr(path, '%', len) == NULL)
-        return PyDict_SetItem(environ, wsgi->key_path_info, raw_uri);
-    return set(environ, wsgi->key_path_info, unquote(wsgi, path, len));
+        return put(m, HOT(path), wsgi->key_path_info, Py_NewRef(raw_uri));
+    return put(m, HOT(path), wsgi->key_path_info, unquote(wsgi, path, len));
 }
 
 static int
-add_peer(struct sl_wsgi *wsgi, const struct sl_peer *peer, PyObject *environ)
+add_peer(struct making *m)
 {
-    if (peer->addr[0] != '\0' &&
-        set(environ, wsgi->key_remote_addr,
+    struct sl_wsgi *wsgi = m->call->wsgi;
+    const struct sl_peer *peer = m->call->req->peer;
+    PyObject *environ = m->environ;
+    if (put(m, HOT(addr), wsgi->key_remote_addr,
             sl_wsgi_string(wsgi, peer->addr, strlen(peer->addr))) < 0)
         return -1;
     if ((peer->family != AF_UNIX || peer->proxied) &&
@@ -254,51 +415,80 @@ is_get(const struct sl_str *method)
 }
 
 static int
-add_request(struct sl_wsgi_call *call, PyObject *environ, struct routing *routing)
+add_request(struct making *m, struct routing *routing)
 {
-    struct sl_wsgi *wsgi = call->wsgi;
-    const struct sl_request *req = call->req;
+    struct sl_wsgi *wsgi = m->call->wsgi;
+    const struct sl_request *req = m->call->req;
+    PyObject *environ = m->environ;
     if (!is_get(&req->method) && set(environ, wsgi->key_request_method,
                                      sl_wsgi_string(wsgi, req->method.ptr, req->method.len)) < 0)
         return -1;
     if (req->version_major != 1 || req->version_minor != 1) {
-        PyObject *version = req->version_major == 1 && req->version_minor == 0
-                                ? Py_NewRef(wsgi->text_http_1_0)
-                                : PyUnicode_FromFormat("HTTP/%d.%d", req->version_major,
-                                                       req->version_minor);
+        PyObject *version =
+            req->version_major == 1 && req->version_minor == 0
+                ? Py_NewRef(wsgi->text_http_1_0)
+                : PyUnicode_FromFormat("HTTP/%d.%d", req->version_major, req->version_minor);
         if (set(environ, wsgi->key_server_protocol, version) < 0)
             return -1;
     }
     if (req->query.len > 0 && set(environ, wsgi->key_query_string,
                                   sl_wsgi_string(wsgi, req->query.ptr, req->query.len)) < 0)
         return -1;
-    if (add_headers(call, environ, routing) < 0)
-        return -1;
     PyObject *raw_uri = sl_wsgi_string(wsgi, req->target.ptr, req->target.len);
     if (raw_uri == NULL)
         return -1;
-    int result = PyDict_SetItem(environ, wsgi->key_raw_uri, raw_uri);
+    int result = put(m, HOT(uri), wsgi->key_raw_uri, Py_NewRef(raw_uri));
     if (result == 0)
-        result = add_path(call, environ, routing->script, raw_uri);
+        result = add_path(m, routing->script, raw_uri);
     Py_DECREF(raw_uri);
-    if (result < 0 || add_peer(wsgi, req->peer, environ) < 0)
+    if (result < 0 || add_peer(m) < 0)
         return -1;
     if (req->peer->family == AF_UNIX && routing->host != NULL)
-        return add_server_from_host(call, environ, routing->host);
+        return add_server_from_host(m->call, environ, routing->host);
     return 0;
+}
+
+/* A copy of the right template with the header fields in it. */
+static int
+begin(struct making *m, struct routing *routing)
+{
+    struct sl_wsgi_call *call = m->call;
+    struct sl_wsgi_fields fields;
+    size_t at = 0;
+    int hot = 0;
+    struct sl_wsgi_template *t = template_find(call);
+    if (t == NULL)
+        return -1;
+    int result = collect(call, &at, &fields, routing);
+    if (result == 0 && at == call->req->header_count)
+        hot = is_hot(call, t, &fields);
+    if (result < 0 || hot < 0) {
+        release_fields(&fields);
+        return -1;
+    }
+    m->hot = hot ? t : NULL;
+    m->environ = PyDict_Copy(hot ? t->hot : t->dict);
+    result = m->environ == NULL ? -1 : 0;
+    if (!hot && result == 0)
+        result = add_fields(m->environ, &fields);
+    release_fields(&fields);
+    while (result == 0 && at < call->req->header_count) {
+        result = collect(call, &at, &fields, routing);
+        if (result == 0)
+            result = add_fields(m->environ, &fields);
+        release_fields(&fields);
+    }
+    return result;
 }
 
 PyObject *
 sl_wsgi_environ_new(struct sl_wsgi_call *call)
 {
-    PyObject *template = template_find(call);
-    PyObject *environ = template ? PyDict_Copy(template) : NULL;
-    if (environ == NULL)
-        return NULL;
+    struct making m = {.call = call};
     struct routing routing = {NULL, NULL};
-    if (add_request(call, environ, &routing) < 0)
-        Py_CLEAR(environ);
+    if (begin(&m, &routing) < 0 || add_request(&m, &routing) < 0)
+        Py_CLEAR(m.environ);
     Py_XDECREF(routing.host);
     Py_XDECREF(routing.script);
-    return environ;
+    return m.environ;
 }

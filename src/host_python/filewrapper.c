@@ -3,8 +3,7 @@
 #include <structmember.h>
 
 struct file_wrapper {
-    PyObject_HEAD
-    PyObject *filelike;
+    PyObject_HEAD PyObject *filelike;
     Py_ssize_t blksize;
 };
 

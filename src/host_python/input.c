@@ -6,8 +6,8 @@
 #include <string.h>
 
 enum {
-    READ_STEP = 64 * 1024,           /* first allocation for a body of unknown length */
-    READ_TRUST = 1024 * 1024,        /* a declared length up to this is allocated at once */
+    READ_STEP = 64 * 1024,    /* first allocation for a body of unknown length */
+    READ_TRUST = 1024 * 1024, /* a declared length up to this is allocated at once */
 };
 
 /* A status of sl_request_wait() as exception; notes what the error page should say. */
@@ -35,8 +35,8 @@ raise_wait_error(struct sl_wsgi_call *call, int rc)
     }
 }
 
-/* Bytes that are here now, waiting for some if need be. 0: end of the body, or -1 in *ret_error with
- * an exception. */
+/* Bytes that are here now, waiting for some if need be. 0: end of the body, or -1 in *ret_error
+ * with an exception. */
 static size_t
 peek(struct sl_wsgi_call *call, const char **ret_data, int *ret_error)
 {
@@ -117,8 +117,7 @@ read_bytes(struct sl_wsgi_call *call, size_t limit, bool line)
     }
     size_t capacity = take;
     if (!line) {
-        size_t known = call->req->body == SL_BODY_LENGTH &&
-                               call->req->content_length <= READ_TRUST
+        size_t known = call->req->body == SL_BODY_LENGTH && call->req->content_length <= READ_TRUST
                            ? (size_t)call->req->content_length
                            : READ_STEP;
         capacity = known < limit ? known : limit;

@@ -143,8 +143,7 @@ bind(PyObject *const *args, Py_ssize_t count, PyObject *kwnames, PyObject *ret_b
 }
 
 PyObject *
-sl_wsgi_start_response_call(PyObject *self, PyObject *const *args, size_t nargsf,
-                            PyObject *kwnames)
+sl_wsgi_start_response_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     struct sl_wsgi_call *call = sl_wsgi_part_call(self, "start_response");
     if (call == NULL)
@@ -159,8 +158,7 @@ sl_wsgi_start_response_call(PyObject *self, PyObject *const *args, size_t nargsf
     }
     bool again = sl_response_started(call->res);
     if (again && (bound[2] == NULL || bound[2] == Py_None)) {
-        PyErr_SetString(PyExc_AssertionError,
-                        "start_response was called twice without exc_info");
+        PyErr_SetString(PyExc_AssertionError, "start_response was called twice without exc_info");
         return NULL;
     }
     if (again && sl_response_committed(call->res)) {
@@ -174,8 +172,8 @@ sl_wsgi_start_response_call(PyObject *self, PyObject *const *args, size_t nargsf
     /* The PEP wants a reason; without its space the status line would not be HTTP either. */
     int rc = len < 4 ? SL_EINVAL : sl_response_start(call->res, status, len);
     if (rc < 0) {
-        PyErr_Format(PyExc_ValueError,
-                     "the response status must be like '200 OK', not %R", bound[0]);
+        PyErr_Format(PyExc_ValueError, "the response status must be like '200 OK', not %R",
+                     bound[0]);
         return NULL;
     }
     call->has_length = false;
@@ -202,8 +200,7 @@ sl_wsgi_write_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObjec
         return NULL;
     }
     if (!PyBytes_Check(args[0])) {
-        PyErr_Format(PyExc_TypeError, "write() takes bytes, not %.100s",
-                     Py_TYPE(args[0])->tp_name);
+        PyErr_Format(PyExc_TypeError, "write() takes bytes, not %.100s", Py_TYPE(args[0])->tp_name);
         return NULL;
     }
     size_t len = (size_t)PyBytes_GET_SIZE(args[0]);
@@ -245,12 +242,12 @@ sl_wsgi_early_hints_call(PyObject *self, PyObject *const *args, size_t nargsf, P
             goto error;
         }
         struct sl_header *hint = &hints[i];
-        hint->name.ptr = sl_wsgi_latin1(PyTuple_GET_ITEM(pair, 0), "an early hint's name",
-                                        &hint->name.len);
+        hint->name.ptr =
+            sl_wsgi_latin1(PyTuple_GET_ITEM(pair, 0), "an early hint's name", &hint->name.len);
         if (hint->name.ptr == NULL)
             goto error;
-        hint->value.ptr = sl_wsgi_latin1(PyTuple_GET_ITEM(pair, 1), "an early hint's value",
-                                         &hint->value.len);
+        hint->value.ptr =
+            sl_wsgi_latin1(PyTuple_GET_ITEM(pair, 1), "an early hint's value", &hint->value.len);
         if (hint->value.ptr == NULL)
             goto error;
     }
@@ -274,7 +271,8 @@ static PyMemberDef part_members[] = {
     (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION)
 
 static PyType_Slot start_response_slots[] = {
-    {Py_tp_doc, (void *)"start_response(status, headers, exc_info=None) of PEP 3333; returns write()."},
+    {Py_tp_doc,
+     (void *)"start_response(status, headers, exc_info=None) of PEP 3333; returns write()."},
     {Py_tp_dealloc, (void *)sl_wsgi_part_dealloc},
     {Py_tp_call, (void *)PyVectorcall_Call},
     {Py_tp_members, part_members},

@@ -1,10 +1,10 @@
-/* The WSGI host (PEP 3333): calls the application for one request and gives its blocks to the engine.
+/* The WSGI host (PEP 3333): calls the application for one request and gives its blocks to the
+ * engine.
  *
  * Order of the end of a request, for every outcome: response ended, access log, close() of what the
  * application returned, post_request. */
 #include "wsgi.h"
 #include <string.h>
-#include <time.h>
 
 /* Types, keys and constant texts. */
 int
@@ -152,8 +152,8 @@ may_have_body(const struct sl_wsgi_call *call)
     return status >= 200 && status != 204 && status != 304;
 }
 
-/* The whole body is one block. The engine counts it, except where the body is not sent: HEAD says the
- * length that GET would. */
+/* The whole body is one block. The engine counts it, except where the body is not sent: HEAD says
+ * the length that GET would. */
 static int
 send_only_block(struct sl_wsgi_call *call, PyObject *block, unsigned flags)
 {
@@ -238,9 +238,10 @@ static int
 respond_iterable(struct sl_wsgi_call *call, PyObject *iterable)
 {
     if (iterable == Py_None || PyUnicode_Check(iterable) || PyBytes_Check(iterable)) {
-        PyErr_Format(PyExc_TypeError,
-                     "the application must return an iterable of bytes such as [b'...'], not %.100s",
-                     Py_TYPE(iterable)->tp_name);
+        PyErr_Format(
+            PyExc_TypeError,
+            "the application must return an iterable of bytes such as [b'...'], not %.100s",
+            Py_TYPE(iterable)->tp_name);
         return -1;
     }
     PyObject *iterator = PyObject_GetIter(iterable);
@@ -331,17 +332,11 @@ respond(struct sl_wsgi_call *call, PyObject *result)
     return respond_iterable(call, result);
 }
 
-static PyObject *
-text_of(const struct sl_str *s)
-{
-    return PyUnicode_DecodeLatin1(s->ptr ? s->ptr : "", (Py_ssize_t)s->len, NULL);
-}
-
 /* Tells the log about an exception. */
 static void
 report(struct sl_wsgi_call *call, PyObject *exception)
 {
-    PyObject *method = text_of(&call->req->method), *target = text_of(&call->req->target);
+    PyObject *method = sl_wsgi_text(&call->req->method), *target = sl_wsgi_text(&call->req->target);
     PyObject *done = NULL;
     if (method != NULL && target != NULL && call->wsgi->on_error != NULL)
         done = PyObject_CallFunctionObjArgs(call->wsgi->on_error, exception, method, target, NULL);
@@ -375,81 +370,6 @@ fail(struct sl_wsgi_call *call)
     Py_DECREF(exception);
     int status = os_error && call->read_error ? call->read_error : 500;
     sl_response_fail(call->res, status, NULL);
-}
-
-/* ---- hooks and access log: only when asked for ------------------------------------------------- */
-
-static uint64_t
-now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static PyObject *
-header_list(const struct sl_request *req)
-{
-    PyObject *list = PyList_New((Py_ssize_t)req->header_count);
-    for (size_t i = 0; list != NULL && i < req->header_count; i++) {
-        PyObject *name = text_of(&req->headers[i].name), *value = text_of(&req->headers[i].value);
-        PyObject *upper = name ? PyObject_CallMethod(name, "upper", NULL) : NULL;
-        PyObject *pair = upper && value ? PyTuple_Pack(2, upper, value) : NULL;
-        Py_XDECREF(name);
-        Py_XDECREF(value);
-        Py_XDECREF(upper);
-        if (pair == NULL)
-            Py_CLEAR(list);
-        else
-            PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
-    }
-    return list;
-}
-
-/* observer.request(method, uri, path, query, version, headers, scheme, peer, proxy, body, keep_alive) */
-static PyObject *
-observe_request(struct sl_wsgi_call *call)
-{
-    const struct sl_request *req = call->req;
-    const struct sl_peer *peer = req->peer;
-    PyObject *headers = header_list(req);
-    if (headers == NULL)
-        return NULL;
-    PyObject *proxy = peer->proxied
-                          ? Py_BuildValue("(sisi)", peer->addr, peer->port, peer->proxy_addr,
-                                          peer->proxy_port)
-                          : Py_NewRef(Py_None);
-    return PyObject_CallMethod(call->wsgi->observer, "request", "NNNN(ii)Ns(si)NOO",
-                               text_of(&req->method), text_of(&req->target), text_of(&req->path),
-                               text_of(&req->query), req->version_major, req->version_minor,
-                               headers, req->https ? "https" : "http", peer->addr, peer->port,
-                               proxy, call->input, req->keep_alive ? Py_True : Py_False);
-}
-
-/* Calls a method whose result and failure matter to nobody. New reference, or NULL. */
-static PyObject *
-observe_done(struct sl_wsgi_call *call, PyObject *result)
-{
-    if (result == NULL)
-        PyErr_WriteUnraisable(call->wsgi->observer);
-    return result;
-}
-
-/* observer.response(req, environ, status, headers, sent, chunked, keep_alive, microseconds) */
-static PyObject *
-observe_response(struct sl_wsgi_call *call, PyObject *view, PyObject *environ, uint64_t began)
-{
-    const struct sl_response *res = call->res;
-    PyObject *status = call->status ? Py_NewRef(call->status)
-                                    : PyUnicode_FromFormat("%d", sl_response_status(res));
-    int code = sl_response_status(res);
-    return observe_done(
-        call, PyObject_CallMethod(call->wsgi->observer, "response", "OONiOKOOK", view, environ,
-                                  status, code, call->headers ? call->headers : Py_None,
-                                  (unsigned long long)sl_response_body_bytes(res),
-                                  sl_response_chunked(res) ? Py_True : Py_False,
-                                  sl_response_keep_alive(res) ? Py_True : Py_False,
-                                  (unsigned long long)(now_ns() - began) / 1000));
 }
 
 /* close() of what the application returned; an exception in it is logged. */
@@ -491,11 +411,10 @@ static void
 handle_observed(struct sl_wsgi_call *call)
 {
     PyObject *observer = call->wsgi->observer;
-    uint64_t began = now_ns();
+    uint64_t began = sl_wsgi_now_ns();
     PyObject *environ = NULL, *result = NULL;
-    PyObject *view = observe_request(call);
-    PyObject *before =
-        view ? PyObject_CallMethod(observer, "before", "O", view) : NULL;
+    PyObject *view = sl_wsgi_observe_request(call);
+    PyObject *before = view ? PyObject_CallMethod(observer, "before", "O", view) : NULL;
     if (before != NULL)
         environ = sl_wsgi_environ_new(call);
     if (environ != NULL)
@@ -509,10 +428,9 @@ handle_observed(struct sl_wsgi_call *call)
     if (environ == NULL)
         environ = PyDict_New();
     if (view != NULL && environ != NULL) {
-        PyObject *response = observe_response(call, view, environ, began);
+        PyObject *response = sl_wsgi_observe_response(call, view, environ, began);
         close_result(call, result);
-        Py_XDECREF(observe_done(call, PyObject_CallMethod(observer, "after", "OOO", view, environ,
-                                                          response ? response : Py_None)));
+        sl_wsgi_observe_after(call, view, environ, response);
         Py_XDECREF(response);
     } else {
         close_result(call, result);

@@ -46,6 +46,9 @@ enum {
     SL_WSGI_STRINGS = 128,    /* slots of the cache of paths, addresses, ...; a power of two */
     SL_WSGI_PORTS = 256,      /* slots of the cache of peer ports; a power of two */
     SL_WSGI_TEMPLATES = 8,    /* environ templates of one call: listeners times schemes */
+    SL_WSGI_HOT_FIELDS = 24,  /* most header fields of a request whose environ becomes hot */
+    SL_WSGI_HOT_AFTER = 3,    /* equal requests in a row that make it so */
+    SL_WSGI_COLD_AFTER = 6,   /* other requests in a row that end it */
 };
 
 /* What a header name means to WSGI. */
@@ -58,7 +61,7 @@ enum sl_wsgi_name_kind {
 
 struct sl_wsgi_name {
     PyObject *key;   /* "HTTP_ACCEPT", interned; NULL: slot is empty */
-    PyObject *value; /* the last value of this header, reused when the bytes are equal; may be NULL */
+    PyObject *value; /* the last value of this header, reused when equal; may be NULL */
     uint8_t kind;
     uint8_t len;
     char raw[SL_WSGI_NAME_MAX]; /* name as received */
@@ -66,13 +69,13 @@ struct sl_wsgi_name {
 
 struct sl_wsgi {
     struct sl_py_state *state;
-    PyObject *app;          /* the WSGI application */
-    PyObject *base;         /* dict: constants of environ, without listener, input and hints */
-    PyObject *on_error;     /* on_error(exception, method, uri): logs */
-    PyObject *on_exit;      /* an application raised SystemExit or KeyboardInterrupt: it stands here */
-    PyObject *observer;     /* hooks and access log; NULL when nobody asked for them */
-    PyObject *file_range;   /* file_range(filelike) -> (fd, offset, length) or None; NULL: no sendfile */
-    PyObject *script_name;  /* str, from os.environ */
+    PyObject *app;      /* the WSGI application */
+    PyObject *base;     /* dict: constants of environ, without listener, input and hints */
+    PyObject *on_error; /* on_error(exception, method, uri): logs */
+    PyObject *on_exit;  /* an application raised SystemExit or KeyboardInterrupt: it stands here */
+    PyObject *observer; /* hooks and access log; NULL when nobody asked for them */
+    PyObject *file_range;  /* file_range(file) -> (fd, offset, length) or None; NULL: no sendfile */
+    PyObject *script_name; /* str, from os.environ */
     void (*interrupt)(void *ctx); /* tells the owner that on_exit was set */
     void *interrupt_ctx;
     struct sl_wsgi_call *free_calls;
@@ -90,12 +93,32 @@ struct sl_wsgi {
     } ports[SL_WSGI_PORTS];
 };
 
-/* environ without what differs from request to request, for one listener and scheme. */
+/* The header fields of a request as objects. */
+struct sl_wsgi_fields {
+    unsigned count;
+    PyObject *keys[SL_WSGI_HOT_FIELDS]; /* references */
+    PyObject *values[SL_WSGI_HOT_FIELDS];
+};
+
+/* A value that a hot environ holds, and the one of the request before (compared only, no
+ * reference). */
+struct sl_wsgi_hot_value {
+    PyObject *there, *last;
+};
+
+/* environ without what differs from request to request, for one listener and scheme. Clients that
+ * send the very same header fields again and again (a service, a proxy's health check, a browser on
+ * one page) make it hot: it then has a second dict with these fields in it, too. */
 struct sl_wsgi_template {
     const char *local;
     uint16_t port;
     bool https;
+    uint8_t streak; /* requests in a row that had the fields in seen */
+    uint8_t misses; /* ... that had not */
     PyObject *dict;
+    PyObject *hot; /* dict plus seen; NULL until seen was met often enough */
+    struct sl_wsgi_hot_value uri, path, addr;
+    struct sl_wsgi_fields seen;
 };
 
 /* One request in progress. The four objects that the application sees are made once and used again
@@ -110,23 +133,24 @@ struct sl_wsgi_call {
     PyObject *status, *headers; /* what start_response got; kept for an observer only */
     uint64_t content_length;    /* of the response, when has_length */
     bool has_length;
-    bool client_gone;   /* a read or write met the end of the connection */
-    bool reading;       /* a thread is inside wsgi.input */
-    int read_error;     /* status of an error page for a body that broke off, or 0 */
+    bool client_gone; /* a read or write met the end of the connection */
+    bool reading;     /* a thread is inside wsgi.input */
+    int read_error;   /* status of an error page for a body that broke off, or 0 */
     unsigned template_count;
-    struct sl_wsgi_template templates[SL_WSGI_TEMPLATES];
+    unsigned dict_count; /* of all templates: each holds input and early_hints */
+    struct sl_wsgi_template *templates[SL_WSGI_TEMPLATES];
 };
 
 /* Every object the application gets from us and that works on a call. */
 struct sl_wsgi_part {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
+    PyObject_HEAD vectorcallfunc vectorcall;
     struct sl_wsgi_call *call; /* NULL once the request is over and the object was kept */
 };
 
 /* ---- wsgi.c -------------------------------------------------------------------------------- */
 
-/* Fills wsgi (zeroed by the caller) with references to its arguments. 0, or -1 with an exception. */
+/* Fills wsgi (zeroed by the caller) with references to its arguments. 0, or -1 with an exception.
+ */
 int sl_wsgi_init(struct sl_wsgi *wsgi, struct sl_py_state *state, PyObject *app, PyObject *base);
 void sl_wsgi_release(struct sl_wsgi *wsgi);
 int sl_wsgi_traverse(struct sl_wsgi *wsgi, visitproc visit, void *arg);
@@ -158,6 +182,7 @@ struct sl_wsgi_call *sl_wsgi_part_call(PyObject *self, const char *name);
 
 /* A new environ for the call. NULL with an exception. */
 PyObject *sl_wsgi_environ_new(struct sl_wsgi_call *call);
+void sl_wsgi_templates_release(struct sl_wsgi_call *call);
 
 /* ---- headers.c ----------------------------------------------------------------------------- */
 
@@ -169,6 +194,19 @@ PyObject *sl_wsgi_string(struct sl_wsgi *wsgi, const char *ptr, size_t len);
 /* The same for the decimal text of a port. */
 PyObject *sl_wsgi_port(struct sl_wsgi *wsgi, uint16_t number);
 void sl_wsgi_headers_release(struct sl_wsgi *wsgi);
+
+/* ---- observe.c ----------------------------------------------------------------------------- */
+
+/* latin-1 text as a new str. */
+PyObject *sl_wsgi_text(const struct sl_str *s);
+uint64_t sl_wsgi_now_ns(void);
+/* What the observer makes of the request: new reference, or NULL with an exception. */
+PyObject *sl_wsgi_observe_request(struct sl_wsgi_call *call);
+/* What it makes of the response, after it was ended: new reference, or NULL without exception. */
+PyObject *sl_wsgi_observe_response(struct sl_wsgi_call *call, PyObject *view, PyObject *environ,
+                                   uint64_t began);
+void sl_wsgi_observe_after(struct sl_wsgi_call *call, PyObject *view, PyObject *environ,
+                           PyObject *response);
 
 /* ---- start_response.c ------------------------------------------------------------------------ */
 
@@ -183,7 +221,8 @@ PyObject *sl_wsgi_early_hints_call(PyObject *self, PyObject *const *args, size_t
 /* Bytes of a str that is latin-1, inside the object. NULL with TypeError or ValueError. */
 const char *sl_wsgi_latin1(PyObject *text, const char *what, size_t *ret_len);
 
-/* ---- input.c, filewrapper.c -------------------------------------------------------------------- */
+/* ---- input.c, filewrapper.c --------------------------------------------------------------------
+ */
 
 extern PyType_Spec sl_wsgi_input_spec;
 
@@ -193,14 +232,15 @@ PyObject *sl_wsgi_file_wrapper_file(PyObject *self);
 
 /* ---- lock.c -------------------------------------------------------------------------------- */
 
-/* The interpreter's lock on an engine's thread is taken lazily: an engine that sleeps gives it back,
- * the first handler after that takes it. */
-void sl_py_lock_enter(void);  /* a thread that holds the lock is about to run the engine */
-void sl_py_lock_leave(void);  /* it comes back from it: holds the lock again */
-void sl_py_lock_take(void);   /* takes it unless this thread holds it */
-void sl_py_lock_drop(void);   /* gives it back if this is an engine's thread that holds it */
-bool sl_py_lock_mine(void);   /* is this an engine's thread that holds it? */
-void sl_py_lock_attach(void); /* a pool thread begins: gets a thread state, does not hold the lock */
+/* The interpreter's lock on an engine's thread is taken lazily: an engine that sleeps gives it
+ * back, the first handler after that takes it. */
+void sl_py_lock_enter(void); /* a thread that holds the lock is about to run the engine */
+void sl_py_lock_leave(void); /* it comes back from it: holds the lock again */
+void sl_py_lock_take(void);  /* takes it unless this thread holds it */
+void sl_py_lock_drop(void);  /* gives it back if this is an engine's thread that holds it */
+bool sl_py_lock_mine(void);  /* is this an engine's thread that holds it? */
+void
+sl_py_lock_attach(void); /* a pool thread begins: gets a thread state, does not hold the lock */
 void sl_py_lock_detach(void); /* a pool thread ends */
 /* Around a call that blocks, on any thread that holds the lock. */
 PyThreadState *sl_py_lock_release(void);
