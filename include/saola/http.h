@@ -95,7 +95,8 @@ const struct sl_header *sl_request_header(const struct sl_request *req, const ch
 
 /* ---- response ------------------------------------------------------------------------------ */
 
-/* Starts the response head. status is "200 OK": three digits, a space, a reason without CR or LF.
+/* Starts the response head. status is "200 OK": three digits, a space, a reason without CR or LF, at
+ * most 127 bytes.
  * Until something was sent it may be called again and replaces status and headers.
  * SL_EINVAL if the text is malformed, SL_EBUSY if bytes were already sent. */
 int sl_response_start(struct sl_response *res, const char *status, size_t len);

@@ -55,7 +55,8 @@ fail(struct sl_exchange *x, int error)
 static bool
 read_trailers(struct sl_exchange *x)
 {
-    size_t resume = 0, count = 0;
+    uint64_t resume = 0;
+    size_t count = 0;
     const char *sentence;
     size_t capacity = sizeof x->trailers / sizeof x->trailers[0];
     int n = sl_head_parse_trailers(x->trailers, capacity, &count, x->view, x->view_len, &resume,

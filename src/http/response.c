@@ -48,9 +48,11 @@ sl_response_start(struct sl_response *res, const char *status, size_t len)
         return SL_EBUSY;
     if (len < 3 || !is_digit(status[0]) || !is_digit(status[1]) || !is_digit(status[2]) ||
         (len > 3 && status[3] != ' ') || !sl_http_is_value(status, len) ||
-        len > sizeof ws->status_text)
+        len >= sizeof ws->status_text)
         return SL_EINVAL;
     memcpy(ws->status_text, status, len);
+    if (len == 3)
+        ws->status_text[len++] = ' '; /* the reason may be empty, not the space (RFC 9112 section 4) */
     ws->status_len = len;
     res->status = (status[0] - '0') * 100 + (status[1] - '0') * 10 + (status[2] - '0');
     if (res->status < 100)
@@ -269,12 +271,6 @@ put_chunk(struct sl_response *res, const void *data, size_t len)
     return rc;
 }
 
-static bool
-complete(const struct sl_response *res)
-{
-    return res->no_body || (res->has_length && res->sent == res->length);
-}
-
 int
 sl_response_write(struct sl_response *res, const void *data, size_t len, unsigned flags)
 {
@@ -299,7 +295,7 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
             return gone(res);
         res->sent += len;
     }
-    if (((flags & SL_WRITE_FLUSH) && !complete(res)) || out->end - out->start > SL_OUT_HIGH) {
+    if ((flags & SL_WRITE_FLUSH) || out->end - out->start > SL_OUT_HIGH) {
         if (sl_out_flush(out, socket_of(res)) == SL_ECLOSED)
             return gone(res);
     }

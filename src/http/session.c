@@ -219,7 +219,7 @@ give_back(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t
 }
 
 static int
-parse(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, size_t *resume,
+parse(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, uint64_t *resume,
       const char **ret_sentence)
 {
     struct sl_engine *engine = ws->engine;
@@ -294,7 +294,7 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
 {
     struct sl_engine *engine = ws->engine;
     struct sl_exchange *x = &ws->x;
-    size_t resume = pos == 0 ? conn->resume : 0;
+    uint64_t resume = pos == 0 ? conn->resume : 0;
     const char *sentence = NULL;
     int n = parse(ws, conn, buf + pos, len - pos, &resume, &sentence);
     conn->need = 0;
@@ -331,7 +331,8 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
 void
 sl_session_run_away(struct sl_workspace *ws, struct sl_conn *conn)
 {
-    size_t resume = 0, pos;
+    uint64_t resume = 0;
+    size_t pos;
     const char *sentence;
     int n = parse(ws, conn, conn->in.ptr, conn->in.len, &resume, &sentence);
     if (n <= 0) { /* it was complete when it was queued */

@@ -68,7 +68,7 @@ struct sl_conn {
     bool sent_continue;  /* for the request that is being buffered */
     uint64_t active_ms;  /* last progress, engine time */
     struct sl_buf in;    /* received and not served yet */
-    size_t resume;       /* of the head parser in `in` */
+    uint64_t resume;     /* of the head parser in `in` */
     size_t need;         /* `in` is not worth looking at before it has this many bytes */
     size_t scanned;      /* bytes of `in` that the chunk scan has passed */
     struct sl_body body; /* scan or drain */

@@ -160,6 +160,19 @@ test_handler(void *ctx, struct sl_request *req, struct sl_response *res)
         sl_response_write(res, "body", 4, SL_WRITE_LAST);
         return 0;
     }
+    if (path_is(req, "/bare")) {
+        sl_response_start(res, "200", 3);
+        sl_response_write(res, "x", 1, SL_WRITE_LAST);
+        return 0;
+    }
+    if (path_is(req, "/late")) { /* everything is said, the handler goes on */
+        sl_response_start(res, "200 OK", 6);
+        sl_response_header(res, "Content-Length", 14, "4", 1);
+        sl_response_write(res, "late", 4, SL_WRITE_FLUSH);
+        while (s->hold)
+            usleep(1000);
+        return 0;
+    }
     if (path_is(req, "/fail"))
         return -1;
     return text(res, "hello");

@@ -182,6 +182,36 @@ test_a_short_body_closes_the_connection(void **state)
 }
 
 static void
+test_a_status_without_reason_keeps_its_space(void **state)
+{
+    struct server s;
+    struct answer a;
+    begin(&s, state);
+    int fd = dial(&s);
+    say_text(fd, GET("/bare"));
+    hear(fd, &a, false);
+    assert_ptr_equal(strstr(a.head, "HTTP/1.1 200 \r\n"), a.head);
+    free(a.body);
+    close(fd);
+    server_stop(&s);
+}
+
+static void
+test_a_flushed_block_is_sent_before_the_handler_goes_on(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    s.hold = true;
+    int fd = dial(&s);
+    say_text(fd, GET("/late"));
+    expect(fd, 200, "late");
+    assert_true(s.hold);
+    s.hold = false;
+    close(fd);
+    server_stop(&s);
+}
+
+static void
 test_a_handler_that_fails_is_a_500(void **state)
 {
     struct server s;
@@ -510,6 +540,8 @@ main(void)
         BOTH(test_expect_continue_is_answered_before_the_body_is_read),
         BOTH(test_bodiless_answers_have_no_body),
         BOTH(test_a_short_body_closes_the_connection),
+        BOTH(test_a_status_without_reason_keeps_its_space),
+        BOTH(test_a_flushed_block_is_sent_before_the_handler_goes_on),
         BOTH(test_a_handler_that_fails_is_a_500),
         BOTH(test_after_a_bad_request_nothing_more_is_parsed),
         BOTH(test_http_1_0_and_connection_close),
