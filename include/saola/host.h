@@ -70,6 +70,10 @@ struct sl_host {
      * and the one before stays. May be NULL. */
     void (*generation_settle)(void *ctx, bool accepted);
 
+    /* (arbiter) Name of the worker class of the generation just loaded, for the log. Valid until the
+     * next call. May be NULL, and may return NULL: the log says what the setting's default is. */
+    const char *(*worker_class)(void *ctx);
+
     /* Runs one hook. SL_OK, or SL_EHOST: it failed and the host has logged how. */
     int (*hook)(void *ctx, const struct sl_hook_call *call);
 

@@ -293,6 +293,9 @@ class Arbiter:
             pass
         os.write(self._boot_report[1], b"1")
 
+    def _worker_class_name(self):
+        return self.cfg.worker_class_str
+
     def _exec_argv(self):
         """The program that USR2 starts and its argv; user code may have changed START_CTX."""
         return [self.START_CTX[0], *self.START_CTX["args"]]

@@ -16,6 +16,7 @@ struct arbiter_object {
     PyObject_HEAD
     PyObject *owner;
     PyObject *module;
+    PyObject *worker_class; /* str: what worker_class() gave last */
     struct sl_arbiter *arbiter;
     struct sl_host host;
     PyThreadState *asleep; /* between sleep_begin and sleep_end */
@@ -108,6 +109,17 @@ host_generation_settle(void *ctx, bool accepted)
     finish(self, "generation_settle",
            PyObject_CallMethod(self->owner, "_generation_settle", "O",
                                accepted ? Py_True : Py_False));
+}
+
+static const char *
+host_worker_class(void *ctx)
+{
+    struct arbiter_object *self = ctx;
+    Py_XSETREF(self->worker_class, PyObject_CallMethod(self->owner, "_worker_class_name", NULL));
+    const char *name = self->worker_class == NULL ? NULL : PyUnicode_AsUTF8(self->worker_class);
+    if (name == NULL)
+        report(self, "worker_class");
+    return name;
 }
 
 static void
@@ -318,6 +330,7 @@ static const struct sl_host host_template = {
     .log = host_log,
     .generation_load = host_generation_load,
     .generation_settle = host_generation_settle,
+    .worker_class = host_worker_class,
     .hook = host_hook,
     .worker_new = host_worker_new,
     .fork = sl_py_fork,
@@ -368,6 +381,7 @@ arbiter_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->owner);
     Py_VISIT(self->module);
+    Py_VISIT(self->worker_class);
     return 0;
 }
 
@@ -381,6 +395,7 @@ arbiter_clear(PyObject *object)
     self->arbiter = NULL;
     Py_CLEAR(self->owner);
     Py_CLEAR(self->module);
+    Py_CLEAR(self->worker_class);
     return 0;
 }
 

@@ -144,9 +144,10 @@ on_starting(struct sl_arbiter *arbiter, struct sl_error *err)
 }
 
 static const char *
-worker_class(const struct sl_config *config)
+worker_class(const struct sl_arbiter *arbiter)
 {
-    const char *text = sl_config_text(config, "worker_class");
+    const struct sl_host *host = arbiter->host;
+    const char *text = host->worker_class == NULL ? NULL : host->worker_class(arbiter->ctx);
     return text != NULL ? text : "sync";
 }
 
@@ -163,7 +164,7 @@ open_listeners(struct sl_arbiter *arbiter, struct sl_error *err)
     sl_binds_forget(&arbiter->binds);
     sl_bind_set_print(&first->binds, names, sizeof names);
     sl_arbiter_log(arbiter, SL_LOG_INFO, "Listening at: %s (%d)", names, (int)arbiter->pid);
-    sl_arbiter_log(arbiter, SL_LOG_INFO, "Using worker: %s", worker_class(first->config));
+    sl_arbiter_log(arbiter, SL_LOG_INFO, "Using worker: %s", worker_class(arbiter));
     sl_arbiter_tell_binds(arbiter, first);
     return SL_OK;
 }

@@ -164,6 +164,12 @@ def test_atexit_functions_of_a_worker_run_at_its_end(tiny, place):
     assert server.log.count("atexit ran") == 1
 
 
+def test_the_log_names_the_worker_class(tiny):
+    server = tiny()
+    assert f"Using worker: {TINY}\n" in server.wait_log("Using worker.*\n")[0]
+    assert server.stop() == 0
+
+
 # ---- exit codes ------------------------------------------------------------------------------------
 
 
@@ -276,6 +282,19 @@ def test_workers_leave_in_order_when_the_arbiter_is_killed(tiny, events, adopt):
     server.wait_exit()
     wait_until(lambda: not is_alive(worker), "the worker's end")
     assert [e[0] for e in events() if e[1] == worker][-1] == "worker_exit"
+    assert "Parent changed, shutting down" in server.log
+
+
+def test_an_orphan_that_does_not_end_is_killed(serve, adopt):
+    server = serve("hello:slow", worker_class="sync", settings={"graceful_timeout": 1})
+    worker, = server.wait_workers(1)
+    adopt(worker)
+    with server.connect() as connection:
+        connection.send(b"GET /?s=600 HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.read_until(b"begin")
+        server.signal(signal.SIGKILL)
+        server.wait_exit()
+        wait_until(lambda: not is_alive(worker), "the worker's end")
 
 
 # ---- reload ----------------------------------------------------------------------------------------
@@ -374,21 +393,23 @@ def script(place: Path, text: str) -> Path:
 def test_run_serves_a_factory_and_calls_its_ends_in_each_worker(serve, place, worker_class):
     server = serve(script=script(place, f"""
         import os, saola
+        def say(what):  # in one write: two workers share the log
+            os.write(1, b"%s %d\\n" % (what.encode(), os.getpid()))
         def make():
             def app(environ, start_response):
                 start_response("200 OK", [("Content-Type", "text/plain")])
                 return [b"pid=%d" % os.getpid()]
-            print("made in", os.getpid(), flush=True)
+            say("made in")
             return app
         saola.run(make, bind="127.0.0.1:0", workers=2, worker_class={worker_class!r},
-                  on_start=lambda app: print("started in", os.getpid(), app.__name__, flush=True),
-                  on_exit=lambda app: print("ended in", os.getpid(), app.__name__, flush=True))
+                  on_start=lambda app: say("started " + app.__name__),
+                  on_exit=lambda app: say("ended " + app.__name__))
         """))
     workers = set(server.wait_workers(2))
-    server.wait_log("started in", 2)
+    server.wait_log("started app", 2)
     assert served_by(server) in workers
     assert server.stop() == 0
-    for word in ("made in", "started in", "ended in"):
+    for word in ("made in", "started app", "ended app"):
         assert {int(pid) for pid in re.findall(rf"{word} (\d+)", server.log)} == workers
 
 
