@@ -108,8 +108,9 @@ class Arbiter:
         """Takes over the configuration of app (start and reload)."""
         self.app = app
         self._use(app.cfg)
+        logger_class = self.cfg.logger_class  # one that cannot be had refuses a reload, too
         if self.log is None:
-            self.log = self.cfg.logger_class(app.cfg)
+            self.log = logger_class(app.cfg)
         else:
             self.log.setup(app.cfg)
         check = getattr(self.worker_class, "check_config", None)
