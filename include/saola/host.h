@@ -88,7 +88,8 @@ struct sl_host {
     /* (worker) Lives the whole life of the worker: log "Booting worker with pid: N", post_fork hook,
      * sl_worker_drop_privileges(), init, sl_slot_ready(), run, log "Worker exiting (pid: N)",
      * worker_exit hook. Signals have their default actions and are unblocked; PIPE, TTIN and TTOU are
-     * ignored. With reuse_port the descriptors of listeners_changed() are this worker's own sockets.
+     * ignored. When the arbiter dies the worker gets TERM, and KILL after graceful_timeout (SIGRTMAX - 1
+     * is used for that). With reuse_port the descriptors of listeners_changed() are this worker's own sockets.
      * Returns the exit status. */
     int (*worker_main)(void *ctx, void *worker);
     /* (arbiter) The worker was reaped: child_exit hook has run; release the object. pid is 0 when it

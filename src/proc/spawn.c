@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <base/clock.h>
 #include <proc/arbiter_state.h>
+#include <proc/orphan.h>
 #include <proc/privileges.h>
 
 /* What a worker process is asked about itself; set once, right after its fork. */
@@ -25,16 +25,6 @@ sl_worker_death_fd(void)
 }
 
 /* ---- in the child -------------------------------------------------------------------------- */
-
-/* The kernel ends the worker when the arbiter's thread that forked it is gone, which may have
- * happened before this was asked for. A change of the user clears it, so it is asked for again. */
-static void
-die_with_arbiter(void)
-{
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != self.parent)
-        _exit(SL_EXIT_OK);
-}
 
 static void
 close_arbiters(struct sl_arbiter *arbiter)
@@ -60,7 +50,7 @@ sl_worker_drop_privileges(struct sl_error *err)
     if (rc == SL_OK)
         rc = sl_privileges_drop(uid, gid, config->initgroups, err);
     if (rc == SL_OK)
-        die_with_arbiter();
+        sl_orphan_check(self.parent);
     return rc;
 }
 
@@ -81,7 +71,7 @@ run_child(struct sl_arbiter *arbiter, struct child *child, struct generation *ge
     self.death_fd = arbiter->death_fds[0];
     self.config = generation->config;
     sl_signals_leave(&arbiter->signals);
-    die_with_arbiter();
+    sl_orphan_prepare(arbiter->pid, generation->config->graceful_timeout * 1000);
     close_arbiters(arbiter);
     sl_slot_forked(child->slot, getpid());
     sl_signals_unblock(mask);

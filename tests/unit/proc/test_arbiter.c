@@ -382,12 +382,13 @@ test_a_failing_fork_is_tried_again(void **state)
     stop_arbiter(scene);
 }
 
-static void
-test_workers_do_not_outlive_a_killed_arbiter(void **state)
+/* Milliseconds until all workers of an arbiter that is killed are gone. */
+static uint64_t
+kill_arbiter(struct scene *scene, enum fake_mode mode)
 {
-    struct scene *scene = *state;
     fake_world_set(scene->world, "workers", "4");
-    atomic_store(&scene->world->mode, FAKE_HANG);
+    fake_world_set(scene->world, "graceful_timeout", "1");
+    atomic_store(&scene->world->mode, mode);
     start_arbiter(scene);
     wait_for(scene, ready(scene) == 4);
     kill(scene->arbiter, SIGKILL);
@@ -395,7 +396,19 @@ test_workers_do_not_outlive_a_killed_arbiter(void **state)
     wait_status(scene->arbiter);
     unsigned gone = 0; /* they are our children now: we are a subreaper */
     wait_for(scene, (gone += waitpid(-1, NULL, WNOHANG) > 0) == 4);
-    assert_true(sl_clock_ms() - begun_ms < 500);
+    return sl_clock_ms() - begun_ms;
+}
+
+static void
+test_workers_leave_at_once_when_the_arbiter_is_killed(void **state)
+{
+    assert_true(kill_arbiter(*state, FAKE_SERVE) < 100);
+}
+
+static void
+test_hung_workers_do_not_outlive_a_killed_arbiter_for_long(void **state)
+{
+    assert_in_range(kill_arbiter(*state, FAKE_HANG), 900, 2000);
 }
 
 static void
@@ -773,7 +786,8 @@ main(int argc, char **argv)
         TEST(test_a_hung_worker_is_aborted_and_replaced),
         TEST(test_a_worker_that_hangs_at_boot_is_replaced),
         TEST(test_a_failing_fork_is_tried_again),
-        TEST(test_workers_do_not_outlive_a_killed_arbiter),
+        TEST(test_workers_leave_at_once_when_the_arbiter_is_killed),
+        TEST(test_hung_workers_do_not_outlive_a_killed_arbiter_for_long),
         TEST(test_hooks_that_fail_do_not_end_the_service),
         TEST(test_ttin_and_ttou_change_the_number),
         TEST(test_a_reload_replaces_all_workers),
