@@ -1,6 +1,4 @@
 /* Functions about the process that runs: going into the background, giving up root. */
-#include <signal.h>
-#include <sys/prctl.h>
 #include "state.h"
 
 static PyObject *
@@ -24,16 +22,6 @@ drop_privileges(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* The core lets the kernel kill a worker whose arbiter dies. From here on it is asked with TERM, so
- * that its exit hook, which may be what saves the state, can run. */
-static PyObject *
-outlive_arbiter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
-{
-    if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    Py_RETURN_NONE;
-}
-
 static PyMethodDef functions[] = {
     {"daemonize", daemonize, METH_O,
      "daemonize(inherit_stdio)\n--\n\nGo into the background (before the arbiter runs). The process "
@@ -41,9 +29,6 @@ static PyMethodDef functions[] = {
     {"drop_privileges", drop_privileges, METH_NOARGS,
      "drop_privileges()\n--\n\nBecome the configured user and group for good (worker process). "
      "OSError: the worker must end."},
-    {"outlive_arbiter", outlive_arbiter, METH_NOARGS,
-     "outlive_arbiter()\n--\n\nWhen the arbiter dies this worker gets TERM and is not killed. It must "
-     "have a handler and a clock of its own."},
     {NULL, NULL, 0, NULL},
 };
 

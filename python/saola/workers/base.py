@@ -116,9 +116,6 @@ class Worker:
         self.log.close_on_exec()
 
         self.init_signals()
-        if self.slot is not None:
-            # From here on TERM does what KILL would, and the exit hook runs.
-            _saola.outlive_arbiter()
         self._make_reloader()
         self.load_wsgi()
         if self.reloader:
@@ -205,15 +202,9 @@ class Worker:
             signal.set_wakeup_fd(self.PIPE[1], warn_on_full_buffer=False)
 
     def handle_exit(self, sig, frame):
-        """TERM: finish what is in progress, then leave.
-
-        The kernel sends it, too, when the arbiter has died. Nobody is left then to kill a worker
-        that does not come to its end, so a clock does.
-        """
+        """TERM: finish what is in progress, then leave. Also sent when the arbiter has died."""
         self.alive = False
-        if not self._orphaned and not self.is_parent_alive():
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(max(1, 2 * self.cfg.graceful_timeout))  # drain, exit hook
+        self.is_parent_alive()  # says so in the log if it is not
 
     def handle_quit(self, sig, frame):
         """INT, QUIT: leave at once. Only the first one does anything, and none once run() is over,
