@@ -1,0 +1,335 @@
+/* The plan's rules one by one, with a clock that the test sets. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <proc/plan.h>
+
+enum { SLOTS = 16 };
+
+struct bench {
+    struct sl_plan *plan;
+    struct sl_plan_group group;
+    struct sl_plan_action actions[SLOTS * 6 + 32]; /* of the last event */
+    size_t count;
+    long long now_ms;
+    pid_t pids[SLOTS], last_pid;
+};
+
+static void
+feed(struct bench *bench, struct sl_plan_event event)
+{
+    event.now_ms = bench->now_ms;
+    bench->count = sl_plan_step(bench->plan, &event, bench->actions);
+}
+
+static unsigned
+count(const struct bench *bench, enum sl_plan_action_kind kind, int number)
+{
+    unsigned found = 0;
+    for (size_t i = 0; i < bench->count; i++)
+        found += bench->actions[i].kind == kind && (number == 0 || bench->actions[i].number == number);
+    return found;
+}
+
+static bool
+says(const struct bench *bench, enum sl_plan_message message)
+{
+    for (size_t i = 0; i < bench->count; i++) {
+        if (bench->actions[i].kind == SL_DO_LOG && bench->actions[i].message == message)
+            return true;
+    }
+    return false;
+}
+
+static void
+signal_arrives(struct bench *bench, int number)
+{
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_SIGNAL, .number = number});
+}
+
+static void
+fork_slot(struct bench *bench, unsigned slot)
+{
+    bench->pids[slot] = ++bench->last_pid;
+    feed(bench, (struct sl_plan_event){
+                    .kind = SL_EV_FORKED, .slot = slot, .pid = bench->pids[slot]});
+}
+
+static void
+make_ready(struct bench *bench, unsigned slot)
+{
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_READY, .slot = slot});
+}
+
+static void
+dies(struct bench *bench, unsigned slot, int status)
+{
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_EXITED, .slot = slot, .number = status});
+}
+
+static void
+tick_at(struct bench *bench, long long now_ms)
+{
+    bench->now_ms = now_ms;
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_TICK});
+}
+
+/* workers ready workers in slots 0, 1, ... */
+static struct bench *
+serving(unsigned workers, bool exclusive, bool daemon)
+{
+    struct bench *bench = calloc(1, sizeof *bench);
+    bench->plan = sl_plan_new(SLOTS, daemon, false);
+    bench->now_ms = 1000;
+    bench->group = (struct sl_plan_group){.name = "web",
+                                          .workers = workers,
+                                          .exclusive = exclusive,
+                                          .boot_ms = 60000,
+                                          .timeout_ms = 30000,
+                                          .graceful_ms = 30000};
+    feed(bench, (struct sl_plan_event){
+                    .kind = SL_EV_START, .groups = &bench->group, .group_count = 1});
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), workers);
+    for (unsigned slot = 0; slot < workers; slot++)
+        fork_slot(bench, slot);
+    for (unsigned slot = 0; slot < workers; slot++)
+        make_ready(bench, slot);
+    return bench;
+}
+
+static void
+done(struct bench *bench)
+{
+    sl_plan_free(bench->plan);
+    free(bench);
+}
+
+static void
+test_deaths_in_a_row_back_off_up_to_5_seconds(void **state)
+{
+    (void)state;
+    static const long long delays_ms[] = {0, 100, 200, 400, 800, 1600, 3200, 5000, 5000};
+    struct bench *bench = serving(1, false, false);
+    for (size_t i = 0; i < sizeof delays_ms / sizeof delays_ms[0]; i++) {
+        dies(bench, 0, SIGSEGV);
+        if (delays_ms[i] > 0) {
+            assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+            assert_int_equal(sl_plan_wake_ms(bench->plan), bench->now_ms + delays_ms[i]);
+            tick_at(bench, bench->now_ms + delays_ms[i]);
+        }
+        assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+        fork_slot(bench, 0);
+        make_ready(bench, 0);
+    }
+    bench->now_ms += 10000; /* it lived long: forgiven */
+    dies(bench, 0, SIGSEGV);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+}
+
+static void
+test_orderly_exits_and_deaths_together_are_no_crash_loop(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(4, false, false);
+    for (unsigned slot = 0; slot < 4; slot++) {
+        dies(bench, slot, SIGKILL);
+        assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+        fork_slot(bench, slot);
+        make_ready(bench, slot);
+    }
+    for (int i = 0; i < 50; i++) {
+        dies(bench, 0, 0);
+        assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+        fork_slot(bench, 0);
+        make_ready(bench, 0);
+    }
+    done(bench);
+}
+
+static void
+test_interrupt_shortens_a_stop_to_2_seconds(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(2, false, false);
+    signal_arrives(bench, SIGTERM);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 2);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), bench->now_ms + 30000);
+    signal_arrives(bench, SIGTERM);
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    signal_arrives(bench, SIGINT);
+    assert_true(says(bench, SL_SAY_QUICK));
+    assert_int_equal(count(bench, SL_DO_KILL, SIGQUIT), 2);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), bench->now_ms + 2000);
+    tick_at(bench, bench->now_ms + 2000);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGKILL), 2);
+    dies(bench, 0, SIGKILL);
+    dies(bench, 1, SIGKILL);
+    assert_int_equal(count(bench, SL_DO_EXIT, 0), 1);
+    done(bench);
+}
+
+static void
+test_hangups_during_a_reload_are_one_more_reload(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    signal_arrives(bench, SIGHUP);
+    assert_int_equal(count(bench, SL_DO_LOAD, 0), 1);
+    for (int i = 0; i < 5; i++) {
+        signal_arrives(bench, SIGHUP);
+        assert_int_equal(count(bench, SL_DO_LOAD, 0), 0);
+    }
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_LOAD_FAILED, .why = "broken"});
+    assert_true(says(bench, SL_SAY_RELOAD_FAILED));
+    assert_int_equal(count(bench, SL_DO_LOAD, 0), 1);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_LOAD_FAILED, .why = "broken"});
+    assert_int_equal(count(bench, SL_DO_LOAD, 0), 0);
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    done(bench);
+}
+
+static void
+test_old_workers_leave_only_when_all_new_ones_are_ready(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(2, false, false);
+    signal_arrives(bench, SIGHUP);
+    feed(bench, (struct sl_plan_event){
+                    .kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_LISTENING});
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 2);
+    fork_slot(bench, 2);
+    fork_slot(bench, 3);
+    make_ready(bench, 2);
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    make_ready(bench, 3);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 2);
+    assert_int_equal(count(bench, SL_DO_ADOPT, 0), 1);
+    done(bench);
+}
+
+static void
+test_a_stop_wins_over_a_reload(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    signal_arrives(bench, SIGHUP);
+    signal_arrives(bench, SIGTERM);
+    assert_int_equal(count(bench, SL_DO_GIVE_UP, 0), 1);
+    feed(bench, (struct sl_plan_event){
+                    .kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
+    assert_int_equal(bench->count, 0);
+    dies(bench, 0, 0);
+    assert_int_equal(count(bench, SL_DO_EXIT, 0), 1);
+    done(bench);
+}
+
+static void
+test_an_exclusive_group_has_one_worker(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, true, false);
+    signal_arrives(bench, SIGTTIN);
+    assert_true(says(bench, SL_SAY_EXCLUSIVE));
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    signal_arrives(bench, SIGHUP);
+    feed(bench, (struct sl_plan_event){
+                    .kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_LISTENING});
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    dies(bench, 0, 0);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    fork_slot(bench, 0);
+    dies(bench, 0, 4 << 8);
+    assert_true(says(bench, SL_SAY_RELOAD_FAILED));
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+}
+
+static void
+test_usr1_waits_until_a_worker_can_take_it(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    signal_arrives(bench, SIGTTIN);
+    fork_slot(bench, 1);
+    signal_arrives(bench, SIGUSR1);
+    assert_int_equal(count(bench, SL_DO_REOPEN_LOGS, 0), 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGUSR1), 1);
+    make_ready(bench, 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGUSR1), 1);
+    done(bench);
+}
+
+static void
+test_nobody_is_called_hung_because_everything_stood_still(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    tick_at(bench, bench->now_ms + 60000); /* due after 30 s: the arbiter itself was stopped */
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    tick_at(bench, bench->now_ms + 30000);
+    assert_true(says(bench, SL_SAY_TIMEOUT));
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+    tick_at(bench, bench->now_ms + 1000);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGKILL), 1);
+    done(bench);
+}
+
+static void
+test_winch_rests_the_workers_of_a_daemon_only(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(2, false, false);
+    signal_arrives(bench, SIGWINCH);
+    assert_true(says(bench, SL_SAY_WINCH_IGNORED));
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    done(bench);
+    bench = serving(2, false, true);
+    signal_arrives(bench, SIGWINCH);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 2);
+    assert_int_equal(sl_plan_workers_wanted(bench->plan), 0);
+    done(bench);
+}
+
+static void
+test_messages_are_gunicorns(void **state)
+{
+    (void)state;
+    char text[128];
+    struct sl_plan_action action = {.message = SL_SAY_SIGNAL, .number = SIGTTIN, .pid = 7};
+    sl_plan_message_format(&action, text, sizeof text);
+    assert_string_equal(text, "Handling signal: ttin");
+    action.message = SL_SAY_SIGNALED;
+    action.number = SIGSEGV;
+    sl_plan_message_format(&action, text, sizeof text);
+    assert_string_equal(text, "Worker (pid:7) was sent SIGSEGV!");
+    sl_plan_message_format(&action, text, 10); /* cut, not overrun */
+    assert_string_equal(text, "Worker (p");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_deaths_in_a_row_back_off_up_to_5_seconds),
+        cmocka_unit_test(test_orderly_exits_and_deaths_together_are_no_crash_loop),
+        cmocka_unit_test(test_interrupt_shortens_a_stop_to_2_seconds),
+        cmocka_unit_test(test_hangups_during_a_reload_are_one_more_reload),
+        cmocka_unit_test(test_old_workers_leave_only_when_all_new_ones_are_ready),
+        cmocka_unit_test(test_a_stop_wins_over_a_reload),
+        cmocka_unit_test(test_an_exclusive_group_has_one_worker),
+        cmocka_unit_test(test_usr1_waits_until_a_worker_can_take_it),
+        cmocka_unit_test(test_nobody_is_called_hung_because_everything_stood_still),
+        cmocka_unit_test(test_winch_rests_the_workers_of_a_daemon_only),
+        cmocka_unit_test(test_messages_are_gunicorns),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
