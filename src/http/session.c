@@ -581,6 +581,14 @@ over(uint64_t idle, uint32_t limit)
     return limit != 0 && idle >= limit;
 }
 
+/* Bytes that arrived while nobody looked: their event is on its way. */
+static bool
+has_input(const struct sl_conn *conn)
+{
+    char byte;
+    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 bool
 sl_session_expire(struct sl_workspace *ws, struct sl_conn *conn)
 {
@@ -609,6 +617,8 @@ sl_session_expire(struct sl_workspace *ws, struct sl_conn *conn)
     } else if (!over(idle, conn->first ? opt->header_timeout_ms : opt->keepalive_ms)) {
         return false;
     }
+    if (conn->state == SL_CONN_READING && has_input(conn))
+        return false;
     sl_engine_drop(engine, conn);
     return true;
 }

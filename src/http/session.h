@@ -37,7 +37,7 @@ enum {
     SL_OUT_HIGH = 256 * 1024,     /* more than this waiting for the client: SL_EFULL */
     SL_OUT_BATCH = 64 * 1024,     /* pipelined answers are sent when this much has gathered */
     SL_LINGER_MS = 2000,          /* how long we wait for a client to see our close */
-    SL_STOP_LINGER_MS = 200,      /* idle connections live this long after sl_engine_stop() */
+    SL_STOP_LINGER_MS = 500,      /* idle connections live this long after sl_engine_stop() */
     SL_EVENT_BATCH = 64,
 };
 

@@ -393,6 +393,32 @@ test_time_outs_end_idle_and_half_sent_requests(void **state)
 }
 
 static void
+test_a_request_that_came_while_all_were_busy_is_not_timed_out(void **state)
+{
+    struct server s;
+    if (threads_of(state) > 0)
+        return; /* there nobody is ever that busy */
+    server_prepare(&s, 0);
+    s.options.keepalive_ms = 50;
+    server_start(&s);
+    s.hold = true;
+    int idle = dial(&s), busy = dial(&s);
+    say_text(idle, GET("/"));
+    expect(idle, 200, "hello");
+    say_text(busy, GET("/hold"));
+    while (s.inside == 0)
+        usleep(1000);
+    say_text(idle, GET("/"));
+    usleep(1500000); /* the clock is looked at once a second: it is overdue now */
+    s.hold = false;
+    expect(idle, 200, "hello");
+    expect(busy, 200, "held");
+    close(idle);
+    close(busy);
+    server_stop(&s);
+}
+
+static void
 note_limit(void *ctx)
 {
     struct server *s = ctx;
@@ -550,6 +576,7 @@ main(void)
         BOTH(test_clients_that_vanish_leave_nothing),
         BOTH(test_stop_answers_what_is_in_progress_and_says_close),
         BOTH(test_time_outs_end_idle_and_half_sent_requests),
+        BOTH(test_a_request_that_came_while_all_were_busy_is_not_timed_out),
         BOTH(test_the_request_limit_is_told_once_and_ends_with_close),
         BOTH(test_connections_over_the_limit_wait_in_the_backlog),
         BOTH(test_a_proxy_header_counts_for_the_whole_connection),
