@@ -111,15 +111,18 @@ fuzz_run() {
 
 # ---- Python ------------------------------------------------------------------------------------------
 
+# The tests mostly wait for processes: twice as many at once as there are processors.
+e2e_jobs=$((jobs * 2))
+
 # pytest with its output both in the log and on the terminal.
 e2e_tests() {
     progress e2e
     log=build/logs/e2e.log
     if [ -t 1 ]; then
-        { python -m pytest -p no:cacheprovider --color=yes "$@" || echo "pytest exit $?"; } 2>&1 |
+        { python -m pytest -n $e2e_jobs -p no:cacheprovider --color=yes "$@" || echo "pytest exit $?"; } 2>&1 |
             tee "$log"
     else
-        { python -m pytest -q --tb=short -p no:cacheprovider "$@" || echo "pytest exit $?"; } >"$log" 2>&1
+        { python -m pytest -n $e2e_jobs -q --tb=short -p no:cacheprovider "$@" || echo "pytest exit $?"; } >"$log" 2>&1
     fi
     if grep -q '^pytest exit' "$log"; then
         [ -t 1 ] || tail -n 60 "$log"

@@ -67,11 +67,11 @@ def line(make, tmp_path, fmt, environ=ENVIRON, response=RESPONSE, request=REQUES
     ("%(m)s", "GET"), ("%(U)s", "/a"), ("%(q)s", "b=1"), ("%(H)s", "HTTP/1.1"), ("%(s)s", "200"),
     ("%(b)s", "1024"), ("%(B)s", "1024"), ("%(f)s", "http://from/"), ("%(a)s", "curl/8"),
     ("%(T)s", "2"), ("%(M)s", "2003"), ("%(D)s", "2003456"), ("%(L)s", "2.003456"),
-    ("%(p)s", f"<{os.getpid()}>"), ("%({X-Trace}i)s", "t1"), ("%({content-type}o)s", "text/plain"),
+    ("%(p)s", "<PID>"), ("%({X-Trace}i)s", "t1"), ("%({content-type}o)s", "text/plain"),
     ("%({request_method}e)s", "GET"), ("%({absent}i)s", "-"), ("%(absent)s", "-"),
 ])
 def test_an_atom_has_gunicorns_value(make, tmp_path, atom, value):
-    assert line(make, tmp_path, atom) == value + "\n"
+    assert line(make, tmp_path, atom) == value.replace("PID", str(os.getpid())) + "\n"
 
 
 def test_the_time_is_english_in_every_locale(make, tmp_path):

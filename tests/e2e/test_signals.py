@@ -87,13 +87,16 @@ def test_new_connections_are_refused_after_a_stop(serve, worker_class):
 
 
 def test_ttin_and_ttou_change_the_number_of_workers(serve, worker_class):
-    server = serve("hello:app", worker_class=worker_class, workers=1)
+    # A worker that is still booting would be the first to go.
+    config = "def post_worker_init(worker):\n    worker.log.info('initialised')\n"
+    server = serve("hello:app", worker_class=worker_class, workers=1, config=config)
     first = server.wait_workers(1)
     server.signal(signal.SIGTTIN)
     second = server.wait_workers(2)
     assert first[0] in second
     server.signal(signal.SIGTTIN)
     server.wait_workers(3)
+    server.wait_log("initialised", count=3)
     server.signal(signal.SIGTTOU)
     wait_until(lambda: len(server.worker_pids) == 2, "two workers")
     # The oldest goes.
