@@ -73,6 +73,7 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
         ;;
     esac
     case $target in
+    test) have curl || echo curl ;;
     check) have clang-format || echo clang-format ;;
     bench) have wrk || echo wrk ;;
     esac
