@@ -51,7 +51,7 @@ sl_plan_actions_max(const struct sl_plan *plan)
 }
 
 struct sl_plan_action *
-plan_emit(struct sl_plan *plan, enum sl_plan_action_kind kind)
+sl_plan_emit(struct sl_plan *plan, enum sl_plan_action_kind kind)
 {
     assert(plan->out_count < sl_plan_actions_max(plan));
     struct sl_plan_action *action = &plan->out[plan->out_count++];
@@ -60,9 +60,9 @@ plan_emit(struct sl_plan *plan, enum sl_plan_action_kind kind)
 }
 
 struct sl_plan_action *
-plan_say(struct sl_plan *plan, enum sl_plan_message message)
+sl_plan_say(struct sl_plan *plan, enum sl_plan_message message)
 {
-    struct sl_plan_action *action = plan_emit(plan, SL_DO_LOG);
+    struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_LOG);
     action->message = message;
     return action;
 }
@@ -73,20 +73,20 @@ static void
 ask_all(struct sl_plan *plan, int signal_number)
 {
     for (unsigned slot = 0; slot < plan->slot_count; slot++)
-        plan_ask_to_leave(plan, slot, signal_number);
+        sl_plan_ask_to_leave(plan, slot, signal_number);
 }
 
 void
-plan_begin_stop(struct sl_plan *plan, int signal_number, int status, const char *reason)
+sl_plan_begin_stop(struct sl_plan *plan, int signal_number, int status, const char *reason)
 {
     if (plan->phase >= PHASE_STOPPING)
         return;
     move(plan, PHASE_STOPPING);
     plan->exit_status = status;
     plan->exit_reason = reason;
-    plan_emit(plan, SL_DO_NOTIFY_STOPPING);
-    plan_reload_cancel(plan);
-    plan_emit(plan, SL_DO_CLOSE_LISTENERS);
+    sl_plan_emit(plan, SL_DO_NOTIFY_STOPPING);
+    sl_plan_reload_cancel(plan);
+    sl_plan_emit(plan, SL_DO_CLOSE_LISTENERS);
     ask_all(plan, signal_number);
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         struct worker *worker = &plan->workers[slot];
@@ -98,7 +98,7 @@ plan_begin_stop(struct sl_plan *plan, int signal_number, int status, const char 
 static void
 hurry_stop(struct sl_plan *plan)
 {
-    plan_say(plan, SL_SAY_QUICK);
+    sl_plan_say(plan, SL_SAY_QUICK);
     ask_all(plan, SIGQUIT);
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         struct worker *worker = &plan->workers[slot];
@@ -114,7 +114,7 @@ stop_quickly(struct sl_plan *plan)
     if (plan->phase == PHASE_STOPPING)
         hurry_stop(plan);
     else
-        plan_begin_stop(plan, SIGQUIT, 0, NULL);
+        sl_plan_begin_stop(plan, SIGQUIT, 0, NULL);
 }
 
 /* A worker in uninterruptible sleep may outlive SIGKILL; the stop does not wait for it for ever. */
@@ -134,10 +134,10 @@ finish_stop(struct sl_plan *plan)
     }
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         if (plan->workers[slot].state != WORKER_FREE)
-            plan_say(plan, SL_SAY_UNKILLABLE)->pid = plan->workers[slot].pid;
+            sl_plan_say(plan, SL_SAY_UNKILLABLE)->pid = plan->workers[slot].pid;
     }
     move(plan, PHASE_STOPPED);
-    struct sl_plan_action *action = plan_emit(plan, SL_DO_EXIT);
+    struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_EXIT);
     action->number = plan->exit_status;
     action->why = plan->exit_reason;
 }
@@ -149,11 +149,11 @@ add_worker(struct sl_plan *plan)
 {
     const struct group *group = &plan->current.groups[0];
     if (group->spec.exclusive)
-        plan_say(plan, SL_SAY_EXCLUSIVE)->number = SIGTTIN;
-    else if (group->target >= plan_target_max(plan))
-        plan_say(plan, SL_SAY_TOO_MANY)->number = (int)plan_target_max(plan);
+        sl_plan_say(plan, SL_SAY_EXCLUSIVE)->number = SIGTTIN;
+    else if (group->target >= sl_plan_target_max(plan))
+        sl_plan_say(plan, SL_SAY_TOO_MANY)->number = (int)sl_plan_target_max(plan);
     else
-        plan_set_target(plan, group->target + 1);
+        sl_plan_set_target(plan, group->target + 1);
 }
 
 static void
@@ -161,7 +161,7 @@ remove_worker(struct sl_plan *plan)
 {
     unsigned target = plan->current.groups[0].target;
     if (target > 1)
-        plan_set_target(plan, target - 1);
+        sl_plan_set_target(plan, target - 1);
 }
 
 static void
@@ -170,50 +170,50 @@ set_workers(struct sl_plan *plan, int count)
     const struct group *group = &plan->current.groups[0];
     unsigned wanted = count < 0 ? 0 : (unsigned)count;
     if (group->spec.exclusive && wanted > 1)
-        plan_say(plan, SL_SAY_EXCLUSIVE)->number = SIGTTIN;
-    else if (wanted > plan_target_max(plan))
-        plan_say(plan, SL_SAY_TOO_MANY)->number = (int)plan_target_max(plan);
+        sl_plan_say(plan, SL_SAY_EXCLUSIVE)->number = SIGTTIN;
+    else if (wanted > sl_plan_target_max(plan))
+        sl_plan_say(plan, SL_SAY_TOO_MANY)->number = (int)sl_plan_target_max(plan);
     else
-        plan_set_target(plan, wanted);
+        sl_plan_set_target(plan, wanted);
 }
 
 static void
 rest_workers(struct sl_plan *plan)
 {
     if (!plan->daemon) {
-        plan_say(plan, SL_SAY_WINCH_IGNORED);
+        sl_plan_say(plan, SL_SAY_WINCH_IGNORED);
         return;
     }
-    plan_say(plan, SL_SAY_WINCH);
-    plan_set_target(plan, 0);
+    sl_plan_say(plan, SL_SAY_WINCH);
+    sl_plan_set_target(plan, 0);
 }
 
 static void
 upgrade(struct sl_plan *plan)
 {
     if (plan->upgrading)
-        plan_say(plan, SL_SAY_CHILD_EXISTS);
+        sl_plan_say(plan, SL_SAY_CHILD_EXISTS);
     else if (plan->has_parent)
-        plan_say(plan, SL_SAY_PARENT_EXISTS);
+        sl_plan_say(plan, SL_SAY_PARENT_EXISTS);
     else
-        plan_emit(plan, SL_DO_UPGRADE);
+        sl_plan_emit(plan, SL_DO_UPGRADE);
     plan->upgrading = plan->upgrading || !plan->has_parent;
 }
 
 static void
 reopen_logs(struct sl_plan *plan)
 {
-    plan_emit(plan, SL_DO_REOPEN_LOGS);
-    plan_reopen_logs(plan);
+    sl_plan_emit(plan, SL_DO_REOPEN_LOGS);
+    sl_plan_reopen_logs(plan);
 }
 
 static void
 on_signal(struct sl_plan *plan, int number)
 {
-    plan_say(plan, SL_SAY_SIGNAL)->number = number;
+    sl_plan_say(plan, SL_SAY_SIGNAL)->number = number;
     bool stopping = plan->phase == PHASE_STOPPING;
     switch (number) {
-    case SIGTERM: plan_begin_stop(plan, SIGTERM, 0, NULL); return;
+    case SIGTERM: sl_plan_begin_stop(plan, SIGTERM, 0, NULL); return;
     case SIGINT:
     case SIGQUIT: stop_quickly(plan); return;
     case SIGUSR1: reopen_logs(plan); return;
@@ -222,7 +222,7 @@ on_signal(struct sl_plan *plan, int number)
     if (stopping)
         return;
     switch (number) {
-    case SIGHUP: plan_hang_up(plan); break;
+    case SIGHUP: sl_plan_hang_up(plan); break;
     case SIGTTIN: add_worker(plan); break;
     case SIGTTOU: remove_worker(plan); break;
     case SIGWINCH: rest_workers(plan); break;
@@ -237,7 +237,7 @@ static void
 on_start(struct sl_plan *plan, const struct sl_plan_event *event)
 {
     plan->generation_ids = 1;
-    plan_generation_init(plan, &plan->current, event);
+    sl_plan_generation_init(plan, &plan->current, event);
 }
 
 /* A tick that comes much later than it was due means that the arbiter itself stood still (stopped,
@@ -248,7 +248,7 @@ on_tick(struct sl_plan *plan)
     long long due_ms = sl_plan_wake_ms(plan);
     if (due_ms >= 0 && plan->now_ms - due_ms > LATE_MS)
         plan->judge_from_ms = plan->now_ms;
-    plan_judge_clocks(plan);
+    sl_plan_judge_clocks(plan);
 }
 
 static void
@@ -263,7 +263,7 @@ static void
 on_upgrade_failed(struct sl_plan *plan, const char *why)
 {
     plan->upgrading = false;
-    plan_say(plan, SL_SAY_UPGRADE_FAILED)->why = why;
+    sl_plan_say(plan, SL_SAY_UPGRADE_FAILED)->why = why;
 }
 
 static void
@@ -272,14 +272,14 @@ on_upgrade_exited(struct sl_plan *plan, pid_t pid)
     if (!plan->upgrading || pid != plan->upgrade_pid)
         return;
     plan->upgrading = false;
-    plan_say(plan, SL_SAY_UPGRADE_GONE)->pid = pid;
+    sl_plan_say(plan, SL_SAY_UPGRADE_GONE)->pid = pid;
 }
 
 static void
 on_promoted(struct sl_plan *plan)
 {
     plan->has_parent = false;
-    plan_say(plan, SL_SAY_PROMOTED);
+    sl_plan_say(plan, SL_SAY_PROMOTED);
 }
 
 static void
@@ -290,14 +290,14 @@ dispatch(struct sl_plan *plan, const struct sl_plan_event *event)
     case SL_EV_TICK: on_tick(plan); break;
     case SL_EV_SIGNAL: on_signal(plan, event->number); break;
     case SL_EV_BEAT: on_beat(plan, event); break;
-    case SL_EV_FORKED: plan_on_forked(plan, event); break;
-    case SL_EV_FORK_FAILED: plan_on_fork_failed(plan, event); break;
-    case SL_EV_READY: plan_on_ready(plan, event); break;
-    case SL_EV_EXITED: plan_on_exited(plan, event); break;
-    case SL_EV_LOADED: plan_on_loaded(plan, event); break;
-    case SL_EV_LOAD_FAILED: plan_give_up(plan, event->why); break;
-    case SL_EV_LISTENING: plan_on_listening(plan); break;
-    case SL_EV_LISTEN_FAILED: plan_give_up(plan, event->why); break;
+    case SL_EV_FORKED: sl_plan_on_forked(plan, event); break;
+    case SL_EV_FORK_FAILED: sl_plan_on_fork_failed(plan, event); break;
+    case SL_EV_READY: sl_plan_on_ready(plan, event); break;
+    case SL_EV_EXITED: sl_plan_on_exited(plan, event); break;
+    case SL_EV_LOADED: sl_plan_on_loaded(plan, event); break;
+    case SL_EV_LOAD_FAILED: sl_plan_give_up(plan, event->why); break;
+    case SL_EV_LISTENING: sl_plan_on_listening(plan); break;
+    case SL_EV_LISTEN_FAILED: sl_plan_give_up(plan, event->why); break;
     case SL_EV_UPGRADE_FORKED: plan->upgrade_pid = event->pid; break;
     case SL_EV_UPGRADE_FAILED: on_upgrade_failed(plan, event->why); break;
     case SL_EV_UPGRADE_EXITED: on_upgrade_exited(plan, event->pid); break;
@@ -317,7 +317,7 @@ note_serving(struct sl_plan *plan)
     if (plan->phase != PHASE_STARTING || (wanted && !plan->current.any_ready))
         return;
     move(plan, PHASE_SERVING);
-    plan_emit(plan, SL_DO_NOTIFY_READY);
+    sl_plan_emit(plan, SL_DO_NOTIFY_READY);
 }
 
 /* What follows from the facts, whatever event brought them. */
@@ -326,11 +326,11 @@ settle(struct sl_plan *plan)
 {
     note_serving(plan);
     if (plan->phase == PHASE_STARTING || plan->phase == PHASE_SERVING) {
-        plan_reload_advance(plan);
-        plan_fill(plan);
+        sl_plan_reload_advance(plan);
+        sl_plan_fill(plan);
     } else if (plan->phase == PHASE_STOPPING) {
         if (!HOLDS(plan, RULE_NO_SPAWN_IN_STOP))
-            plan_fill(plan);
+            sl_plan_fill(plan);
         finish_stop(plan);
     }
 }
@@ -367,7 +367,7 @@ spawn_wake_ms(const struct sl_plan *plan, const struct generation *generation)
     for (unsigned i = 0; i < generation->group_count; i++) {
         const struct group *group = &generation->groups[i];
         if (group->spawn_at_ms > plan->now_ms &&
-            plan_occupants(plan, generation->id, i) < group->target)
+            sl_plan_occupants(plan, generation->id, i) < group->target)
             wake_ms = sooner(wake_ms, group->spawn_at_ms);
     }
     return wake_ms;
@@ -379,7 +379,7 @@ sl_plan_wake_ms(const struct sl_plan *plan)
     long long wake_ms = sooner(spawn_wake_ms(plan, &plan->current),
                                spawn_wake_ms(plan, &plan->next));
     for (unsigned slot = 0; slot < plan->slot_count; slot++)
-        wake_ms = sooner(wake_ms, plan_worker_wake_ms(plan, &plan->workers[slot]));
+        wake_ms = sooner(wake_ms, sl_plan_worker_wake_ms(plan, &plan->workers[slot]));
     return wake_ms;
 }
 

@@ -25,7 +25,7 @@ is_of(const struct worker *worker, unsigned generation, unsigned group)
 }
 
 unsigned
-plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group)
+sl_plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group)
 {
     unsigned count = 0;
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
@@ -36,7 +36,7 @@ plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group)
 }
 
 unsigned
-plan_ready(const struct sl_plan *plan, unsigned generation, unsigned group)
+sl_plan_ready(const struct sl_plan *plan, unsigned generation, unsigned group)
 {
     unsigned count = 0;
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
@@ -87,11 +87,11 @@ static void
 retire_surplus(struct sl_plan *plan, struct generation *generation, unsigned index)
 {
     unsigned target = generation->groups[index].target;
-    unsigned count = plan_occupants(plan, generation->id, index);
+    unsigned count = sl_plan_occupants(plan, generation->id, index);
     for (; count > target; count--) {
         unsigned slot = pick_surplus(plan, generation->id, index);
         if (slot < plan->slot_count)
-            plan_ask_to_leave(plan, slot, SIGTERM);
+            sl_plan_ask_to_leave(plan, slot, SIGTERM);
     }
 }
 
@@ -113,13 +113,13 @@ static void
 spawn_missing(struct sl_plan *plan, struct generation *generation, unsigned index)
 {
     struct group *group = &generation->groups[index];
-    unsigned count = plan_occupants(plan, generation->id, index);
+    unsigned count = sl_plan_occupants(plan, generation->id, index);
     if (count >= group->target || !may_spawn(plan, generation, group))
         return;
     for (unsigned slot = 0; slot < plan->slot_count && count < group->target; slot++) {
         if (is_live(&plan->workers[slot]))
             continue;
-        plan_spawn(plan, slot, generation, index);
+        sl_plan_spawn(plan, slot, generation, index);
         count++;
     }
 }
@@ -144,7 +144,7 @@ is_last_resort(const struct sl_plan *plan, const struct worker *worker)
         const struct group *group = &plan->current.groups[i];
         if (strcmp(group->spec.name, worker->name) == 0)
             return group->target > 0 && !group->hand_over &&
-                   plan_ready(plan, plan->current.id, i) == 0;
+                   sl_plan_ready(plan, plan->current.id, i) == 0;
     }
     return false;
 }
@@ -157,12 +157,12 @@ dismiss_past(struct sl_plan *plan)
         const struct worker *worker = &plan->workers[slot];
         bool past = worker->generation != plan->current.id && worker->generation != plan->next.id;
         if (past && occupies(plan, worker) && !is_last_resort(plan, worker))
-            plan_ask_to_leave(plan, slot, SIGTERM);
+            sl_plan_ask_to_leave(plan, slot, SIGTERM);
     }
 }
 
 void
-plan_fill(struct sl_plan *plan)
+sl_plan_fill(struct sl_plan *plan)
 {
     dismiss_past(plan);
     fill_generation(plan, &plan->current);
@@ -172,17 +172,17 @@ plan_fill(struct sl_plan *plan)
 
 /* Half of the slots: the other half is for those that leave while their successors boot. */
 unsigned
-plan_target_max(const struct sl_plan *plan)
+sl_plan_target_max(const struct sl_plan *plan)
 {
     return plan->slot_count / 2;
 }
 
 /* Sets how many workers the first group should have, in both generations during a reload. */
 void
-plan_set_target(struct sl_plan *plan, unsigned target)
+sl_plan_set_target(struct sl_plan *plan, unsigned target)
 {
     struct group *group = &plan->current.groups[0];
-    struct sl_plan_action *action = plan_emit(plan, SL_DO_WORKERS_CHANGED);
+    struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_WORKERS_CHANGED);
     action->number = (int)target;
     action->old = (int)group->target;
     group->target = target;

@@ -24,7 +24,7 @@ move(struct sl_plan *plan, enum reload state)
 }
 
 struct generation *
-plan_find_generation(struct sl_plan *plan, unsigned id)
+sl_plan_find_generation(struct sl_plan *plan, unsigned id)
 {
     if (id == plan->current.id)
         return &plan->current;
@@ -32,7 +32,7 @@ plan_find_generation(struct sl_plan *plan, unsigned id)
 }
 
 void
-plan_generation_init(struct sl_plan *plan, struct generation *generation,
+sl_plan_generation_init(struct sl_plan *plan, struct generation *generation,
                      const struct sl_plan_event *event)
 {
     memset(generation, 0, sizeof *generation);
@@ -54,21 +54,21 @@ start_reload(struct sl_plan *plan)
     plan->hup_waits = false;
     move(plan, RELOAD_LOADING);
     plan->generation_ids++;
-    plan_say(plan, SL_SAY_HANG_UP);
-    plan_emit(plan, SL_DO_NOTIFY_RELOADING);
-    plan_emit(plan, SL_DO_LOAD)->generation = plan->generation_ids;
+    sl_plan_say(plan, SL_SAY_HANG_UP);
+    sl_plan_emit(plan, SL_DO_NOTIFY_RELOADING);
+    sl_plan_emit(plan, SL_DO_LOAD)->generation = plan->generation_ids;
 }
 
 /* HUP. While the first generation boots or another reload runs it is remembered, once. */
 void
-plan_hang_up(struct sl_plan *plan)
+sl_plan_hang_up(struct sl_plan *plan)
 {
     if (plan->phase == PHASE_SERVING && plan->reload == RELOAD_STEADY) {
         start_reload(plan);
         return;
     }
     if (!plan->hup_waits)
-        plan_say(plan, SL_SAY_RELOAD_WAITS);
+        sl_plan_say(plan, SL_SAY_RELOAD_WAITS);
     plan->hup_waits = true;
 }
 
@@ -93,41 +93,41 @@ fits(const struct sl_plan *plan, const struct sl_plan_event *event)
     unsigned long total = 0;
     for (size_t i = 0; i < event->group_count; i++)
         total += event->groups[i].workers;
-    return total <= plan_target_max(plan);
+    return total <= sl_plan_target_max(plan);
 }
 
 void
-plan_on_loaded(struct sl_plan *plan, const struct sl_plan_event *event)
+sl_plan_on_loaded(struct sl_plan *plan, const struct sl_plan_event *event)
 {
     if (plan->reload != RELOAD_LOADING)
         return;
-    plan_generation_init(plan, &plan->next, event);
+    sl_plan_generation_init(plan, &plan->next, event);
     if (!fits(plan, event)) {
-        plan_say(plan, SL_SAY_TOO_MANY)->number = (int)plan_target_max(plan);
-        plan_give_up(plan, "too many workers for this arbiter.");
+        sl_plan_say(plan, SL_SAY_TOO_MANY)->number = (int)sl_plan_target_max(plan);
+        sl_plan_give_up(plan, "too many workers for this arbiter.");
         return;
     }
     match_groups(plan);
     move(plan, RELOAD_BINDING);
-    plan_emit(plan, SL_DO_LISTEN)->generation = plan->next.id;
+    sl_plan_emit(plan, SL_DO_LISTEN)->generation = plan->next.id;
 }
 
 static void
 say_workers(struct sl_plan *plan, unsigned target, unsigned old)
 {
-    struct sl_plan_action *action = plan_emit(plan, SL_DO_WORKERS_CHANGED);
+    struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_WORKERS_CHANGED);
     action->number = (int)target;
     action->old = (int)old;
 }
 
 void
-plan_on_listening(struct sl_plan *plan)
+sl_plan_on_listening(struct sl_plan *plan)
 {
     if (plan->reload != RELOAD_BINDING)
         return;
     move(plan, RELOAD_FILLING);
     say_workers(plan, plan->next.groups[0].target, plan->current.groups[0].target);
-    plan_emit(plan, SL_DO_HOOK_RELOAD);
+    sl_plan_emit(plan, SL_DO_HOOK_RELOAD);
 }
 
 /* (broken rule of the simulator) */
@@ -136,37 +136,37 @@ retire_all(struct sl_plan *plan, unsigned generation)
 {
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         if (plan->workers[slot].generation == generation)
-            plan_ask_to_leave(plan, slot, SIGTERM);
+            sl_plan_ask_to_leave(plan, slot, SIGTERM);
     }
 }
 
-/* Forgets the generation being loaded; plan_fill() sends its workers away. */
+/* Forgets the generation being loaded; sl_plan_fill() sends its workers away. */
 void
-plan_reload_cancel(struct sl_plan *plan)
+sl_plan_reload_cancel(struct sl_plan *plan)
 {
     if (plan->reload == RELOAD_STEADY)
         return;
     bool counted = plan->reload >= RELOAD_FILLING;
     unsigned target = plan->next.groups[0].target, old = plan->current.groups[0].target;
     move(plan, RELOAD_STEADY);
-    plan_emit(plan, SL_DO_GIVE_UP)->generation = plan->generation_ids;
+    sl_plan_emit(plan, SL_DO_GIVE_UP)->generation = plan->generation_ids;
     if (counted && target != old)
         say_workers(plan, old, target);
     plan->next.id = 0;
 }
 
 void
-plan_give_up(struct sl_plan *plan, const char *why)
+sl_plan_give_up(struct sl_plan *plan, const char *why)
 {
     if (plan->reload == RELOAD_STEADY)
         return;
-    struct sl_plan_action *action = plan_say(plan, SL_SAY_RELOAD_FAILED);
+    struct sl_plan_action *action = sl_plan_say(plan, SL_SAY_RELOAD_FAILED);
     action->number = (int)plan->current.id;
     action->why = why;
     if (!HOLDS(plan, RULE_KEEP_OLD_ON_FAILURE))
         retire_all(plan, plan->current.id);
-    plan_reload_cancel(plan);
-    plan_emit(plan, SL_DO_NOTIFY_READY);
+    sl_plan_reload_cancel(plan);
+    sl_plan_emit(plan, SL_DO_NOTIFY_READY);
 }
 
 static void
@@ -175,9 +175,9 @@ adopt(struct sl_plan *plan)
     move(plan, RELOAD_STEADY);
     plan->current = plan->next;
     plan->next.id = 0;
-    plan_emit(plan, SL_DO_ADOPT)->generation = plan->current.id;
-    plan_say(plan, SL_SAY_RELOAD_DONE)->number = (int)plan->current.id;
-    plan_emit(plan, SL_DO_NOTIFY_READY);
+    sl_plan_emit(plan, SL_DO_ADOPT)->generation = plan->current.id;
+    sl_plan_say(plan, SL_SAY_RELOAD_DONE)->number = (int)plan->current.id;
+    sl_plan_emit(plan, SL_DO_NOTIFY_READY);
 }
 
 static bool
@@ -186,7 +186,7 @@ groups_ready(const struct sl_plan *plan, bool hand_over)
     const struct generation *next = &plan->next;
     for (unsigned i = 0; i < next->group_count; i++) {
         const struct group *group = &next->groups[i];
-        if (group->hand_over == hand_over && plan_ready(plan, next->id, i) < group->target)
+        if (group->hand_over == hand_over && sl_plan_ready(plan, next->id, i) < group->target)
             return false;
     }
     return true;
@@ -201,13 +201,13 @@ hand_over(struct sl_plan *plan)
         const struct worker *worker = &plan->workers[slot];
         if (worker->generation == plan->current.id && !worker->leaving &&
             plan->current.groups[worker->group].hand_over)
-            plan_ask_to_leave(plan, slot, SIGTERM);
+            sl_plan_ask_to_leave(plan, slot, SIGTERM);
     }
 }
 
 /* Takes the reload as far as the facts allow. */
 void
-plan_reload_advance(struct sl_plan *plan)
+sl_plan_reload_advance(struct sl_plan *plan)
 {
     if (plan->reload == RELOAD_STEADY && plan->hup_waits && plan->phase == PHASE_SERVING)
         start_reload(plan);

@@ -131,39 +131,39 @@ enum rule {
 #endif
 
 /* plan.c */
-struct sl_plan_action *plan_emit(struct sl_plan *plan, enum sl_plan_action_kind kind);
-struct sl_plan_action *plan_say(struct sl_plan *plan, enum sl_plan_message message);
-void plan_begin_stop(struct sl_plan *plan, int signal_number, int status, const char *reason);
+struct sl_plan_action *sl_plan_emit(struct sl_plan *plan, enum sl_plan_action_kind kind);
+struct sl_plan_action *sl_plan_say(struct sl_plan *plan, enum sl_plan_message message);
+void sl_plan_begin_stop(struct sl_plan *plan, int signal_number, int status, const char *reason);
 
 /* plan_worker.c */
-void plan_kill(struct sl_plan *plan, unsigned slot, int signal_number);
-void plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number);
-void plan_judge_clocks(struct sl_plan *plan);
-void plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event);
-void plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event);
-void plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event);
-void plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event);
-void plan_reopen_logs(struct sl_plan *plan);
-void plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation,
+void sl_plan_kill(struct sl_plan *plan, unsigned slot, int signal_number);
+void sl_plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number);
+void sl_plan_judge_clocks(struct sl_plan *plan);
+void sl_plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event);
+void sl_plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event);
+void sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event);
+void sl_plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event);
+void sl_plan_reopen_logs(struct sl_plan *plan);
+void sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation,
                 unsigned group);
-long long plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker);
+long long sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker);
 
 /* plan_fill.c */
-unsigned plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group);
-unsigned plan_ready(const struct sl_plan *plan, unsigned generation, unsigned group);
-void plan_set_target(struct sl_plan *plan, unsigned target);
-void plan_fill(struct sl_plan *plan);
-unsigned plan_target_max(const struct sl_plan *plan);
+unsigned sl_plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group);
+unsigned sl_plan_ready(const struct sl_plan *plan, unsigned generation, unsigned group);
+void sl_plan_set_target(struct sl_plan *plan, unsigned target);
+void sl_plan_fill(struct sl_plan *plan);
+unsigned sl_plan_target_max(const struct sl_plan *plan);
 
 /* plan_reload.c */
-void plan_generation_init(struct sl_plan *plan, struct generation *generation,
+void sl_plan_generation_init(struct sl_plan *plan, struct generation *generation,
                           const struct sl_plan_event *event);
-void plan_hang_up(struct sl_plan *plan);
-void plan_on_loaded(struct sl_plan *plan, const struct sl_plan_event *event);
-void plan_on_listening(struct sl_plan *plan);
-void plan_give_up(struct sl_plan *plan, const char *why);
-void plan_reload_advance(struct sl_plan *plan);
-void plan_reload_cancel(struct sl_plan *plan);
-struct generation *plan_find_generation(struct sl_plan *plan, unsigned id);
+void sl_plan_hang_up(struct sl_plan *plan);
+void sl_plan_on_loaded(struct sl_plan *plan, const struct sl_plan_event *event);
+void sl_plan_on_listening(struct sl_plan *plan);
+void sl_plan_give_up(struct sl_plan *plan, const char *why);
+void sl_plan_reload_advance(struct sl_plan *plan);
+void sl_plan_reload_cancel(struct sl_plan *plan);
+struct generation *sl_plan_find_generation(struct sl_plan *plan, unsigned id);
 
 #endif

@@ -28,7 +28,8 @@ move(struct worker *worker, enum worker_state state)
 }
 
 void
-plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation, unsigned group)
+sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation,
+              unsigned group)
 {
     struct worker *worker = &plan->workers[slot];
     const struct group *of = &generation->groups[group];
@@ -45,16 +46,16 @@ plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generat
     worker->boot_ms = of->spec.boot_ms;
     worker->timeout_ms = of->spec.timeout_ms;
     worker->graceful_ms = of->spec.graceful_ms;
-    struct sl_plan_action *action = plan_emit(plan, SL_DO_SPAWN);
+    struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_SPAWN);
     action->slot = slot;
     action->generation = generation->id;
     action->group = group;
 }
 
 void
-plan_kill(struct sl_plan *plan, unsigned slot, int signal_number)
+sl_plan_kill(struct sl_plan *plan, unsigned slot, int signal_number)
 {
-    struct sl_plan_action *action = plan_emit(plan, SL_DO_KILL);
+    struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_KILL);
     action->slot = slot;
     action->pid = plan->workers[slot].pid;
     action->number = signal_number;
@@ -62,7 +63,7 @@ plan_kill(struct sl_plan *plan, unsigned slot, int signal_number)
 
 /* Never the same request twice: a second TERM may hit an interpreter that is shutting down. */
 void
-plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number)
+sl_plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number)
 {
     struct worker *worker = &plan->workers[slot];
     if (worker->state == WORKER_FREE)
@@ -76,7 +77,7 @@ plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number)
         return;
     }
     worker->asked = signal_number;
-    plan_kill(plan, slot, signal_number);
+    sl_plan_kill(plan, slot, signal_number);
 }
 
 /* ---- clocks -------------------------------------------------------------------------------- */
@@ -85,14 +86,14 @@ static void
 abort_hung(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, long long limit_ms)
 {
     struct worker *worker = &plan->workers[slot];
-    struct sl_plan_action *action = plan_say(plan, message);
+    struct sl_plan_action *action = sl_plan_say(plan, message);
     action->pid = worker->pid;
     action->ms = limit_ms;
     move(worker, WORKER_ABORTING);
     worker->deadline_ms = plan->now_ms + ABORT_MS;
-    plan_kill(plan, slot, SIGABRT);
+    sl_plan_kill(plan, slot, SIGABRT);
     if (message == SL_SAY_BOOT_TIMEOUT && worker->generation == plan->next.id)
-        plan_give_up(plan, "a new worker was not ready within boot_timeout.");
+        sl_plan_give_up(plan, "a new worker was not ready within boot_timeout.");
 }
 
 static void
@@ -100,13 +101,13 @@ kill_for_good(struct sl_plan *plan, unsigned slot)
 {
     struct worker *worker = &plan->workers[slot];
     if (worker->state == WORKER_LEAVING) {
-        struct sl_plan_action *action = plan_say(plan, SL_SAY_GRACE_OVER);
+        struct sl_plan_action *action = sl_plan_say(plan, SL_SAY_GRACE_OVER);
         action->pid = worker->pid;
         action->ms = worker->graceful_ms;
     }
     move(worker, WORKER_KILLED);
     worker->deadline_ms = plan->now_ms + UNKILLABLE_MS;
-    plan_kill(plan, slot, SIGKILL);
+    sl_plan_kill(plan, slot, SIGKILL);
 }
 
 static long long
@@ -117,7 +118,7 @@ later(long long a, long long b)
 
 /* When a clock of this worker runs out; -1 = no clock is running. */
 long long
-plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
+sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
 {
     switch (worker->state) {
     case WORKER_BOOTING:
@@ -138,11 +139,11 @@ plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
 }
 
 void
-plan_judge_clocks(struct sl_plan *plan)
+sl_plan_judge_clocks(struct sl_plan *plan)
 {
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         struct worker *worker = &plan->workers[slot];
-        long long due_ms = plan_worker_wake_ms(plan, worker);
+        long long due_ms = sl_plan_worker_wake_ms(plan, worker);
         if (due_ms < 0 || plan->now_ms < due_ms)
             continue;
         if (worker->state == WORKER_BOOTING)
@@ -190,7 +191,7 @@ say_crash_loop(struct sl_plan *plan, const struct group *group)
 {
     if (group->failures < CRASH_LOOP)
         return;
-    struct sl_plan_action *action = plan_say(plan, SL_SAY_CRASH_LOOP);
+    struct sl_plan_action *action = sl_plan_say(plan, SL_SAY_CRASH_LOOP);
     action->number = (int)group->failures;
     action->ms = group->spawn_at_ms - plan->now_ms;
 }
@@ -213,11 +214,11 @@ judge_in_reload(struct sl_plan *plan, const struct worker *was, int code)
 {
     const struct group *group = &plan->next.groups[was->group];
     if (!was->booted && (is_boot_code(code) || group->spec.exclusive))
-        plan_give_up(plan, boot_reason(code));
+        sl_plan_give_up(plan, boot_reason(code));
     else if (!plan->next.any_ready)
-        plan_give_up(plan, "a new worker died before any of them was ready.");
+        sl_plan_give_up(plan, "a new worker died before any of them was ready.");
     else if (group->failures >= SL_PLAN_BOOT_LIMIT)
-        plan_give_up(plan, "the new workers die again and again.");
+        sl_plan_give_up(plan, "the new workers die again and again.");
 }
 
 /* A worker of the first generation died and none was ever ready: is it hopeless? */
@@ -228,16 +229,16 @@ judge_at_start(struct sl_plan *plan, const struct worker *was, int code)
     if (was->booted)
         return;
     if (is_boot_code(code))
-        plan_begin_stop(plan, SIGTERM, code, boot_reason(code));
+        sl_plan_begin_stop(plan, SIGTERM, code, boot_reason(code));
     else if (group->failures >= SL_PLAN_BOOT_LIMIT)
-        plan_begin_stop(plan, SIGTERM, SL_EXIT_WORKER_BOOT, boot_reason(SL_EXIT_WORKER_BOOT));
+        sl_plan_begin_stop(plan, SIGTERM, SL_EXIT_WORKER_BOOT, boot_reason(SL_EXIT_WORKER_BOOT));
 }
 
 static void
 judge_death(struct sl_plan *plan, const struct worker *was, int code)
 {
     bool orderly = was->state == WORKER_READY && code == 0;
-    struct generation *generation = plan_find_generation(plan, was->generation);
+    struct generation *generation = sl_plan_find_generation(plan, was->generation);
     if (orderly || was->leaving || generation == NULL || plan->phase >= PHASE_STOPPING)
         return;
     struct group *group = &generation->groups[was->group];
@@ -255,12 +256,12 @@ say_death(struct sl_plan *plan, const struct worker *was, int status)
     struct sl_plan_action *action;
     if (WIFSIGNALED(status)) {
         int number = WTERMSIG(status);
-        action = plan_say(plan, number == SIGKILL && was->state != WORKER_KILLED ? SL_SAY_KILLED
+        action = sl_plan_say(plan, number == SIGKILL && was->state != WORKER_KILLED ? SL_SAY_KILLED
                                 : number == SIGTERM ? SL_SAY_TERMINATED
                                                     : SL_SAY_SIGNALED);
         action->number = number;
     } else if (WEXITSTATUS(status) != 0) {
-        action = plan_say(plan, SL_SAY_EXITED);
+        action = sl_plan_say(plan, SL_SAY_EXITED);
         action->number = WEXITSTATUS(status);
     } else {
         return;
@@ -271,7 +272,7 @@ say_death(struct sl_plan *plan, const struct worker *was, int status)
 /* ---- events -------------------------------------------------------------------------------- */
 
 void
-plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event)
+sl_plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event)
 {
     struct worker *worker = &plan->workers[event->slot];
     if (worker->state != WORKER_FORKING)
@@ -280,18 +281,18 @@ plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event)
     worker->pid = event->pid;
     worker->forked_ms = worker->beat_ms = plan->now_ms;
     if (worker->leaving && HOLDS(plan, RULE_FORKED_IN_STOP_LEAVES))
-        plan_ask_to_leave(plan, event->slot, SIGTERM);
+        sl_plan_ask_to_leave(plan, event->slot, SIGTERM);
 }
 
 void
-plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event)
+sl_plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event)
 {
     struct worker *worker = &plan->workers[event->slot];
     if (worker->state != WORKER_FORKING)
         return;
     struct worker was = *worker;
     move(worker, WORKER_FREE);
-    struct generation *generation = plan_find_generation(plan, was.generation);
+    struct generation *generation = sl_plan_find_generation(plan, was.generation);
     if (generation == NULL || plan->phase >= PHASE_STOPPING)
         return;
     struct group *group = &generation->groups[was.group];
@@ -299,17 +300,17 @@ plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event)
     group->spawn_at_ms = later(group->spawn_at_ms, plan->now_ms + BACKOFF_FIRST_MS);
     if (!counted)
         return;
-    struct sl_plan_action *action = plan_say(plan, SL_SAY_FORK_FAILED);
+    struct sl_plan_action *action = sl_plan_say(plan, SL_SAY_FORK_FAILED);
     action->why = event->why;
     action->ms = group->spawn_at_ms - plan->now_ms;
     if (generation == &plan->next && group->failures >= SL_PLAN_BOOT_LIMIT)
-        plan_give_up(plan, "its workers cannot be started.");
+        sl_plan_give_up(plan, "its workers cannot be started.");
     else if (plan->phase == PHASE_STARTING)
         judge_at_start(plan, &was, 0);
 }
 
 void
-plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
+sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
 {
     struct worker *worker = &plan->workers[event->slot];
     if (worker->state != WORKER_BOOTING)
@@ -317,16 +318,16 @@ plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
     move(worker, WORKER_READY);
     worker->booted = true;
     worker->beat_ms = plan->now_ms;
-    struct generation *generation = plan_find_generation(plan, worker->generation);
+    struct generation *generation = sl_plan_find_generation(plan, worker->generation);
     if (generation != NULL)
         generation->any_ready = true;
     if (worker->reopen)
-        plan_kill(plan, event->slot, SIGUSR1);
+        sl_plan_kill(plan, event->slot, SIGUSR1);
     worker->reopen = false;
 }
 
 void
-plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event)
+sl_plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event)
 {
     struct worker *worker = &plan->workers[event->slot];
     if (worker->state == WORKER_FREE || worker->state == WORKER_FORKING)
@@ -339,13 +340,13 @@ plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event)
 
 /* USR1 would end a worker that has no handler for it yet, so booting ones get it when ready. */
 void
-plan_reopen_logs(struct sl_plan *plan)
+sl_plan_reopen_logs(struct sl_plan *plan)
 {
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         struct worker *worker = &plan->workers[slot];
         if (worker->state == WORKER_FORKING || worker->state == WORKER_BOOTING)
             worker->reopen = true;
         else if (worker->booted && (worker->state == WORKER_READY || worker->state == WORKER_LEAVING))
-            plan_kill(plan, slot, SIGUSR1);
+            sl_plan_kill(plan, slot, SIGUSR1);
     }
 }
