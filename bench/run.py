@@ -16,6 +16,7 @@ import datetime
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -277,6 +278,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     args = arguments()
     say = Progress()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no server is left behind
     if (os.cpu_count() or 1) < 2:
         sys.exit("bench: two CPUs are needed, one for the server and one for wrk")
     for tool, package in (("wrk", "wrk"), ("taskset", "util-linux"), ("cc", "gcc")):
@@ -292,9 +294,11 @@ def main() -> int:
     facts = machine()
     facts["versions"] = versions(tools, servers)
     bench = Bench(args, tools, say)
+    status = 0
     try:
         bench.run(servers, args.cases)
     except KeyboardInterrupt:
+        status = 130
         say.clear()
         print("interrupted; what was measured so far:", file=sys.stderr)
     say.clear()
@@ -303,7 +307,7 @@ def main() -> int:
         print(f"{name}: not installed: {reason}")
     path = save(bench, facts, missing)
     print(f"saved {path.relative_to(ROOT)}")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

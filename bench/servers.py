@@ -72,7 +72,7 @@ def _granian(tools: Tools, port: int, threads: int) -> list[str]:
     return [
         str(tools.peers / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
         "--workers", "1", "--blocking-threads", str(threads), "--no-ws", "--http", "1", "--no-access-log",
-        "--log-level", "warning", "--backlog", "2048", APP,
+        "--log-level", "warning", "--backlog", "2048", "--backpressure", "20000", APP,
     ]
 
 
