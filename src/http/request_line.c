@@ -217,9 +217,9 @@ take_version(const char *p, const char *end, const struct sl_http_limits *limits
                       ret_sentence);
     req->version_major = (uint8_t)(p[5] - '0');
     req->version_minor = (uint8_t)(p[7] - '0');
-    if ((req->version_major != 1 || req->version_minor > 1) &&
-        !limits->permit_unconventional_version)
-        return refuse(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", ret_sentence);
+    /* A higher minor version may be processed as the one we speak (RFC 9110 section 6.2). */
+    if (req->version_major != 1 && !limits->permit_unconventional_version)
+        return refuse(505, "Only HTTP/1 is spoken here.", ret_sentence);
     return 0;
 }
 

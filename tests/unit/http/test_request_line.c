@@ -12,6 +12,7 @@ test_lines_of_the_grammar_are_accepted(void **state)
            "1.1 keep body=none:0 { <Host> =<x> }"),
         OK("RFC 9112 3: 1.0", "GET / HTTP/1.0\r\n\r\n", "1.0 close"),
         OK("RFC 9112 3: 1.0 with Host", LINE("GET / HTTP/1.0"), "1.0 close"),
+        OK("RFC 9110 6.2: a higher minor version", LINE("GET / HTTP/1.2"), "1.2 keep"),
         OK("RFC 9110 9.1: other methods", LINE("PROPFIND / HTTP/1.1"), "method<PROPFIND>"),
         OK("gunicorn 7.1: three letters", LINE("PUT / HTTP/1.1"), "method<PUT>"),
         OK("gunicorn 7.1: twenty letters", LINE("ABCDEFGHIJKLMNOPQRST / HTTP/1.1"),
@@ -147,7 +148,6 @@ test_malformed_lines_are_refused(void **state)
         BAD("RFC 9112 2.3: other protocol", 400, LINE("GET / HTCPCP/1.0")),
         BAD("RFC 9110 15.6.6", 505, LINE("GET / HTTP/2.0")),
         BAD("RFC 9110 15.6.6", 505, LINE("GET / HTTP/0.9")),
-        BAD("RFC 9110 15.6.6", 505, LINE("GET / HTTP/1.2")),
         BAD("RFC 9113 3.4: preface of HTTP/2, by its target", 400,
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     };
