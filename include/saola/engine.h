@@ -74,7 +74,8 @@ struct sl_engine_options {
     struct sl_slot *slot; /* scoreboard slot for beats and counters; NULL = none */
 };
 
-/* Options are copied; strings and arrays must outlive the engine. */
+/* Options are copied; strings and arrays must outlive the engine. With threads, requests may be served
+ * before it returns: *ret_engine is set before the first of them. On failure it is NULL. */
 int sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_engine,
                    struct sl_error *err);
 

@@ -503,13 +503,14 @@ sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_e
     sl_list_init(&engine->conns);
     sl_list_init(&engine->spare);
     engine->now_ms = engine->swept_ms = sl_clock_ms();
+    /* The pool may serve, and call back, before set_up() returns. */
+    *ret_engine = engine;
     int rc = set_up(engine, err);
     if (rc < 0) {
+        *ret_engine = NULL;
         (void)sl_engine_close(engine, 0);
-        return rc;
     }
-    *ret_engine = engine;
-    return SL_OK;
+    return rc;
 }
 
 int

@@ -15,6 +15,8 @@ from harness import Load, wait_until
 GOOD = """
 import os
 
+print("loaded by", os.getpid(), flush=True)
+
 def app(environ, start_response):
     body = b"%s %%d" %% os.getpid()
     start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -46,7 +48,7 @@ def live(serve, place, worker_class):
         write_app(place, "one")
         server = serve("live:app", *args, worker_class=worker_class, workers=workers, **options)
         server.wait_workers(2)
-        wait_until(lambda: server.get().status == 200, "an answer")
+        server.wait_log("^loaded by ", count=2)
         return server
     return start
 

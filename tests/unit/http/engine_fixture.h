@@ -216,11 +216,10 @@ server_prepare(struct server *s, unsigned threads)
 }
 
 static inline void
-server_start(struct server *s)
+server_listen(struct server *s)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof sa;
-    struct sl_error err;
     s->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(s->listener, (struct sockaddr *)&sa, sizeof sa), 0);
     assert_int_equal(listen(s->listener, 512), 0);
@@ -229,8 +228,21 @@ server_start(struct server *s)
     s->options.listener_fds = &s->listener;
     s->options.listener_count = 1;
     s->options.ctx = s;
+}
+
+static inline void
+server_open(struct server *s)
+{
+    struct sl_error err;
     assert_int_equal(sl_engine_open(&s->options, &s->engine, &err), 0);
     assert_int_equal(pthread_create(&s->thread, NULL, turn_engine, s), 0);
+}
+
+static inline void
+server_start(struct server *s)
+{
+    server_listen(s);
+    server_open(s);
 }
 
 /* Stops gracefully and checks that no descriptor is left. Clients must have closed theirs. */

@@ -162,6 +162,35 @@ test_handlers_never_run_on_a_thread_that_said_it_sleeps(void **state)
     server_stop(&s);
 }
 
+static void
+stop_at_limit(void *ctx)
+{
+    struct server *s = ctx;
+    s->limit_calls++;
+    assert_non_null(s->engine);
+    sl_engine_stop(s->engine);
+}
+
+static void
+test_callbacks_during_the_opening_know_the_engine(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 100; round++) {
+        struct server s;
+        server_prepare(&s, 4);
+        s.options.max_requests = 1;
+        s.options.on_limit = stop_at_limit;
+        server_listen(&s);
+        int fd = dial(&s); /* waits in the backlog, with its request */
+        say_text(fd, GET("/"));
+        server_open(&s);
+        expect(fd, 200, "hello");
+        close(fd);
+        server_stop(&s);
+        assert_int_equal(s.limit_calls, 1);
+    }
+}
+
 int
 main(void)
 {
@@ -171,6 +200,7 @@ main(void)
         cmocka_unit_test(test_the_rest_of_a_batch_is_not_lost_with_the_engine),
         cmocka_unit_test(test_closing_while_a_handler_hangs_is_told),
         cmocka_unit_test(test_handlers_never_run_on_a_thread_that_said_it_sleeps),
+        cmocka_unit_test(test_callbacks_during_the_opening_know_the_engine),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }
