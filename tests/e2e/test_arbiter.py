@@ -210,6 +210,7 @@ def test_a_worker_class_without_run_is_a_failed_boot(serve):
 def test_a_worker_that_is_killed_is_replaced(tiny):
     server = tiny(workers=2)
     first, second = server.wait_workers(2)
+    server.wait_log("Booting worker", 2)
     server.signal(signal.SIGKILL, first)
     server.wait_log("Booting worker", 3)
     assert second in server.wait_workers(2)
