@@ -430,7 +430,9 @@ class Server:
         return wait_until(look, lambda: f"{count} x {pattern!r} in the log:\n{self.log}", timeout)
 
     def ended(self) -> bool:
-        return self.process.poll() is not None and not is_alive(self.pid)
+        """The process has ended, and no arbiter that it started lives on (daemon, USR2)."""
+        return self.process.poll() is not None and not any(
+            process.state not in "ZX" for process in children_of(os.getpid()))
 
     # -- where
 

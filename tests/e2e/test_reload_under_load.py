@@ -152,7 +152,7 @@ def test_5_upgrades_lose_no_request(live, tmp_path, adopt):
             wait_until(lambda: not harness.is_alive(arbiter), f"end of {arbiter}")
             wait_until(lambda: read_pid(pidfile) == following,
                        lambda: f"the pid file to be taken over:\n{server.log}")
-            assert not Path(f"{pidfile}.2").exists()
+            wait_until(lambda: not Path(f"{pidfile}.2").exists(), "the end of the name with .2")
             arbiter = following
         load.wait_for(20)
     load.assert_clean(at_least=200)
