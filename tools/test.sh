@@ -76,6 +76,18 @@ c_tests() {
     # shellcheck disable=SC2086 # a list of options
     if build gcc-asan gcc -Dpython=disabled -Dtests=true $sanitized; then unit_tests gcc-asan; fi
     if build clang clang -Dpython=disabled -Dtests=true; then unit_tests clang; fi
+    if build gcc-tsan gcc -Dpython=disabled -Dtests=true -Db_sanitize=thread -Db_lundef=false; then
+        thread_tests
+    fi
+}
+
+# The programs that start threads, under TSan. It wants memory where it expects it, hence setarch.
+thread_tests() {
+    threaded="http/engine http/pool"
+    # shellcheck disable=SC2086
+    step unit-gcc-tsan setarch -R meson test -C build/gcc-tsan --no-rebuild -v $threaded || return 0
+    tests=$(sed -n 's/.*\[  PASSED  \] \([0-9]*\) test.*/\1/p' build/logs/unit-gcc-tsan.log | awk '{n += $1} END {print n + 0}')
+    count "C unit tests with threads, gcc-tsan: $tests passed"
 }
 
 # ---- fuzz targets: tests/fuzz/fuzz_X.c with the inputs tests/fuzz/corpus/X ----------------------------
