@@ -20,8 +20,7 @@ struct engine_object {
     bool threaded;
 };
 
-/* ---- callbacks of the engine --------------------------------------------------------------------
- */
+/* ---- callbacks of the engine ----------------------------------------------------------------- */
 
 static int
 handle(void *ctx, struct sl_request *req, struct sl_response *res)
@@ -122,8 +121,7 @@ limit_reached(void *ctx)
     sl_engine_stop(self->engine);
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 /* Python callbacks out of the options, each optional: taken out of the dict. */
 static int
@@ -268,8 +266,7 @@ engine_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* ---- serving
- * -------------------------------------------------------------------------------------- */
+/* ---- serving --------------------------------------------------------------------------------- */
 
 static uint64_t
 now_ms(void)

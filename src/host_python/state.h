@@ -1,8 +1,8 @@
 /* The extension module's state, and what its files offer each other.
  *
- * One file a noun; each has one exec function that makes its heap types and adds them to the module
- * (module.c calls them in order). No static PyObject *: every object that C code keeps is a row of
- * SL_PY_STATE_OBJECTS. Types are final, so that PyType_GetModuleState(Py_TYPE(self)) finds the state.
+ * One file a noun. Types and functions are added to the module by exec functions, which module.c calls
+ * in order; sl_py_wsgi_exec() in engine.c makes all types of the WSGI host.
+ * No static PyObject *: every object that C code keeps is a row of SL_PY_STATE_OBJECTS. Types are final, so that PyType_GetModuleState(Py_TYPE(self)) finds the state.
  */
 #ifndef SAOLA_HOST_PYTHON_STATE_H
 #define SAOLA_HOST_PYTHON_STATE_H

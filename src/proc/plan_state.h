@@ -1,4 +1,4 @@
-/* Inside of the plan, shared by plan.c, plan_worker.c and plan_reload.c only. */
+/* Inside of the plan, shared by plan.c and the plan_*.c files only. */
 #ifndef SAOLA_PROC_PLAN_STATE_H
 #define SAOLA_PROC_PLAN_STATE_H
 

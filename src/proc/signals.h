@@ -3,7 +3,7 @@
  * A self-pipe and not signalfd, because threads that a preloaded application started do not share
  * the main thread's mask: a handler is right whichever thread the kernel picks.
  *
- * Process: one arbiter a process (the pipe's write end is the tree's one mutable global). Thread:
+ * Process: one arbiter a process (the pipe's write end is a variable of the process). Thread:
  * the main one, except sl_signals_note().
  */
 #ifndef SAOLA_PROC_SIGNALS_H

@@ -614,3 +614,15 @@ def test_hooks_are_those_of_the_table(serve, events, kind, event, expected):
     else:
         seen = events()[before:]
     assert [(name, pid) for name, pid, *_ in seen] == wanted
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", TINY])
+def test_an_exclusive_worker_has_ended_before_the_next_one_is_made(serve, events, kind):
+    server = serve("hello:app", worker_class=kind, config=events.config,
+                   settings={"hand_over": "exclusive"})
+    roles = replaced(server, signal.SIGHUP)
+    served_by(server)
+    wait_until(lambda: ["post_worker_init", roles["new"]] in [e[:2] for e in events()], events)
+    order = [name for name, *_ in events()]
+    first = order.index("worker_exit")
+    assert order[first:first + 4] == ["worker_exit", "child_exit", "pre_fork", "post_fork"]

@@ -94,3 +94,19 @@ def test_the_tour_names_files_that_exist():
         assert list(path.parent.glob(path.name)), f"the tour names {name}"
         if path.is_relative_to(TOP) and "/" in name.rstrip("/"):
             room = path if path.is_dir() else path.parent
+
+
+def test_architecture_names_what_exists():
+    text = (TOP / "ARCHITECTURE.md").read_text()
+    text = re.sub(r"## 10\..*?(?=\n## 11)", "", text, flags=re.DOTALL)  # where later things go
+    text = re.sub(r"\nNot built yet:.*?\n\n", "\n\n", text, flags=re.DOTALL)
+    rooms = ("include", "src", "python", "tests", "tools", "docs", "bench")
+    files = [path for room in rooms for path in (TOP / room).rglob("*") if path.is_file()]
+    names = ["/" + str(path) for path in [*files, *TOP.iterdir()]]
+    code = "\n".join(path.read_text() for path in files if path.suffix in (".c", ".h", ".py"))
+    for file in re.findall(r"`([\w./-]+\.(?:c|h|py|def|build|sh|md))`", text):
+        assert any(name.endswith("/" + file) for name in names), f"ARCHITECTURE.md names {file}"
+    functions = re.findall(r"`(?:\w+\.)?(\w+)\(\)`", text)
+    assert len(functions) > 20
+    for function in functions:
+        assert re.search(rf"\b{function}\(", code), f"ARCHITECTURE.md names {function}()"
