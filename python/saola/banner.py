@@ -24,6 +24,20 @@ def wanted(cfg, stream=None):
             and not cfg.capture_output)
 
 
+def attach(app):
+    """Lets the banner of app appear once its arbiter is ready, if anybody is there to see it."""
+    # After an upgrade (USR2) nobody looks for a banner.
+    if not wanted(app.cfg) or os.environ.get("SAOLA_FD"):
+        return
+    hook = app.cfg.when_ready
+
+    def when_ready(server):
+        hook(server)
+        show(app, server)
+
+    app.cfg.set("when_ready", when_ready)
+
+
 def text(version, addresses, app, worker_class, workers, source, pid, colour=False):
     """The banner as lines. addresses are URLs or unix: paths, source is the configuration file."""
     def paint(code, word):

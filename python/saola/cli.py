@@ -15,18 +15,7 @@ class CommandLine(WSGIApplication):
 
     def _before_start(self):
         super()._before_start()
-        # After an upgrade (USR2) nobody looks for a banner.
-        if banner.wanted(self.cfg) and not os.environ.get("SAOLA_FD"):
-            self._show_banner_when_ready()
-
-    def _show_banner_when_ready(self):
-        hook = self.cfg.when_ready
-
-        def when_ready(server):
-            hook(server)
-            banner.show(self, server)
-
-        self.cfg.set("when_ready", when_ready)
+        banner.attach(self)
 
 
 def main(argv=None):

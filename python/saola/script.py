@@ -2,10 +2,11 @@
 
 import functools
 import inspect
+import os
 import sys
 import threading
 
-from . import errors, gunicorn, util
+from . import banner, errors, gunicorn, util
 from .app.base import Application, BaseApplication
 from .app.locate import check_wsgi
 
@@ -53,7 +54,21 @@ class ScriptApplication(BaseApplication):
             gunicorn.install()
         super().__init__()
 
+    @property
+    def app_uri(self):
+        """What is served, for people: "module:name", or the name of the object."""
+        if isinstance(self._app, str):
+            return self._app
+        return getattr(self._app, "__qualname__", None) or type(self._app).__qualname__
+
+    def run(self):
+        banner.attach(self)
+        super().run()
+
     def load_config(self):
+        # In process titles: the script that serves.
+        script = os.path.basename(sys.argv[0]) if sys.argv else ""
+        self.cfg.set("default_proc_name", script or "saola")
         if self._config_file is not None:
             Application.load_config_from_module_name_or_filename(self, str(self._config_file))
         for name, value in self._settings.items():

@@ -259,11 +259,11 @@ def test_it_is_also_a_module(here):
 class Terminal:
     """The program on a pseudo-terminal."""
 
-    def __init__(self, here, *args, **env):
+    def __init__(self, here, *args, command=(*SERVER, "-b", "127.0.0.1:0"), **env):
         self.fd, other = pty.openpty()
         try:
             self.process = subprocess.Popen(
-                [*SERVER, "-b", "127.0.0.1:0", *args], cwd=here, stdin=other, stdout=other,
+                [*command, *args], cwd=here, stdin=other, stdout=other,
                 stderr=other, env={**os.environ, "TERM": "xterm", "PYTHONDONTWRITEBYTECODE": "1",
                                    **env})
         finally:
@@ -304,6 +304,21 @@ def test_a_terminal_gets_a_banner(here, env, coloured):
     assert re.search(r"application +ok\r", plain) and re.search(r"workers +2 x sync\r", plain)
     assert re.search(rf"pid +{terminal.process.pid}, ", plain)
     assert ("\x1b[" in text) is coloured
+    assert code == 0
+
+
+def test_a_script_has_the_banner_and_its_name(here):
+    (here / "shop.py").write_text("import saola\nfrom ok import application\n"
+                                  "saola.run(application, bind='127.0.0.1:0')\n")
+    terminal = Terminal(here, "shop.py", command=(sys.executable,))
+    try:
+        text = terminal.read_until("Ctrl-C to stop")
+        title = Path(f"/proc/{terminal.process.pid}/cmdline").read_bytes()
+    finally:
+        code = terminal.stop()
+    plain = re.sub(r"\x1b\[[\d;]*m", "", text)
+    assert re.search(r"application +application\r", plain)
+    assert title.rstrip(b"\0") == b"saola: master [shop.py]"
     assert code == 0
 
 
