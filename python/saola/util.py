@@ -42,13 +42,9 @@ def _setproctitle(title):
     """Sets what ps shows for this process: `saola: TITLE`, cut to the room that argv has."""
     text = f"saola: {title}".encode("utf-8", "replace")
     try:
-        from . import _saola
-        _saola.set_proc_title(text)
-    except (ImportError, AttributeError):
-        try:
-            _overwrite_argv(text)
-        except (OSError, ValueError, IndexError):
-            pass  # no /proc: the old title stays
+        _overwrite_argv(text)
+    except (OSError, ValueError, IndexError):
+        pass  # no /proc: the old title stays
 
 
 def _overwrite_argv(text):
@@ -70,27 +66,8 @@ def daemonize(enable_stdio_inheritance=False):
     """
     if os.environ.get("GUNICORN_FD") or os.environ.get("SAOLA_FD"):
         return
-    try:
-        from . import _saola
-        leave_terminal = _saola.daemonize
-    except (ImportError, AttributeError):
-        leave_terminal = None
-    if leave_terminal is not None:
-        leave_terminal(enable_stdio_inheritance)
-        return
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    os.umask(0o22)
-    null = os.open(REDIRECT_TO, os.O_RDWR)
-    os.dup2(null, 0)
-    for number in (1, 2):
-        if not enable_stdio_inheritance or os.isatty(number):
-            os.dup2(null, number)
-    if null > 2:
-        os.close(null)
+    from . import _saola
+    _saola.daemonize(enable_stdio_inheritance)
 
 
 def get_username(uid):

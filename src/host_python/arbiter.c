@@ -40,20 +40,14 @@ static const char *const level_names[] = {
 static void
 report(struct arbiter_object *self, const char *where)
 {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (type == NULL)
+    PyObject *value = sl_py_take_exception();
+    if (value == NULL)
         return;
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL)
-        PyException_SetTraceback(value, traceback);
     PyObject *done = PyObject_CallMethod(self->owner, "_unexpected", "sO", where, value);
     if (done == NULL)
         PyErr_WriteUnraisable(self->owner);
     Py_XDECREF(done);
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(traceback);
+    Py_DECREF(value);
 }
 
 /* Ends a callback whose result does not matter. */

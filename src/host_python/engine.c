@@ -45,7 +45,7 @@ sleep_begin_inline(void *ctx)
     if (!sl_py_lock_mine())
         return;
     if (PyErr_CheckSignals() < 0) {
-        Py_XSETREF(self->wsgi.on_exit, sl_wsgi_take_exception());
+        Py_XSETREF(self->wsgi.on_exit, sl_py_take_exception());
         sl_engine_wake(self->engine);
     }
     sl_py_lock_drop();

@@ -11,15 +11,30 @@ sl_py_type_add(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
     return PyModule_AddType(module, *slot);
 }
 
-void
-sl_py_error_text(char *ret_text, size_t size, bool with_type)
+PyObject *
+sl_py_take_exception(void)
 {
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyErr_GetRaisedException();
+#else
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+void
+sl_py_error_text(char *ret_text, size_t size, bool with_type)
+{
+    PyObject *value = sl_py_take_exception();
     PyObject *text = value == NULL ? NULL : PyObject_Str(value);
     const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
-    const char *name = type == NULL ? "error" : ((PyTypeObject *)type)->tp_name;
+    const char *name = value == NULL ? "error" : Py_TYPE(value)->tp_name;
     if (utf8 == NULL || *utf8 == '\0')
         PyOS_snprintf(ret_text, size, "%s", name);
     else if (with_type)
@@ -28,9 +43,7 @@ sl_py_error_text(char *ret_text, size_t size, bool with_type)
         PyOS_snprintf(ret_text, size, "%s", utf8);
     PyErr_Clear();
     Py_XDECREF(text);
-    Py_XDECREF(type);
     Py_XDECREF(value);
-    Py_XDECREF(traceback);
 }
 
 static int

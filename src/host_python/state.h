@@ -2,7 +2,8 @@
  *
  * One file a noun. Types and functions are added to the module by exec functions, which module.c calls
  * in order; sl_py_wsgi_exec() in engine.c makes all types of the WSGI host.
- * No static PyObject *: every object that C code keeps is a row of SL_PY_STATE_OBJECTS. Types are final, so that PyType_GetModuleState(Py_TYPE(self)) finds the state.
+ * No static PyObject *: every object that C code keeps is a row of SL_PY_STATE_OBJECTS. Types are final,
+ * so that PyType_GetModuleState(Py_TYPE(self)) finds the state.
  */
 #ifndef SAOLA_HOST_PYTHON_STATE_H
 #define SAOLA_HOST_PYTHON_STATE_H
@@ -68,6 +69,9 @@ struct sl_slot *sl_py_slot_get(PyObject *module, PyObject *object);
 pid_t sl_py_fork(void *ctx);
 
 /* ---- module.c ------------------------------------------------------------------------------ */
+
+/* The exception that is set, with its traceback; clears it. New reference or NULL. */
+PyObject *sl_py_take_exception(void);
 
 /* Text of the exception that is set, "Type: message" when with_type; clears it. Never fails. */
 void sl_py_error_text(char *ret_text, size_t size, bool with_type);

@@ -65,32 +65,22 @@ sl_wsgi_release(struct sl_wsgi *wsgi)
 #undef ROW
 }
 
-PyObject *
-sl_wsgi_take_exception(void)
+/* Without the interpreter's lock. */
+static int
+wait_for_client(struct sl_wsgi_call *call)
 {
-#if PY_VERSION_HEX >= 0x030c0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL)
-        PyException_SetTraceback(value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-#endif
+    PyThreadState *saved = sl_py_lock_release();
+    int rc = sl_response_wait(call->res);
+    sl_py_lock_restore(saved);
+    return rc;
 }
 
 int
 sl_wsgi_send(struct sl_wsgi_call *call, const char *data, size_t len, unsigned flags)
 {
     int rc = sl_response_write(call->res, data, len, flags);
-    if (rc == SL_EFULL) {
-        PyThreadState *saved = sl_py_lock_release();
-        rc = sl_response_wait(call->res);
-        sl_py_lock_restore(saved);
-    }
+    if (rc == SL_EFULL)
+        rc = wait_for_client(call);
     if (rc == SL_OK)
         return 0;
     call->client_gone = true;
@@ -304,11 +294,8 @@ respond_file(struct sl_wsgi_call *call, PyObject *wrapper)
     if (call->has_length && call->content_length < count)
         count = call->content_length;
     int rc = sl_response_sendfile(call->res, fd, (off_t)offset, count);
-    if (rc == SL_EFULL) {
-        PyThreadState *saved = sl_py_lock_release();
-        rc = sl_response_wait(call->res);
-        sl_py_lock_restore(saved);
-    }
+    if (rc == SL_EFULL)
+        rc = wait_for_client(call);
     if (rc == SL_OK)
         return 0;
     if (rc == SL_ECLOSED || rc == SL_ETIMEOUT) {
@@ -352,7 +339,7 @@ static void
 fail(struct sl_wsgi_call *call)
 {
     struct sl_wsgi *wsgi = call->wsgi;
-    PyObject *exception = sl_wsgi_take_exception();
+    PyObject *exception = sl_py_take_exception();
     if (exception == NULL)
         return;
     bool os_error = PyErr_GivenExceptionMatches(exception, PyExc_OSError);
@@ -386,7 +373,7 @@ close_result(struct sl_wsgi_call *call, PyObject *result)
     PyObject *done = PyObject_CallNoArgs(close);
     Py_DECREF(close);
     if (done == NULL) {
-        PyObject *exception = sl_wsgi_take_exception();
+        PyObject *exception = sl_py_take_exception();
         report(call, exception);
         if (!PyErr_GivenExceptionMatches(exception, PyExc_Exception) &&
             call->wsgi->on_exit == NULL) {

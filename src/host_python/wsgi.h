@@ -158,9 +158,6 @@ int sl_wsgi_traverse(struct sl_wsgi *wsgi, visitproc visit, void *arg);
 /* Answers one request; the lock is held. 0, or negative: the engine answers 500. */
 int sl_wsgi_handle(struct sl_wsgi *wsgi, struct sl_request *req, struct sl_response *res);
 
-/* The exception that is set, with its traceback; clears it. New reference or NULL. */
-PyObject *sl_wsgi_take_exception(void);
-
 /* Gives body bytes to the client and waits, without the lock, while it is slow. 0, or -1 when the
  * client is gone (call->client_gone; no exception). */
 int sl_wsgi_send(struct sl_wsgi_call *call, const char *data, size_t len, unsigned flags);
