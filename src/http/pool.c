@@ -35,7 +35,6 @@ enum {
 
     TICK_US = 500,      /* the watcher looks this often ... */
     IDLE_TICKS = 8,     /* ... until it saw nothing this many times */
-    OWNER_WAIT_MS = 1000,
 
     /* Calls that block one after the other are given to parked threads at once. */
     SLOW_STEP = 16,     /* added when the engine was taken over */
@@ -207,7 +206,7 @@ static void
 own(struct sl_pool *pool, struct sl_workspace *ws)
 {
     while (!atomic_load_explicit(&pool->quit, memory_order_relaxed)) {
-        int rc = sl_engine_serve(pool->engine, ws, OWNER_WAIT_MS);
+        int rc = sl_engine_serve(pool->engine, ws, -1);
         if (rc == SL_ELOST) {
             work_off(pool, ws);
             return;
@@ -236,6 +235,13 @@ wait_tick(struct sl_pool *pool)
     pthread_cond_timedwait(&pool->tick, &pool->lock, &when);
 }
 
+/* The owner is in a handler. A call that was taken over is not the owner's any more. */
+static bool
+inside(uint64_t gate)
+{
+    return (gate & (GATE_INSIDE | GATE_TAKEN)) == GATE_INSIDE;
+}
+
 /* The owner has been inside one call for a whole tick: take the engine from it. With the lock. */
 static bool
 take_over(struct sl_pool *pool, uint64_t gate)
@@ -259,17 +265,16 @@ watch(struct sl_pool *pool)
     int idle = 0;
     while (!pool->quit && (pool->queue == NULL || pool->busy >= pool->limit)) {
         uint64_t gate = atomic_load(&pool->gate);
-        bool inside = (gate & (GATE_INSIDE | GATE_TAKEN)) == GATE_INSIDE;
-        if (inside && gate == seen && take_over(pool, gate))
+        if (inside(gate) && gate == seen && take_over(pool, gate))
             return true;
-        idle = !inside && gate == seen ? idle + 1 : 0;
+        idle = !inside(gate) && gate == seen ? idle + 1 : 0;
         seen = gate;
         if (idle < IDLE_TICKS) {
             wait_tick(pool);
             continue;
         }
         atomic_store(&pool->watcher_sleeps, true);
-        if (!(atomic_load(&pool->gate) & GATE_INSIDE))
+        if (!inside(atomic_load(&pool->gate)))
             pthread_cond_wait(&pool->tick, &pool->lock);
         atomic_store(&pool->watcher_sleeps, false);
         idle = 0;

@@ -1,6 +1,8 @@
 /* The threads executor: the engine goes on while handlers block. */
 #include "engine_fixture.h"
 
+#include <sys/resource.h>
+
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
 static void
@@ -191,6 +193,37 @@ test_callbacks_during_the_opening_know_the_engine(void **state)
     }
 }
 
+/* How often threads of this process went to sleep. */
+static long
+sleeps(void)
+{
+    struct rusage usage;
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_nvcsw;
+}
+
+static void
+test_nobody_wakes_up_while_nothing_happens(void **state)
+{
+    struct server s;
+    (void)state;
+    server_prepare(&s, 2);
+    server_start(&s);
+    s.hold = true;
+    int slow = dial(&s);
+    say_text(slow, GET("/hold"));
+    wait_inside(&s, 1);
+    usleep(20000); /* the engine is taken over, and no request follows */
+    s.hold = false;
+    expect(slow, 200, "held");
+    usleep(50000);
+    long before = sleeps();
+    usleep(500000);
+    assert_in_range(sleeps() - before, 0, 30);
+    close(slow);
+    server_stop(&s);
+}
+
 int
 main(void)
 {
@@ -199,6 +232,7 @@ main(void)
         cmocka_unit_test(test_as_many_handlers_run_as_there_are_threads_and_no_more),
         cmocka_unit_test(test_the_rest_of_a_batch_is_not_lost_with_the_engine),
         cmocka_unit_test(test_closing_while_a_handler_hangs_is_told),
+        cmocka_unit_test(test_nobody_wakes_up_while_nothing_happens),
         cmocka_unit_test(test_handlers_never_run_on_a_thread_that_said_it_sleeps),
         cmocka_unit_test(test_callbacks_during_the_opening_know_the_engine),
     };
