@@ -113,6 +113,17 @@ sl_pool_leave(struct sl_pool *pool, struct sl_workspace *ws)
     return true;
 }
 
+/* With the lock: somebody who is free looks at the queue. A parked thread that is called but has not
+ * run yet still counts as parked, so whoever takes a request calls for the next one. */
+static void
+call_for_help(struct sl_pool *pool)
+{
+    if (pool->parked > 0)
+        pthread_cond_signal(&pool->work);
+    else
+        pthread_cond_signal(&pool->tick); /* the watcher is the last one free */
+}
+
 void
 sl_pool_queue(struct sl_pool *pool, struct sl_conn *conn)
 {
@@ -121,10 +132,7 @@ sl_pool_queue(struct sl_pool *pool, struct sl_conn *conn)
     *pool->queue_end = conn;
     pool->queue_end = &conn->next;
     pool->load++;
-    if (pool->parked > 0)
-        pthread_cond_signal(&pool->work);
-    else
-        pthread_cond_signal(&pool->tick); /* the watcher is the last one free */
+    call_for_help(pool);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -321,6 +329,8 @@ take_role(struct sl_pool *pool, struct sl_conn **ret_conn)
     }
     if (pool->busy < pool->limit && (*ret_conn = pop(pool)) != NULL) {
         pool->busy++;
+        if (pool->queue != NULL)
+            call_for_help(pool);
         return SERVE;
     }
     pool->watched = true;

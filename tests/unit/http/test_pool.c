@@ -193,6 +193,32 @@ test_callbacks_during_the_opening_know_the_engine(void **state)
     }
 }
 
+static void
+test_every_waiting_request_finds_a_free_thread(void **state)
+{
+    enum { THREADS = 3, ROUNDS = 30 };
+    struct server s;
+    (void)state;
+    server_prepare(&s, THREADS);
+    server_start(&s);
+    int fds[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        fds[i] = dial(&s);
+    for (int round = 0; round < ROUNDS; round++) {
+        s.hold = true;
+        for (int i = 0; i < THREADS; i++)
+            say_text(fds[i], GET("/hold"));
+        wait_inside(&s, THREADS); /* none waits for another's end */
+        s.hold = false;
+        for (int i = 0; i < THREADS; i++)
+            expect(fds[i], 200, "held");
+        usleep(10000); /* time enough for the watcher to fall asleep */
+    }
+    for (int i = 0; i < THREADS; i++)
+        close(fds[i]);
+    server_stop(&s);
+}
+
 /* How often threads of this process went to sleep. */
 static long
 sleeps(void)
@@ -232,6 +258,7 @@ main(void)
         cmocka_unit_test(test_as_many_handlers_run_as_there_are_threads_and_no_more),
         cmocka_unit_test(test_the_rest_of_a_batch_is_not_lost_with_the_engine),
         cmocka_unit_test(test_closing_while_a_handler_hangs_is_told),
+        cmocka_unit_test(test_every_waiting_request_finds_a_free_thread),
         cmocka_unit_test(test_nobody_wakes_up_while_nothing_happens),
         cmocka_unit_test(test_handlers_never_run_on_a_thread_that_said_it_sleeps),
         cmocka_unit_test(test_callbacks_during_the_opening_know_the_engine),
