@@ -18,6 +18,7 @@
 #include "http/text.h"
 
 enum {
+    OPEN_FAILED_WAIT_MS = 10000, /* for threads that did start */
     ACCEPT_BUDGET = 64,      /* connections taken in one go */
     ACCEPT_PAUSE_MS = 100,   /* after running out of descriptors */
     SWEEP_MS = 1000,         /* time-outs are looked at this often */
@@ -399,21 +400,30 @@ sl_engine_turn(struct sl_engine *engine, int timeout_ms)
 int
 sl_engine_fd(const struct sl_engine *engine)
 {
-    return sl_loop_fd(engine->loop);
+    return engine->pool != NULL ? sl_pool_fd(engine->pool) : sl_loop_fd(engine->loop);
 }
 
 void
-sl_engine_wake(struct sl_engine *engine)
+sl_engine_nudge(struct sl_engine *engine)
 {
     atomic_store(&engine->woken, true);
     sl_loop_wake(engine->loop);
 }
 
 void
+sl_engine_wake(struct sl_engine *engine)
+{
+    if (engine->pool != NULL)
+        sl_pool_tell(engine->pool);
+    else
+        sl_engine_nudge(engine);
+}
+
+void
 sl_engine_stop(struct sl_engine *engine)
 {
     atomic_store(&engine->stopping, true);
-    sl_engine_wake(engine);
+    sl_engine_nudge(engine);
 }
 
 uint64_t
@@ -507,8 +517,8 @@ sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_e
     *ret_engine = engine;
     int rc = set_up(engine, err);
     if (rc < 0) {
+        (void)sl_engine_close(engine, OPEN_FAILED_WAIT_MS);
         *ret_engine = NULL;
-        (void)sl_engine_close(engine, 0);
     }
     return rc;
 }

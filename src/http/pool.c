@@ -50,7 +50,7 @@ struct sl_pool {
     unsigned thread_count, joined;
     pthread_t *threads;
     struct sl_workspace **spaces;
-    int drained_fd; /* eventfd: the engine has nothing left */
+    int news_fd; /* eventfd: sl_pool_wait() shall look */
 
     pthread_mutex_t lock;
     pthread_cond_t work; /* parked threads: something to do */
@@ -61,9 +61,9 @@ struct sl_pool {
     unsigned busy; /* threads inside a handler that do not own the engine */
     unsigned started;
     bool owned, watched;
-    bool finished; /* the engine has drained: nothing to own any more */
 
     atomic_bool quit;
+    atomic_bool finished;       /* the engine has drained: nothing to own any more */
     _Atomic uint64_t gate;
     atomic_bool watcher_sleeps; /* until the next handler call */
     atomic_uint load;           /* busy threads and queued requests; changed under the lock */
@@ -155,7 +155,7 @@ sl_pool_return(struct sl_pool *pool, struct sl_conn *conn)
     conn->next = pool->returned;
     pool->returned = conn;
     pthread_mutex_unlock(&pool->lock);
-    sl_engine_wake(pool->engine);
+    sl_engine_nudge(pool->engine);
 }
 
 /* With the lock held. */
@@ -199,14 +199,14 @@ work_off(struct sl_pool *pool, struct sl_workspace *ws)
     pool->busy--;
 }
 
-static void
-tell_drained(struct sl_pool *pool)
+void
+sl_pool_tell(struct sl_pool *pool)
 {
+    int saved = errno;
     uint64_t one = 1;
-    ssize_t n;
-    do
-        n = write(pool->drained_fd, &one, sizeof one);
-    while (n < 0 && errno == EINTR);
+    ssize_t n = write(pool->news_fd, &one, sizeof one);
+    (void)n; /* EAGAIN: it was told very often already */
+    errno = saved;
 }
 
 /* Turns the engine until it is taken away or the end. Without the lock; returns with it. */
@@ -222,7 +222,7 @@ own(struct sl_pool *pool, struct sl_workspace *ws)
         if (rc == SL_ECLOSED) {
             pthread_mutex_lock(&pool->lock);
             pool->finished = true;
-            tell_drained(pool);
+            sl_pool_tell(pool);
             return;
         }
     }
@@ -410,8 +410,8 @@ free_pool(struct sl_pool *pool)
 {
     for (unsigned i = 0; pool->spaces != NULL && i <= pool->limit; i++)
         sl_workspace_free(pool->spaces[i]);
-    if (pool->drained_fd >= 0)
-        close(pool->drained_fd);
+    if (pool->news_fd >= 0)
+        close(pool->news_fd);
     pthread_cond_destroy(&pool->work);
     pthread_cond_destroy(&pool->tick);
     pthread_mutex_destroy(&pool->lock);
@@ -436,10 +436,10 @@ new_pool(struct sl_engine *engine)
     pthread_cond_init(&pool->work, &attr);
     pthread_cond_init(&pool->tick, &attr);
     pthread_condattr_destroy(&attr);
-    pool->drained_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pool->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pool->threads = calloc(pool->limit + 1u, sizeof *pool->threads);
     pool->spaces = calloc(pool->limit + 1u, sizeof *pool->spaces);
-    bool good = pool->drained_fd >= 0 && pool->threads != NULL && pool->spaces != NULL;
+    bool good = pool->news_fd >= 0 && pool->threads != NULL && pool->spaces != NULL;
     for (unsigned i = 0; good && i <= pool->limit; i++)
         good = (pool->spaces[i] = sl_workspace_new(engine)) != NULL;
     if (good)
@@ -476,15 +476,28 @@ int
 sl_pool_wait(struct sl_pool *pool, int timeout_ms)
 {
     const struct sl_engine_options *opt = &pool->engine->opt;
-    struct pollfd p = {.fd = pool->drained_fd, .events = POLLIN};
+    struct pollfd p = {.fd = pool->news_fd, .events = POLLIN};
     if (opt->sleep_begin != NULL)
         opt->sleep_begin(opt->ctx);
     int n = poll(&p, 1, timeout_ms);
     if (opt->sleep_end != NULL)
         opt->sleep_end(opt->ctx);
-    if (n > 0)
+    if (n < 0)
+        return SL_EAGAIN;
+    if (pool->finished)
         return SL_ECLOSED;
-    return n == 0 ? SL_OK : SL_EAGAIN;
+    if (n > 0) {
+        uint64_t count;
+        ssize_t got = read(pool->news_fd, &count, sizeof count);
+        (void)got; /* EAGAIN: another thread waits too and was faster */
+    }
+    return SL_OK;
+}
+
+int
+sl_pool_fd(const struct sl_pool *pool)
+{
+    return pool->news_fd;
 }
 
 static int
@@ -515,7 +528,7 @@ sl_pool_stop(struct sl_pool *pool, unsigned wait_ms)
     pthread_cond_broadcast(&pool->work);
     pthread_cond_broadcast(&pool->tick);
     pthread_mutex_unlock(&pool->lock);
-    sl_engine_wake(pool->engine);
+    sl_engine_nudge(pool->engine);
     if (opt->sleep_begin != NULL)
         opt->sleep_begin(opt->ctx);
     int rc = join_all(pool, wait_ms);

@@ -179,6 +179,8 @@ bool sl_session_expire(struct sl_workspace *ws, struct sl_conn *conn);
 /* engine.c */
 struct sl_workspace *sl_workspace_new(struct sl_engine *engine);
 void sl_workspace_free(struct sl_workspace *ws);
+/* The owner's next sleep, or the current one, ends at once. Async-signal-safe. */
+void sl_engine_nudge(struct sl_engine *engine);
 void sl_engine_drop(struct sl_engine *engine, struct sl_conn *conn);
 /* One turn by the owner; SL_ELOST (1) when ownership went away meanwhile. */
 int sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_ms);
@@ -198,8 +200,11 @@ void sl_response_settle(struct sl_response *res, int result);
 
 /* pool.c */
 int sl_pool_start(struct sl_engine *engine, struct sl_pool **ret_pool, struct sl_error *err);
-/* Any thread: waits until the engine has drained (SL_ECLOSED), a signal (SL_EAGAIN) or the time is over. */
+/* Any thread: waits until the engine has drained (SL_ECLOSED), a signal came (SL_EAGAIN), somebody
+ * told it to return or the time is over. */
 int sl_pool_wait(struct sl_pool *pool, int timeout_ms);
+void sl_pool_tell(struct sl_pool *pool); /* async-signal-safe */
+int sl_pool_fd(const struct sl_pool *pool); /* readable when sl_pool_wait() would return */
 /* Ends and joins the threads and frees the pool; SL_ETIMEOUT if one is still inside a handler. */
 int sl_pool_stop(struct sl_pool *pool, unsigned wait_ms);
 

@@ -219,6 +219,39 @@ test_every_waiting_request_finds_a_free_thread(void **state)
     server_stop(&s);
 }
 
+static void *
+wake_turn(void *arg)
+{
+    struct server *s = arg;
+    sl_engine_wake(s->engine);
+    return NULL;
+}
+
+static void
+test_a_wake_ends_the_turn_of_the_waiting_thread(void **state)
+{
+    struct server s;
+    pthread_t waker;
+    (void)state;
+    server_prepare(&s, 2);
+    server_listen(&s);
+    assert_int_equal(sl_engine_open(&s.options, &s.engine, NULL), 0);
+    struct pollfd p = {.fd = sl_engine_fd(s.engine), .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 0), 0);
+    pthread_create(&waker, NULL, wake_turn, &s);
+    assert_int_equal(sl_engine_turn(s.engine, -1), SL_OK);
+    pthread_join(waker, NULL);
+    assert_int_equal(poll(&p, 1, 0), 0); /* told once */
+    assert_int_equal(sl_engine_turn(s.engine, 0), SL_OK);
+    sl_engine_stop(s.engine);
+    assert_int_equal(poll(&p, 1, 30000), 1);
+    assert_int_equal(sl_engine_turn(s.engine, 30000), SL_ECLOSED);
+    assert_int_equal(sl_engine_turn(s.engine, 30000), SL_ECLOSED);
+    assert_int_equal(sl_engine_close(s.engine, 5000), 0);
+    close(s.listener);
+    assert_int_equal(count_descriptors(), s.open_before);
+}
+
 /* How often threads of this process went to sleep. */
 static long
 sleeps(void)
@@ -259,6 +292,7 @@ main(void)
         cmocka_unit_test(test_the_rest_of_a_batch_is_not_lost_with_the_engine),
         cmocka_unit_test(test_closing_while_a_handler_hangs_is_told),
         cmocka_unit_test(test_every_waiting_request_finds_a_free_thread),
+        cmocka_unit_test(test_a_wake_ends_the_turn_of_the_waiting_thread),
         cmocka_unit_test(test_nobody_wakes_up_while_nothing_happens),
         cmocka_unit_test(test_handlers_never_run_on_a_thread_that_said_it_sleeps),
         cmocka_unit_test(test_callbacks_during_the_opening_know_the_engine),
