@@ -425,11 +425,6 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
             return SL_STEP_LOST;
         if (outcome == QUEUED)
             return hand_to_pool(ws, conn);
-        if (outcome == SERVED && pos < len && batch_full(ws)) {
-            int rc = sl_out_flush(&ws->out, conn->fd);
-            if (rc < 0)
-                break; /* slow or gone: send_output() sees to it */
-        }
         if (ws->x.spill.len > 0) { /* the body went on outside of buf, and more came after it */
             sl_buf_release(&conn->in);
             conn->in = ws->x.spill;
@@ -438,6 +433,11 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
             len = conn->in.len;
             own = true;
             pos = 0;
+        }
+        if (outcome == SERVED && pos < len && batch_full(ws)) {
+            int rc = sl_out_flush(&ws->out, conn->fd);
+            if (rc < 0)
+                break; /* slow or gone: send_output() sees to it */
         }
     }
     sl_buf_release(&ws->x.spill);

@@ -145,6 +145,9 @@ test_handler(void *ctx, struct sl_request *req, struct sl_response *res)
         return 0;
     }
     if (path_is(req, "/file")) {
+        char *data = NULL;
+        read_all(s, req, &data);
+        free(data);
         sl_response_start(res, "200 OK", 6);
         sl_response_sendfile(res, s->file_fd, 1, 100000);
         return 0;
@@ -236,6 +239,19 @@ server_open(struct server *s)
     struct sl_error err;
     assert_int_equal(sl_engine_open(&s->options, &s->engine, &err), 0);
     assert_int_equal(pthread_create(&s->thread, NULL, turn_engine, s), 0);
+}
+
+/* A file of letters in a row for /file. */
+static inline void
+server_make_file(struct server *s, int size)
+{
+    FILE *f = tmpfile();
+    assert_non_null(f);
+    for (int i = 0; i < size; i++)
+        putc('a' + i % 26, f);
+    fflush(f);
+    s->file_fd = dup(fileno(f));
+    fclose(f);
 }
 
 static inline void
@@ -369,6 +385,18 @@ expect(int fd, int status, const char *body)
         assert_int_equal(a.len, strlen(body));
         assert_memory_equal(a.body, body, a.len);
     }
+    free(a.body);
+}
+
+/* The answer to /file. */
+static inline void
+expect_file(int fd)
+{
+    struct answer a;
+    hear(fd, &a, false);
+    assert_int_equal(a.len, 100000);
+    for (size_t i = 0; i < a.len; i++)
+        assert_int_equal(a.body[i], 'a' + (int)(i + 1) % 26);
     free(a.body);
 }
 
