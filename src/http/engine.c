@@ -266,7 +266,7 @@ sweep(struct sl_engine *engine, struct sl_workspace *ws)
 {
     engine->swept_ms = engine->now_ms;
     SL_LIST_EACH(link, &engine->conns)
-        (void)sl_session_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
+        (void)sl_conn_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
     trim_spare(engine);
 }
 

@@ -1,10 +1,9 @@
-/* One connection: receive, cut into requests, run the handler, send, close. Life: session.h. */
+/* One connection's requests: receive, cut, run the handler, conclude. Life: session.h. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "http/session.h"
-#include "http/text.h"
 #include "net/proxy.h"
 
 /* What became of the bytes at the front of the input. */
@@ -19,48 +18,6 @@ enum outcome {
 static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
 
-/* ---- closing -------------------------------------------------------------------------------- */
-
-static void
-end_after_output(struct sl_conn *conn, bool linger)
-{
-    conn->close_after = true;
-    conn->linger |= linger;
-    conn->draining = false;
-}
-
-static void
-close_now(struct sl_engine *engine, struct sl_conn *conn)
-{
-    if (conn->linger && !conn->abort && shutdown(conn->fd, SHUT_WR) == 0) {
-        conn->state = SL_CONN_LINGERING;
-        conn->active_ms = engine->now_ms;
-        sl_buf_release(&conn->in);
-        return;
-    }
-    if (conn->abort) {
-        struct linger reset = {.l_onoff = 1, .l_linger = 0};
-        (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    }
-    sl_engine_drop(engine, conn);
-}
-
-/* Refuses what the client sent; nothing more of it is parsed. */
-static void
-refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const char *sentence,
-       const struct sl_request *req)
-{
-    const struct sl_engine_options *opt = &ws->engine->opt;
-    char *room = sl_out_reserve(&ws->out, 1024);
-    size_t len = 0;
-    bool head_only = req->method.len == 4 && memcmp(req->method.ptr, "HEAD", 4) == 0;
-    if (room != NULL && sl_http_error_page(room, 1024, status, sentence, 1, head_only, &len) == SL_OK)
-        ws->out.end += len;
-    end_after_output(conn, true);
-    if (opt->on_bad_request != NULL)
-        opt->on_bad_request(opt->ctx, req, &conn->peer, status, sentence);
-}
-
 /* ---- input that waits ----------------------------------------------------------------------- */
 
 /* Keeps buf[pos..len) as conn->in. own: buf is conn->in itself. */
@@ -72,7 +29,7 @@ stash(struct sl_conn *conn, const char *buf, size_t pos, size_t len, bool own)
         if (conn->in.len == 0)
             sl_buf_release(&conn->in);
     } else if (pos < len && sl_buf_append(&conn->in, buf + pos, len - pos) < 0) {
-        end_after_output(conn, false);
+        sl_conn_end(conn, false);
     }
 }
 
@@ -132,7 +89,7 @@ body_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_reques
     if (req->expect_continue && !conn->sent_continue) {
         conn->sent_continue = true;
         if (sl_out_append(&ws->out, CONTINUE, sizeof CONTINUE - 1) < 0)
-            end_after_output(conn, false);
+            sl_conn_end(conn, false);
     }
     return false;
 }
@@ -171,15 +128,15 @@ conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t 
     if (x->res.failed && !x->res.chunked && !x->res.has_length)
         conn->abort = true;
     if (x->broken || (!complete && x->body.kind == SL_BODY_LENGTH && x->body.left > SL_DRAIN_MAX)) {
-        end_after_output(conn, true);
+        sl_conn_end(conn, true);
         return len;
     }
     if (x->res.close || x->res.failed) {
-        end_after_output(conn, !complete || x->view_len > 0);
+        sl_conn_end(conn, !complete || x->view_len > 0);
         return len;
     }
     if (!complete && x->view_len > 0) { /* inside a trailer section */
-        end_after_output(conn, true);
+        sl_conn_end(conn, true);
         return len;
     }
     if (!complete) {
@@ -277,9 +234,9 @@ take_proxy_header(struct sl_workspace *ws, struct sl_conn *conn, const char *buf
         return 0;
     if (n < 0 || !may_proxy(engine, &conn->peer)) {
         if (n < 0)
-            refuse(ws, conn, 400, sentence, &nothing);
+            sl_conn_refuse(ws, conn, 400, sentence, &nothing);
         else
-            refuse(ws, conn, 403, "This address may not send a PROXY header.", &nothing);
+            sl_conn_refuse(ws, conn, 403, "This address may not send a PROXY header.", &nothing);
         *ret_outcome = ENDED;
         return 0;
     }
@@ -302,7 +259,7 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
     if (n == 0)
         return MORE;
     if (n < 0) {
-        refuse(ws, conn, -n, sentence, &x->req);
+        sl_conn_refuse(ws, conn, -n, sentence, &x->req);
         return ENDED;
     }
     size_t body = pos + (size_t)n;
@@ -349,39 +306,6 @@ sl_session_run_away(struct sl_workspace *ws, struct sl_conn *conn)
 
 /* ---- input ---------------------------------------------------------------------------------- */
 
-/* Sends what was answered; keeps what the client does not take. */
-static void
-send_output(struct sl_workspace *ws, struct sl_conn *conn)
-{
-    struct sl_engine *engine = ws->engine;
-    int rc = sl_out_flush(&ws->out, conn->fd);
-    if (rc == SL_EAGAIN) {
-        rc = sl_out_move(&ws->out, &conn->out);
-        conn->state = SL_CONN_WRITING;
-        conn->active_ms = engine->now_ms;
-    } else if (rc == SL_OK && conn->close_after) {
-        close_now(engine, conn);
-    }
-    if (rc < 0) {
-        sl_out_release(&ws->out);
-        sl_engine_drop(engine, conn);
-    }
-}
-
-/* Discards body bytes that nobody wants. Returns how many of them were its. */
-static size_t
-drain(struct sl_conn *conn, const char *data, size_t len)
-{
-    size_t used = sl_body_skip(&conn->body, data, len);
-    if (used == SIZE_MAX) {
-        end_after_output(conn, true);
-        return len;
-    }
-    if (conn->body.done)
-        conn->draining = false;
-    return used;
-}
-
 static bool
 batch_full(const struct sl_workspace *ws)
 {
@@ -393,7 +317,7 @@ static enum sl_step
 hand_to_pool(struct sl_workspace *ws, struct sl_conn *conn)
 {
     conn->away = false;
-    send_output(ws, conn);
+    sl_conn_send(ws, conn);
     if (conn->fd >= 0 && conn->state == SL_CONN_READING) {
         conn->away = true;
         sl_pool_queue(ws->engine->pool, conn);
@@ -409,7 +333,7 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
     enum outcome outcome = SERVED;
     while (pos < len && outcome == SERVED) {
         if (conn->draining) {
-            pos += drain(conn, buf + pos, len - pos);
+            pos += sl_conn_drain(conn, buf + pos, len - pos);
             if (conn->close_after)
                 break;
             continue;
@@ -437,7 +361,7 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
         if (outcome == SERVED && pos < len && batch_full(ws)) {
             int rc = sl_out_flush(&ws->out, conn->fd);
             if (rc < 0)
-                break; /* slow or gone: send_output() sees to it */
+                break; /* slow or gone: sl_conn_send() sees to it */
         }
     }
     sl_buf_release(&ws->x.spill);
@@ -446,7 +370,7 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
     else
         stash(conn, buf, pos, len, own);
     if (!sl_out_empty(&ws->out) || conn->close_after)
-        send_output(ws, conn);
+        sl_conn_send(ws, conn);
     return SL_STEP_DONE;
 }
 
@@ -454,17 +378,6 @@ static bool
 readable(const struct sl_conn *conn)
 {
     return conn->fd >= 0 && !conn->away && conn->state == SL_CONN_READING;
-}
-
-static void
-discard(struct sl_workspace *ws, struct sl_conn *conn)
-{
-    ssize_t n;
-    do
-        n = recv(conn->fd, ws->scratch, SL_SCRATCH_SIZE, MSG_DONTWAIT);
-    while (n > 0 || (n < 0 && errno == EINTR));
-    if (n == 0 || errno != EAGAIN)
-        sl_engine_drop(ws->engine, conn);
 }
 
 /* Room for the next receive: behind what waits already, else the thread's scratch. */
@@ -544,7 +457,7 @@ sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn)
     }
     sl_out_release(&conn->out);
     if (conn->close_after) {
-        close_now(engine, conn);
+        sl_conn_finish(engine, conn);
         return SL_STEP_DONE;
     }
     conn->state = SL_CONN_READING;
@@ -569,56 +482,8 @@ sl_session_event(struct sl_workspace *ws, struct sl_conn *conn, unsigned flags)
             return sl_session_resume(ws, conn);
         break;
     case SL_CONN_LINGERING:
-        discard(ws, conn);
+        sl_conn_discard(ws, conn);
         break;
     }
     return SL_STEP_DONE;
-}
-
-static bool
-over(uint64_t idle, uint32_t limit)
-{
-    return limit != 0 && idle >= limit;
-}
-
-/* Bytes that arrived while nobody looked: their event is on its way. */
-static bool
-has_input(const struct sl_conn *conn)
-{
-    char byte;
-    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
-bool
-sl_session_expire(struct sl_workspace *ws, struct sl_conn *conn)
-{
-    static const struct sl_request nothing;
-    struct sl_engine *engine = ws->engine;
-    const struct sl_engine_options *opt = &engine->opt;
-    uint64_t idle = engine->now_ms - conn->active_ms;
-    if (conn->away)
-        return false;
-    if (conn->state == SL_CONN_LINGERING) {
-        if (idle < SL_LINGER_MS)
-            return false;
-    } else if (conn->state == SL_CONN_WRITING || conn->draining) {
-        if (!over(idle, opt->body_timeout_ms))
-            return false;
-    } else if (conn->in.len > 0) {
-        if (!over(idle, conn->need > 0 ? opt->body_timeout_ms : opt->header_timeout_ms))
-            return false;
-        refuse(ws, conn, 408, "The request did not arrive in time.", &nothing);
-        send_output(ws, conn);
-        return true;
-    } else if (atomic_load_explicit(&engine->stopping, memory_order_relaxed)) {
-        uint64_t since = conn->active_ms > engine->stop_ms ? conn->active_ms : engine->stop_ms;
-        if (engine->now_ms - since < SL_STOP_LINGER_MS)
-            return false;
-    } else if (!over(idle, conn->first ? opt->header_timeout_ms : opt->keepalive_ms)) {
-        return false;
-    }
-    if (conn->state == SL_CONN_READING && has_input(conn))
-        return false;
-    sl_engine_drop(engine, conn);
-    return true;
 }

@@ -173,8 +173,24 @@ enum sl_step sl_session_event(struct sl_workspace *ws, struct sl_conn *conn, uns
 enum sl_step sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn);
 /* Serves the request at the front of conn->in on a pool thread and gives the connection back. */
 void sl_session_run_away(struct sl_workspace *ws, struct sl_conn *conn);
+
+/* connection.c: for the thread that owns the engine; only sl_conn_end() is for any that has the
+ * connection. */
+/* Nothing more is looked at; closes once the output is sent. linger: and after the client did. */
+void sl_conn_end(struct sl_conn *conn, bool linger);
+/* The same, and tells the client and the log why. */
+void sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const char *sentence,
+                    const struct sl_request *req);
+/* Sends what was answered; keeps what the client does not take. May close. */
+void sl_conn_send(struct sl_workspace *ws, struct sl_conn *conn);
+/* The output is sent and close_after is set: closes, or begins to linger. */
+void sl_conn_finish(struct sl_engine *engine, struct sl_conn *conn);
+/* draining: discards body bytes that nobody wants. Returns how many of them were its. */
+size_t sl_conn_drain(struct sl_conn *conn, const char *data, size_t len);
+/* LINGERING: reads what still comes; closes at its end. */
+void sl_conn_discard(struct sl_workspace *ws, struct sl_conn *conn);
 /* What to do with a connection whose time is over; true if it was closed. */
-bool sl_session_expire(struct sl_workspace *ws, struct sl_conn *conn);
+bool sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn);
 
 /* engine.c */
 struct sl_workspace *sl_workspace_new(struct sl_engine *engine);
