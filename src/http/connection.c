@@ -1,5 +1,6 @@
 /* A connection apart from its requests: sending, closing, lingering, the time it may take. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -32,10 +33,9 @@ sl_conn_finish(struct sl_engine *engine, struct sl_conn *conn)
     sl_engine_drop(engine, conn);
 }
 
-/* Refuses what the client sent; nothing more of it is parsed. */
 void
 sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const char *sentence,
-       const struct sl_request *req)
+               const struct sl_request *req)
 {
     const struct sl_engine_options *opt = &ws->engine->opt;
     char *room = sl_out_reserve(&ws->out, 1024);
@@ -50,7 +50,6 @@ sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const 
 
 /* ---- output and what nobody wants -------------------------------------------------------------- */
 
-/* Sends what was answered; keeps what the client does not take. */
 void
 sl_conn_send(struct sl_workspace *ws, struct sl_conn *conn)
 {
@@ -69,7 +68,6 @@ sl_conn_send(struct sl_workspace *ws, struct sl_conn *conn)
     }
 }
 
-/* Discards body bytes that nobody wants. Returns how many of them were its. */
 size_t
 sl_conn_drain(struct sl_conn *conn, const char *data, size_t len)
 {
@@ -96,40 +94,55 @@ sl_conn_discard(struct sl_workspace *ws, struct sl_conn *conn)
 
 /* ---- time -------------------------------------------------------------------------------------- */
 
+/* There is something for us to read, or room to write, that we have not come to: a handler took the
+ * time, not the client. The edge is asked for again, so that it is looked at next. */
 static bool
-over(uint64_t idle, uint32_t limit)
+waits_for_us(struct sl_engine *engine, struct sl_conn *conn)
 {
+    struct pollfd p = {.fd = conn->fd, .events = POLLIN};
+    if (conn->state == SL_CONN_WRITING)
+        p.events = POLLOUT;
+    return poll(&p, 1, 0) > 0 &&
+           sl_loop_mod(engine->loop, conn->fd, SL_LOOP_READ | SL_LOOP_WRITE, conn) == SL_OK;
+}
+
+/* How long the connection may stay as it is, from active_ms on; 0: for ever. */
+static uint64_t
+limit_of(const struct sl_engine *engine, const struct sl_conn *conn)
+{
+    const struct sl_engine_options *opt = &engine->opt;
+    if (conn->state == SL_CONN_LINGERING)
+        return SL_LINGER_MS;
+    if (conn->state == SL_CONN_WRITING || conn->draining || conn->need > 0)
+        return opt->body_timeout_ms;
+    if (conn->in.len > 0 || conn->first)
+        return opt->header_timeout_ms;
+    return opt->keepalive_ms;
+}
+
+static bool
+is_over(const struct sl_engine *engine, const struct sl_conn *conn)
+{
+    uint64_t limit = limit_of(engine, conn), idle = engine->now_ms - conn->active_ms;
+    if (engine->draining && conn->state == SL_CONN_READING && !conn->draining && conn->in.len == 0)
+        return idle >= SL_STOP_LINGER_MS && engine->now_ms - engine->stop_ms >= SL_STOP_LINGER_MS;
     return limit != 0 && idle >= limit;
 }
 
-bool
+void
 sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn)
 {
     static const struct sl_request nothing;
     struct sl_engine *engine = ws->engine;
-    const struct sl_engine_options *opt = &engine->opt;
-    uint64_t idle = engine->now_ms - conn->active_ms;
-    if (conn->away)
-        return false;
-    if (conn->state == SL_CONN_LINGERING) {
-        if (idle < SL_LINGER_MS)
-            return false;
-    } else if (conn->state == SL_CONN_WRITING || conn->draining) {
-        if (!over(idle, opt->body_timeout_ms))
-            return false;
-    } else if (conn->in.len > 0) {
-        if (!over(idle, conn->need > 0 ? opt->body_timeout_ms : opt->header_timeout_ms))
-            return false;
+    if (conn->away || !is_over(engine, conn))
+        return;
+    bool in_head = conn->in.len > 0 && conn->need == 0; /* its clock runs from the first byte */
+    if (conn->state != SL_CONN_LINGERING && !in_head && waits_for_us(engine, conn))
+        return;
+    if (conn->state == SL_CONN_READING && !conn->draining && conn->in.len > 0) {
         sl_conn_refuse(ws, conn, 408, "The request did not arrive in time.", &nothing);
         sl_conn_send(ws, conn);
-        return true;
-    } else if (atomic_load_explicit(&engine->stopping, memory_order_relaxed)) {
-        uint64_t since = conn->active_ms > engine->stop_ms ? conn->active_ms : engine->stop_ms;
-        if (engine->now_ms - since < SL_STOP_LINGER_MS)
-            return false;
-    } else if (!over(idle, conn->first ? opt->header_timeout_ms : opt->keepalive_ms)) {
-        return false;
+    } else {
+        sl_engine_drop(engine, conn);
     }
-    sl_engine_drop(engine, conn);
-    return true;
 }

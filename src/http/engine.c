@@ -23,6 +23,7 @@ enum {
     ACCEPT_PAUSE_MS = 100,   /* after running out of descriptors */
     SWEEP_MS = 1000,         /* time-outs are looked at this often */
     STOP_SWEEP_MS = 50,      /* ... while stopping */
+    SLOW_TURN_MS = 50,       /* a turn that takes longer shows in the time-outs */
     BEAT_MS = 200,
     SPARE_CONNECTIONS = 256, /* free records kept */
 };
@@ -266,8 +267,19 @@ sweep(struct sl_engine *engine, struct sl_workspace *ws)
 {
     engine->swept_ms = engine->now_ms;
     SL_LIST_EACH(link, &engine->conns)
-        (void)sl_conn_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
+        sl_conn_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
     trim_spare(engine);
+}
+
+/* The time that handlers took is not charged to the connections that were active then. */
+static void
+forgive(struct sl_engine *engine, uint64_t now)
+{
+    SL_LIST_EACH(link, &engine->conns) {
+        struct sl_conn *conn = SL_LIST_ENTRY(link, struct sl_conn, link);
+        if (conn->active_ms == engine->now_ms)
+            conn->active_ms = now;
+    }
 }
 
 static void
@@ -281,7 +293,10 @@ begin_stop(struct sl_engine *engine)
 static void
 keep_time(struct sl_engine *engine, struct sl_workspace *ws)
 {
-    uint64_t now = engine->now_ms = sl_clock_ms();
+    uint64_t now = sl_clock_ms();
+    if (now - engine->now_ms >= SLOW_TURN_MS)
+        forgive(engine, now);
+    engine->now_ms = now;
     if (engine->opt.slot != NULL && engine->pool == NULL && now - engine->beat_ms >= BEAT_MS) {
         engine->beat_ms = now;
         sl_slot_beat(engine->opt.slot);

@@ -443,9 +443,9 @@ sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn)
         sl_engine_drop(engine, conn);
         return SL_STEP_DONE;
     }
+    conn->active_ms = engine->now_ms;
     if (!sl_out_empty(&conn->out)) {
         int rc = sl_out_flush(&conn->out, conn->fd);
-        conn->active_ms = engine->now_ms;
         if (rc == SL_EAGAIN) {
             conn->state = SL_CONN_WRITING;
             return SL_STEP_DONE;

@@ -189,8 +189,8 @@ void sl_conn_finish(struct sl_engine *engine, struct sl_conn *conn);
 size_t sl_conn_drain(struct sl_conn *conn, const char *data, size_t len);
 /* LINGERING: reads what still comes; closes at its end. */
 void sl_conn_discard(struct sl_workspace *ws, struct sl_conn *conn);
-/* What to do with a connection whose time is over; true if it was closed. */
-bool sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn);
+/* Ends the connection if its time is over. */
+void sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn);
 
 /* engine.c */
 struct sl_workspace *sl_workspace_new(struct sl_engine *engine);
