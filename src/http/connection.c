@@ -17,18 +17,36 @@ sl_conn_end(struct sl_conn *conn, bool linger)
     conn->draining = false;
 }
 
+/* Bytes that are here unread when a socket is closed turn the close into a reset, which may overtake
+ * the answer. */
+static bool
+has_unread(const struct sl_conn *conn)
+{
+    char byte;
+    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+static bool
+begin_linger(struct sl_engine *engine, struct sl_conn *conn)
+{
+    /* Level-triggered: the client's end may be here already, and one receive a turn is enough. */
+    if (shutdown(conn->fd, SHUT_WR) < 0 ||
+        sl_loop_mod(engine->loop, conn->fd, SL_LOOP_READ | SL_LOOP_LEVEL, conn) < 0)
+        return false;
+    conn->state = SL_CONN_LINGERING;
+    conn->active_ms = conn->linger_ms = engine->now_ms;
+    sl_buf_release(&conn->in);
+    return true;
+}
+
 void
 sl_conn_finish(struct sl_engine *engine, struct sl_conn *conn)
 {
-    if (conn->linger && !conn->abort && shutdown(conn->fd, SHUT_WR) == 0) {
-        conn->state = SL_CONN_LINGERING;
-        conn->active_ms = engine->now_ms;
-        sl_buf_release(&conn->in);
-        return;
-    }
     if (conn->abort) {
         struct linger reset = {.l_onoff = 1, .l_linger = 0};
         (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    } else if ((conn->linger || has_unread(conn)) && begin_linger(engine, conn)) {
+        return;
     }
     sl_engine_drop(engine, conn);
 }
@@ -50,21 +68,45 @@ sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const 
 
 /* ---- output and what nobody wants -------------------------------------------------------------- */
 
+bool
+sl_conn_rearm(struct sl_engine *engine, struct sl_conn *conn)
+{
+    if (sl_loop_mod(engine->loop, conn->fd, SL_LOOP_READ | SL_LOOP_WRITE, conn) == SL_OK)
+        return true;
+    sl_engine_drop(engine, conn);
+    return false;
+}
+
+void
+sl_conn_await_client(struct sl_engine *engine, struct sl_conn *conn)
+{
+    conn->state = SL_CONN_WRITING;
+    conn->active_ms = engine->now_ms;
+    (void)sl_conn_rearm(engine, conn);
+}
+
+void
+sl_conn_keep(struct sl_workspace *ws, struct sl_conn *conn)
+{
+    if (sl_out_move(&ws->out, &conn->out) == SL_OK) {
+        sl_conn_await_client(ws->engine, conn);
+    } else {
+        sl_out_release(&ws->out);
+        sl_engine_drop(ws->engine, conn);
+    }
+}
+
 void
 sl_conn_send(struct sl_workspace *ws, struct sl_conn *conn)
 {
-    struct sl_engine *engine = ws->engine;
     int rc = sl_out_flush(&ws->out, conn->fd);
     if (rc == SL_EAGAIN) {
-        rc = sl_out_move(&ws->out, &conn->out);
-        conn->state = SL_CONN_WRITING;
-        conn->active_ms = engine->now_ms;
-    } else if (rc == SL_OK && conn->close_after) {
-        sl_conn_finish(engine, conn);
-    }
-    if (rc < 0) {
+        sl_conn_keep(ws, conn);
+    } else if (rc < 0) {
         sl_out_release(&ws->out);
-        sl_engine_drop(engine, conn);
+        sl_engine_drop(ws->engine, conn);
+    } else if (conn->close_after) {
+        sl_conn_finish(ws->engine, conn);
     }
 }
 
@@ -72,23 +114,41 @@ size_t
 sl_conn_drain(struct sl_conn *conn, const char *data, size_t len)
 {
     size_t used = sl_body_skip(&conn->body, data, len);
-    if (used == SIZE_MAX) {
+    if (used != SIZE_MAX && conn->body.done) {
+        conn->draining = false;
+        return used;
+    }
+    conn->scanned += len;
+    if (used == SIZE_MAX || conn->scanned > SL_DRAIN_MAX) {
         sl_conn_end(conn, true);
         return len;
     }
-    if (conn->body.done)
-        conn->draining = false;
     return used;
+}
+
+void
+sl_conn_sink(struct sl_workspace *ws, struct sl_conn *conn)
+{
+    if (!conn->draining && !conn->close_after)
+        return;
+    ssize_t n = recv(conn->fd, ws->scratch, SL_SCRATCH_SIZE, MSG_DONTWAIT);
+    if (n <= 0) /* an error will show when the rest is sent */
+        return;
+    size_t len = (size_t)n;
+    size_t used = conn->draining ? sl_conn_drain(conn, ws->scratch, len) : len;
+    if (sl_buf_append(&conn->in, ws->scratch + used, len - used) < 0)
+        sl_conn_end(conn, false);
+    if (len == SL_SCRATCH_SIZE)
+        (void)sl_conn_rearm(ws->engine, conn);
 }
 
 void
 sl_conn_discard(struct sl_workspace *ws, struct sl_conn *conn)
 {
-    ssize_t n;
-    do
-        n = recv(conn->fd, ws->scratch, SL_SCRATCH_SIZE, MSG_DONTWAIT);
-    while (n > 0 || (n < 0 && errno == EINTR));
-    if (n == 0 || errno != EAGAIN)
+    ssize_t n = recv(conn->fd, ws->scratch, SL_SCRATCH_SIZE, MSG_DONTWAIT);
+    if (n > 0)
+        conn->active_ms = ws->engine->now_ms;
+    else if (n == 0 || (errno != EAGAIN && errno != EINTR))
         sl_engine_drop(ws->engine, conn);
 }
 
@@ -124,6 +184,9 @@ static bool
 is_over(const struct sl_engine *engine, const struct sl_conn *conn)
 {
     uint64_t limit = limit_of(engine, conn), idle = engine->now_ms - conn->active_ms;
+    if (conn->state == SL_CONN_LINGERING &&
+        engine->now_ms - conn->linger_ms >= (engine->draining ? SL_LINGER_MS : SL_LINGER_MAX_MS))
+        return true;
     if (engine->draining && conn->state == SL_CONN_READING && !conn->draining && conn->in.len == 0)
         return idle >= SL_STOP_LINGER_MS && engine->now_ms - engine->stop_ms >= SL_STOP_LINGER_MS;
     return limit != 0 && idle >= limit;

@@ -146,6 +146,9 @@ take_record(struct sl_engine *engine)
 void
 sl_engine_drop(struct sl_engine *engine, struct sl_conn *conn)
 {
+    /* A child that the application forked may hold the socket open: closing alone would leave it in
+     * the loop, with a pointer to this record. */
+    (void)sl_loop_del(engine->loop, conn->fd);
     close(conn->fd);
     conn->fd = -1;
     sl_buf_release(&conn->in);

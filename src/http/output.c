@@ -10,7 +10,10 @@
 #include <saola/status.h>
 #include "http/output.h"
 
-enum { KEEP_CAPACITY = 128 * 1024, SENDFILE_STEP = 1 << 20 };
+enum {
+    KEEP_CAPACITY = 128 * 1024,
+    FLUSH_MAX = 4 << 20, /* bytes, then it is another client's turn */
+};
 
 void
 sl_out_init(struct sl_out *out)
@@ -103,27 +106,33 @@ sent_error(void)
 }
 
 static int
-flush_bytes(struct sl_out *out, int fd)
+flush_bytes(struct sl_out *out, int fd, size_t budget)
 {
     int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (out->file_left > 0 ? MSG_MORE : 0);
     while (out->start < out->end) {
-        ssize_t n = send(fd, out->ptr + out->start, out->end - out->start, flags);
+        size_t step = out->end - out->start < budget ? out->end - out->start : budget;
+        ssize_t n = step == 0 ? 0 : send(fd, out->ptr + out->start, step, flags);
         if (n < 0) {
             if (errno == EINTR)
                 continue;
             return sent_error();
         }
+        if (n == 0)
+            return SL_EAGAIN;
         out->start += (size_t)n;
+        budget -= (size_t)n;
     }
     rewind_buffer(out);
     return SL_OK;
 }
 
 static int
-flush_file(struct sl_out *out, int fd)
+flush_file(struct sl_out *out, int fd, size_t budget)
 {
     while (out->file_left > 0) {
-        size_t step = out->file_left < SENDFILE_STEP ? (size_t)out->file_left : SENDFILE_STEP;
+        if (budget == 0)
+            return SL_EAGAIN;
+        size_t step = out->file_left < budget ? (size_t)out->file_left : budget;
         ssize_t n = sendfile(fd, out->file_fd, &out->file_offset, step);
         if (n < 0) {
             if (errno == EINTR)
@@ -133,6 +142,7 @@ flush_file(struct sl_out *out, int fd)
         if (n == 0)
             return SL_ECLOSED; /* the file became shorter: the promised length cannot be kept */
         out->file_left -= (uint64_t)n;
+        budget -= (size_t)n;
     }
     drop_file(out);
     return SL_OK;
@@ -143,9 +153,9 @@ sl_out_flush(struct sl_out *out, int fd)
 {
     int rc = SL_OK;
     if (out->start < out->end)
-        rc = flush_bytes(out, fd);
+        rc = flush_bytes(out, fd, FLUSH_MAX);
     if (rc == SL_OK && out->file_left > 0)
-        rc = flush_file(out, fd);
+        rc = flush_file(out, fd, FLUSH_MAX);
     return rc;
 }
 

@@ -125,14 +125,16 @@ conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t 
     conn->first = false;
     conn->sent_continue = false;
     conn->scanning = false;
-    if (x->res.failed && !x->res.chunked && !x->res.has_length)
+    conn->scanned = 0;
+    conn->pipelined |= complete && x->view_len > 0;
+    if (x->res.failed && !x->res.chunked && !x->res.has_length && !x->res.no_body)
         conn->abort = true;
     if (x->broken || (!complete && x->body.kind == SL_BODY_LENGTH && x->body.left > SL_DRAIN_MAX)) {
         sl_conn_end(conn, true);
         return len;
     }
     if (x->res.close || x->res.failed) {
-        sl_conn_end(conn, !complete || x->view_len > 0);
+        sl_conn_end(conn, !complete || conn->pipelined);
         return len;
     }
     if (!complete && x->view_len > 0) { /* inside a trailer section */
@@ -330,6 +332,7 @@ static enum sl_step
 serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool own)
 {
     size_t pos = 0;
+    bool slow = false; /* what follows is served when the client has taken its answers */
     enum outcome outcome = SERVED;
     while (pos < len && outcome == SERVED) {
         if (conn->draining) {
@@ -359,9 +362,9 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
             pos = 0;
         }
         if (outcome == SERVED && pos < len && batch_full(ws)) {
-            int rc = sl_out_flush(&ws->out, conn->fd);
-            if (rc < 0)
-                break; /* slow or gone: sl_conn_send() sees to it */
+            slow = sl_out_flush(&ws->out, conn->fd) == SL_EAGAIN;
+            if (slow)
+                break;
         }
     }
     sl_buf_release(&ws->x.spill);
@@ -369,7 +372,9 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
         sl_buf_release(&conn->in);
     else
         stash(conn, buf, pos, len, own);
-    if (!sl_out_empty(&ws->out) || conn->close_after)
+    if (slow)
+        sl_conn_keep(ws, conn);
+    else if (!sl_out_empty(&ws->out) || conn->close_after)
         sl_conn_send(ws, conn);
     return SL_STEP_DONE;
 }
@@ -398,11 +403,15 @@ receive_room(struct sl_workspace *ws, struct sl_conn *conn, size_t *ret_space)
 }
 
 /* Receives and serves. to_end: until nothing is left, else one short receive ends it (an edge will
- * tell of more). */
+ * tell of more). A client that sends without end lets others have their turn. */
 static enum sl_step
 receive(struct sl_workspace *ws, struct sl_conn *conn, bool to_end)
 {
-    while (readable(conn)) {
+    for (int rounds = 0; readable(conn); rounds++) {
+        if (rounds == SL_RECEIVE_ROUNDS) {
+            (void)sl_conn_rearm(ws->engine, conn);
+            return SL_STEP_DONE;
+        }
         size_t space = 0;
         char *room = receive_room(ws, conn, &space);
         ssize_t n = room == NULL ? -1 : recv(conn->fd, room, space, MSG_DONTWAIT);
@@ -447,7 +456,7 @@ sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn)
     if (!sl_out_empty(&conn->out)) {
         int rc = sl_out_flush(&conn->out, conn->fd);
         if (rc == SL_EAGAIN) {
-            conn->state = SL_CONN_WRITING;
+            sl_conn_await_client(engine, conn);
             return SL_STEP_DONE;
         }
         if (rc < 0) {
@@ -480,6 +489,7 @@ sl_session_event(struct sl_workspace *ws, struct sl_conn *conn, unsigned flags)
     case SL_CONN_WRITING:
         if (flags & (SL_LOOP_WRITE | SL_LOOP_BROKEN))
             return sl_session_resume(ws, conn);
+        sl_conn_sink(ws, conn);
         break;
     case SL_CONN_LINGERING:
         sl_conn_discard(ws, conn);

@@ -33,10 +33,12 @@ enum {
     SL_SCRATCH_SIZE = 64 * 1024,  /* one receive */
     SL_BODY_BUFFER = 64 * 1024,   /* bodies up to this are received before the handler runs */
     SL_DRAIN_MAX = 256 * 1024,    /* unread rest of a body that is worth reading to keep a connection */
+    SL_RECEIVE_ROUNDS = 8,        /* receives of one connection before it is another's turn */
     SL_OUT_DIRECT = 16 * 1024,    /* body parts from this size on are not copied */
     SL_OUT_HIGH = 256 * 1024,     /* more than this waiting for the client: SL_EFULL */
     SL_OUT_BATCH = 64 * 1024,     /* pipelined answers are sent when this much has gathered */
-    SL_LINGER_MS = 2000,          /* how long we wait for a client to see our close */
+    SL_LINGER_MS = 2000,          /* how long we wait for a silent client to see our close */
+    SL_LINGER_MAX_MS = 30000,     /* ... and for one that goes on sending */
     SL_STOP_LINGER_MS = 500,      /* idle connections live this long after sl_engine_stop() */
     SL_EVENT_BATCH = 64,
 };
@@ -63,14 +65,16 @@ struct sl_conn {
     bool linger;         /* ... and wait for the client first */
     bool abort;          /* ... with a reset: nothing else shows that the body is cut */
     bool scanning;       /* body.chunks looks for the end of a buffered chunked body */
+    bool pipelined;      /* the client has sent ahead of an answer */
     bool first;          /* no request was begun yet */
     bool proxy_pending;  /* a PROXY header is allowed now */
     bool sent_continue;  /* for the request that is being buffered */
     uint64_t active_ms;  /* last progress, engine time */
+    uint64_t linger_ms;  /* LINGERING: since when */
     struct sl_buf in;    /* received and not served yet */
     uint64_t resume;     /* of the head parser in `in` */
     size_t need;         /* `in` is not worth looking at before it has this many bytes */
-    size_t scanned;      /* bytes of `in` that the chunk scan has passed */
+    size_t scanned;      /* bytes of `in` that the chunk scan has passed, or that were drained */
     struct sl_body body; /* scan or drain */
     struct sl_out out;   /* WRITING: what the client has not taken */
     struct sl_peer peer;
@@ -185,6 +189,14 @@ void sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, c
 void sl_conn_send(struct sl_workspace *ws, struct sl_conn *conn);
 /* The output is sent and close_after is set: closes, or begins to linger. */
 void sl_conn_finish(struct sl_engine *engine, struct sl_conn *conn);
+/* Moves the workspace's output to the connection, which waits in WRITING. */
+void sl_conn_keep(struct sl_workspace *ws, struct sl_conn *conn);
+/* WRITING from now on. What is possible already is told by an event. */
+void sl_conn_await_client(struct sl_engine *engine, struct sl_conn *conn);
+/* Asks for an event of what is there to be read or written already; false: had to drop it. */
+bool sl_conn_rearm(struct sl_engine *engine, struct sl_conn *conn);
+/* WRITING: reads what nobody wants (a client may send all of its request before it reads). */
+void sl_conn_sink(struct sl_workspace *ws, struct sl_conn *conn);
 /* draining: discards body bytes that nobody wants. Returns how many of them were its. */
 size_t sl_conn_drain(struct sl_conn *conn, const char *data, size_t len);
 /* LINGERING: reads what still comes; closes at its end. */
