@@ -59,11 +59,17 @@ scan_chunks(struct sl_conn *conn, const char *body, size_t len)
     }
     if (!conn->body.done)
         return 0;
-    const char *trailers = body + conn->scanned;
-    size_t left = len - conn->scanned;
-    if (left >= 2 && trailers[0] == '\r')
-        return 1;
-    return memmem(trailers, left, "\r\n\r\n", 4) != NULL;
+    /* Line by line, so that a bare LF ends the wait at once: the reader refuses it. */
+    const char *lf;
+    while ((lf = memchr(body + conn->scanned, '\n', len - conn->scanned)) != NULL) {
+        const char *line = body + conn->scanned;
+        if (lf == line || lf[-1] != '\r')
+            return -1;
+        if (lf == line + 1)
+            return 1;
+        conn->scanned = (size_t)(lf + 1 - body);
+    }
+    return 0;
 }
 
 /* Decides whether the handler may run: the body is complete, or too large to be buffered. Small

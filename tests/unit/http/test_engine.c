@@ -59,6 +59,23 @@ test_a_request_may_come_byte_by_byte(void **state)
 }
 
 static void
+test_a_trailer_that_ends_in_a_bare_lf_is_refused_when_it_is_here(void **state)
+{
+    static const char *const sections[] = {"\n", "X: a\n", "X: a\r\nY: b\n"};
+    struct server s;
+    begin(&s, state);
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
+        int fd = dial(&s);
+        say_text(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n");
+        say_text(fd, sections[i]);
+        expect(fd, 500, NULL); /* what this handler makes of a body that breaks off */
+        assert_int_equal(s.aborted_reads, i + 1);
+        close(fd);
+    }
+    server_stop(&s);
+}
+
+static void
 send_big_body(const struct server *s, bool chunked)
 {
     enum { SIZE = 3 << 20 };
@@ -561,6 +578,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         BOTH(test_pipelined_requests_are_answered_in_order),
         BOTH(test_a_request_may_come_byte_by_byte),
+        BOTH(test_a_trailer_that_ends_in_a_bare_lf_is_refused_when_it_is_here),
         BOTH(test_large_bodies_stream_through_the_handler),
         BOTH(test_a_body_nobody_reads_does_not_disturb_the_next_request),
         BOTH(test_expect_continue_is_answered_before_the_body_is_read),
