@@ -91,7 +91,9 @@ def set_owner_process(uid, gid, initgroups=False):
 
 def seed():
     """New random state after a fork, so that workers do not share a sequence."""
-    random.seed(os.urandom(64))
+    # From the system, and without a value: CPython 3.13 imports modules to hash one, and a worker
+    # that has given up its privileges may no longer read them.
+    random.seed()
 
 
 def getcwd():
