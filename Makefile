@@ -2,6 +2,7 @@
 #
 #   make run     install what is missing, build, serve the demo on http://127.0.0.1:8000 until Ctrl-C
 #   make test    the same set-up, then every test
+#   make test-pythons   the process-level tests under every other CPython found (PATH, pyenv)
 #   make venv    only the virtual environment .venv with saola in it
 #   make bench   CPU time per request against a raw epoll loop and against other servers
 #   make check   include table, generated files, formatting, compiler warnings
@@ -9,7 +10,7 @@
 #   make fuzz    fuzz each parser for FUZZ_SECONDS (60)
 #   make clean   remove .venv and build/
 #
-# Options: ADDRESS=127.0.0.1:8000 (run), TESTS="tests/e2e/test_demo.py -k name" (test, asan),
+# Options: ADDRESS=127.0.0.1:8000 (run), TESTS="tests/e2e/test_demo.py -k name" (test, test-pythons, asan),
 # BENCH="arguments" (bench), JOBS=2.
 # What is installed and how is in tools/setup.sh; what a test run consists of in tools/test.sh.
 
@@ -25,6 +26,10 @@ run: venv
 test:
 	@tools/setup.sh test
 	@tools/test.sh all $(TESTS)
+
+test-pythons:
+	@tools/setup.sh venv
+	@tools/test.sh pythons $(TESTS)
 
 venv:
 	@tools/setup.sh venv
@@ -51,4 +56,4 @@ help:
 clean:
 	rm -rf .venv build
 
-.PHONY: run test venv bench check asan fuzz help clean
+.PHONY: run test test-pythons venv bench check asan fuzz help clean

@@ -3,11 +3,19 @@
 #
 #   tools/setup.sh venv|test|check|bench|fuzz
 #
+# VENV=directory and PYTHON=program: another virtual environment than .venv, made with that Python.
+#
 # Quick when there is nothing to do. A tool that is missing and may not be installed from here ends in
 # one line that says what to type.
 set -eu
 cd "$(dirname "$0")/.."
 target=${1:?what for: venv, test, check, bench or fuzz}
+venv=${VENV:-.venv}
+# Kept between two builds.
+case $venv in
+.venv) builddir=build/venv ;;
+*) builddir=$venv/build ;;
+esac
 
 die() {
     echo "saola: $*" >&2
@@ -36,7 +44,7 @@ have() {
 }
 
 find_python() {
-    for python in /usr/bin/python3 python3; do
+    for python in ${PYTHON:-/usr/bin/python3 python3}; do
         if have "$python" && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
             command -v "$python"
             return 0
@@ -115,15 +123,15 @@ quietly_try() {
 
 make_venv() {
     python=$(find_python) || die "Python 3.10 or newer is needed. Type: sudo apt-get install python3"
-    if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
-        say "making .venv with $python"
-        rm -rf .venv
-        quietly "$python" -m venv .venv
+    if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+        say "making $venv with $python"
+        rm -rf "$venv"
+        quietly "$python" -m venv "$venv"
     fi
-    # The build tools live in .venv so that the build directory can be kept between two builds.
-    if ! .venv/bin/python -c 'import mesonpy' 2>/dev/null || [ ! -x .venv/bin/ninja ]; then
+    # The build tools live in the environment so that the build directory can be kept between two builds.
+    if ! "$venv/bin/python" -c 'import mesonpy' 2>/dev/null || [ ! -x "$venv/bin/ninja" ]; then
         say "installing the build tools"
-        quietly .venv/bin/pip --disable-pip-version-check install \
+        quietly "$venv/bin/pip" --disable-pip-version-check install \
             'meson-python>=0.16' 'meson>=1.1' ninja
     fi
 }
@@ -136,18 +144,18 @@ sources() {
 
 # Installs saola with the extra $1 ("" or "[test]"), unless that is done already.
 install_saola() {
-    stamp=.venv/.saola$1
+    stamp=$venv/.saola$1
     sources >build/sources
     if cmp -s build/sources "$stamp" 2>/dev/null &&
         [ -z "$(xargs -a build/sources sh -c 'find "$@" -newer "$0"' "$stamp")" ]; then
         return 0
     fi
     say "building saola"
-    quietly env PATH="$PWD/.venv/bin:$PATH" .venv/bin/pip --disable-pip-version-check install \
-        --no-build-isolation --config-settings builddir=build/venv \
+    quietly env PATH="$(cd "$venv/bin" && pwd):$PATH" "$venv/bin/pip" --disable-pip-version-check install \
+        --no-build-isolation --config-settings "builddir=$builddir" \
         --config-settings "compile-args=-j${JOBS:-$(nproc)}" ".$1"
     # With the time of the list: what was edited during the build is newer.
-    cp -p build/sources .venv/.saola
+    cp -p build/sources "$venv/.saola"
     cp -p build/sources "$stamp"
 }
 

@@ -5,11 +5,12 @@
 #   tools/test.sh check                     include table, stale files, formatting, warnings as errors
 #   tools/test.sh asan [pytest arguments]   process-level tests with the C parts under ASan and UBSan
 #   tools/test.sh fuzz SECONDS              each fuzz target for so long
+#   tools/test.sh pythons [pytest arguments]  process-level tests under every other CPython found
 #
 # On a terminal one sees what runs; elsewhere only results. Full output of each step: build/logs.
 set -eu
 cd "$(dirname "$0")/.."
-what=${1:?all, check, asan or fuzz}
+what=${1:?all, check, asan, fuzz or pythons}
 shift
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
@@ -154,6 +155,29 @@ asan_tests() {
     SAOLA_TEST_SITE=$site SAOLA_TEST_PRELOAD=$(gcc -print-file-name=libasan.so) e2e_tests "$@"
 }
 
+# What is told by a few seconds of tests: requests, signals, exit codes, the package.
+smoke="tests/e2e/test_package.py tests/e2e/test_wsgi.py tests/e2e/test_signals.py tests/e2e/test_leaks.py"
+
+# other_pythons PYTEST-ARGUMENTS...: the tests under every CPython found but that of .venv.
+other_pythons() {
+    tools/find_pythons.py --other >build/pythons.txt || { failed="$failed find_pythons"; return 0; }
+    [ -s build/pythons.txt ] || count "other CPythons: none found on PATH or under pyenv"
+    while read -r version program; do
+        python_tests "$version" "$program" "$@"
+    done <build/pythons.txt
+}
+
+python_tests() {
+    name=python-$1
+    venv=build/pythons/$1
+    step "setup-$name" env VENV="$venv" PYTHON="$2" tools/setup.sh test </dev/null || return 0
+    shift 2
+    step "$name" "$venv/bin/python" -m pytest -n $e2e_jobs -q --tb=short -p no:cacheprovider "$@" \
+        </dev/null || true
+    count "$name: $(sed 's/^=* *//; s/ *=*$//' "build/logs/$name.log" |
+        grep -E '(passed|failed|error)' | tail -n 1)"
+}
+
 # ---- check -------------------------------------------------------------------------------------------
 
 formatting() {
@@ -182,7 +206,10 @@ all)
     c_tests
     fuzz_replay
     e2e_tests "$@"
+    # shellcheck disable=SC2086 # a list of files
+    [ $# -gt 0 ] || SAOLA_TEST_REQUESTS=300 other_pythons $smoke
     ;;
+pythons) other_pythons "$@" ;;
 check)
     step include-table tools/check_includes.py || true
     step generated-files stale_files || true
@@ -195,7 +222,7 @@ check)
 asan) asan_tests "$@" ;;
 fuzz) fuzz_run "$@" ;;
 *)
-    echo "tools/test.sh: $what: not one of all, check, asan, fuzz" >&2
+    echo "tools/test.sh: $what: not one of all, check, asan, fuzz, pythons" >&2
     exit 2
     ;;
 esac
