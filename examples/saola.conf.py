@@ -269,6 +269,9 @@
 # Seconds a worker has until it serves; 0 is no limit.
 # boot_timeout = 60
 
+# Seconds that exit hooks may take once the requests are finished; 0 is no limit.
+# exit_timeout = 30
+
 # Seconds from the first byte of a request to the end of its header; 0 is no limit.
 # header_timeout = 10
 
@@ -277,6 +280,9 @@
 
 # How a worker is replaced: overlap or exclusive.
 # hand_over = 'overlap'
+
+# Lock file of hand_over = 'exclusive'.
+# exclusive_lock = None
 
 # Value of the Server header field of responses; empty is none.
 # server_header = 'saola'

@@ -90,6 +90,9 @@ int sl_config_set(struct sl_config *config, const char *name, const char *text, 
  * row of another type. */
 int sl_config_clear(struct sl_config *config, const char *name);
 
+/* Rules between settings: SL_OK, or SL_EINVAL with one line that says what to change. */
+int sl_config_check(const struct sl_config *config, struct sl_error *err);
+
 /* Value as text, owned by the configuration and valid until that row changes; parts of a list are
  * joined by commas. NULL: no value, an empty list, or not a row of the core. For --print-config. */
 const char *sl_config_text(const struct sl_config *config, const char *name);

@@ -87,9 +87,10 @@ struct sl_host {
     void (*worker_forked)(void *ctx, void *worker, pid_t pid, bool in_child);
     /* (worker) Lives the whole life of the worker: log "Booting worker with pid: N", post_fork hook,
      * sl_worker_drop_privileges(), init, sl_slot_ready(), run, log "Worker exiting (pid: N)",
-     * worker_exit hook. Signals have their default actions and are unblocked; PIPE, TTIN and TTOU are
-     * ignored. When the arbiter dies the worker gets TERM, and KILL after graceful_timeout (SIGRTMAX - 1
-     * is used for that). With reuse_port the descriptors of listeners_changed() are this worker's own sockets.
+     * sl_slot_drained(), worker_exit hook. Signals have their default actions and are unblocked; PIPE, TTIN and TTOU are
+     * ignored. When the arbiter dies the worker gets TERM, ABRT after graceful_timeout, and KILL a second
+     * later (SIGRTMAX - 1 is used for that). A worker that lives longer than graceful_timeout after TERM
+     * gets ABRT and KILL from the arbiter, too. With reuse_port the descriptors of listeners_changed() are this worker's own sockets.
      * Returns the exit status. */
     int (*worker_main)(void *ctx, void *worker);
     /* (arbiter) The worker was reaped: child_exit hook has run; release the object. pid is 0 when it
@@ -152,6 +153,9 @@ int sl_worker_drop_privileges(struct sl_error *err);
 
 void sl_slot_beat(struct sl_slot *slot);   /* I am alive: stores the monotonic time */
 void sl_slot_ready(struct sl_slot *slot);  /* booted: the arbiter is woken and told */
+/* The requests are finished, the exit hooks begin: from now on exit_timeout is the only clock of this
+ * worker, also when the arbiter dies. Called once, before the first of them, at every orderly end. */
+void sl_slot_drained(struct sl_slot *slot);
 /* What the engine notes of the requests it serves, for clocks and status. thread: from 0, each record has
  * one writer; threads beyond SL_SLOT_THREADS are counted but their requests have no record. line is
  * the request line without CRLF (cut to SL_SLOT_LINE - 1 bytes), now_ns CLOCK_MONOTONIC. slot may be NULL. */

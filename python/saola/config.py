@@ -398,6 +398,7 @@ class Config:
             for setting in self.settings.values():
                 if setting.row is not None and setting.row.is_core:
                     self._row_to_core(core, setting)
+            core.check()
         except _saola.SettingError as exc:
             raise ConfigError(str(exc)) from None
         return core

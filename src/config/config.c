@@ -245,6 +245,32 @@ sl_config_clear(struct sl_config *config, const char *name)
     return rc == SL_OK ? replace(config, row, &value, config->sources[row_index(row)]) : rc;
 }
 
+/* What an exclusive worker excludes. Each line names the two settings. */
+static int
+check_exclusive(const struct sl_config *config, struct sl_error *err)
+{
+    if (config->workers > 1)
+        return sl_error_set(err, SL_EINVAL,
+                            "workers: hand_over = 'exclusive' means one worker, not %lld; set "
+                            "workers = 1 (more threads serve more requests at once)",
+                            config->workers);
+    if (config->preload_app)
+        return sl_error_set(err, SL_EINVAL,
+                            "preload_app: cannot be used with hand_over = 'exclusive': each new "
+                            "worker would begin with the state of the start; leave it out");
+    if (config->reuse_port)
+        return sl_error_set(err, SL_EINVAL,
+                            "reuse_port: cannot be used with hand_over = 'exclusive': clients would "
+                            "be refused between two workers; leave it out");
+    return SL_OK;
+}
+
+int
+sl_config_check(const struct sl_config *config, struct sl_error *err)
+{
+    return config->hand_over == SL_HAND_OVER_EXCLUSIVE ? check_exclusive(config, err) : SL_OK;
+}
+
 /* Stores a copy of one row. */
 static int
 copy_row(struct sl_config *to, const struct sl_config *from, const struct sl_setting *row)

@@ -30,7 +30,6 @@ static const struct lack {
     {"paste", "(PasteDeploy): name a module that loads the application"},
     {"raw_paste_global_conf", "(PasteDeploy): leave it out"},
     {"request_timeout", "(clock of one request): use timeout"},
-    {"exit_timeout", "(clock of exit hooks): use graceful_timeout"},
 };
 
 const char *

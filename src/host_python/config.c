@@ -210,6 +210,16 @@ core_config_clear(PyObject *self, PyObject *arg)
 }
 
 static PyObject *
+core_config_check(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sl_error err;
+    int rc = sl_config_check(inside(self), &err);
+    if (rc != SL_OK)
+        return raise_setting_error(self, rc, err.text);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 core_config_text(PyObject *self, PyObject *arg)
 {
     const char *name = PyUnicode_AsUTF8(arg);
@@ -235,6 +245,8 @@ static PyMethodDef core_config_methods[] = {
      "set(name, text, source=None)\n\nParses text (None: no value) as settings.def says. A list "
      "grows with each call. Raises SettingError with one sentence."},
     {"clear", core_config_clear, METH_O, "clear(name)\n\nEmpties a list."},
+    {"check", core_config_check, METH_NOARGS,
+     "check()\n\nRules between settings. Raises SettingError with one sentence."},
     {"text", core_config_text, METH_O,
      "text(name) -> the value as text; None: no value or not a row of the core."},
     {"source", core_config_source, METH_O,

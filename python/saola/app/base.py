@@ -249,6 +249,7 @@ class Application(BaseApplication):
         try:
             for name in ("worker_class", "logger_class", "env"):  # imported, or put together
                 getattr(cfg, name)
+            cfg.to_core()
             for bind in cfg.settings["bind"].get():
                 try:
                     util.parse_address(util.bytes_to_str(bind))

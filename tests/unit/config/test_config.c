@@ -264,6 +264,33 @@ test_a_copy_shares_nothing(void **state)
     sl_config_free(NULL);
 }
 
+static void
+refuses_together(struct sl_config *config, const char *name, const char *text)
+{
+    struct sl_error err;
+    assert_int_equal(sl_config_check(config, &err), SL_OK);
+    accepts(config, name, text);
+    assert_int_equal(sl_config_check(config, &err), SL_EINVAL);
+    assert_memory_equal(err.text, name, strlen(name));
+    assert_non_null(strstr(err.text, "hand_over = 'exclusive'"));
+    accepts(config, "hand_over", "overlap");
+    assert_int_equal(sl_config_check(config, &err), SL_OK);
+    accepts(config, "hand_over", "exclusive");
+}
+
+static void
+test_an_exclusive_worker_is_one_and_loads_for_itself(void **state)
+{
+    struct sl_config *config = *state;
+    accepts(config, "hand_over", "exclusive");
+    accepts(config, "workers", "1");
+    refuses_together(config, "workers", "2");
+    accepts(config, "workers", "1");
+    refuses_together(config, "preload_app", "true");
+    accepts(config, "preload_app", "false");
+    refuses_together(config, "reuse_port", "true");
+}
+
 int
 main(void)
 {
@@ -281,6 +308,7 @@ main(void)
         TEST(test_sources_are_remembered),
         TEST(test_a_copy_of_defaults_still_gives_them_up_for_the_first_value),
         TEST(test_a_copy_shares_nothing),
+        TEST(test_an_exclusive_worker_is_one_and_loads_for_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
