@@ -4,7 +4,8 @@
 
 One worker process with four threads holds one Counter. create() runs in each new worker and reads
 state.txt of the current directory; save() runs when a worker ends and writes it. Set MAX_REQUESTS=10
-and click: the worker is replaced after every tenth request and the value goes on.
+and click: the worker is replaced after every tenth request and the value goes on. hand_over="exclusive"
+makes sure that there are never two workers with a counter each, whatever happens.
 """
 
 from __future__ import annotations
@@ -89,4 +90,4 @@ def save(application: Application) -> None:
 if __name__ == "__main__":
     saola.run(create, bind=sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:8000",
               workers=1, threads=4, max_requests=int(os.environ.get("MAX_REQUESTS", "0")),
-              on_exit=save)
+              on_exit=save, hand_over="exclusive")

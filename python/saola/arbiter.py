@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 
 import saola
@@ -108,6 +109,7 @@ class Arbiter:
         """Takes over the configuration of app (start and reload)."""
         self.app = app
         self._use(app.cfg)
+        self.cfg.to_core()  # settings that do not go together are refused before anything is loaded
         logger_class = self.cfg.logger_class  # one that cannot be had refuses a reload, too
         if self.log is None:
             self.log = logger_class(app.cfg)
@@ -433,12 +435,16 @@ class Arbiter:
 
     def _worker_end(self, worker, status):
         self.log.info("Worker exiting (pid: %s)", worker.pid)
+        limit, drained_at = worker.cfg.exit_timeout, time.monotonic()
         try:
+            worker.slot.drained()
             worker.tmp.close()
             worker.cfg.worker_exit(self, worker)
         except BaseException:
             self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
-        _end_interpreter(self.log, worker.cfg.graceful_timeout, status)
+        if limit:  # a little less than what the arbiter still gives
+            limit = max(0.1, 0.9 * (drained_at + limit - time.monotonic()))
+        _end_interpreter(self.log, limit, status)
         return status
 
 
@@ -469,20 +475,21 @@ def _status_of(exc):
 
 
 def _end_interpreter(log, limit, status):
-    """What the interpreter does at its end, without its end: joins threads (at most limit seconds),
-    runs atexit functions, flushes. The worker then leaves by _exit(), so that nothing of the
+    """What the interpreter does at its end, without its end: joins threads (at most limit seconds; 0 is
+    no limit), runs atexit functions, flushes. The worker then leaves by _exit(), so that nothing of the
     arbiter's stack is unwound here and signals cannot kill it half-way."""
     def give_up():
         names = ", ".join(thread.name for thread in threading.enumerate()
                           if not thread.daemon and thread is not threading.main_thread())
-        log.warning("Worker (pid:%s) left behind after %s s: %s", os.getpid(), limit,
+        log.warning("Worker (pid:%s) left behind after %.3g s: %s", os.getpid(), limit,
                     f"thread {names}" if names else "its atexit functions")
         os._exit(status)
 
-    watch = threading.Timer(limit or 30, give_up)
+    watch = threading.Timer(limit, give_up)
     watch.daemon = True
     try:
-        watch.start()
+        if limit:
+            watch.start()
     except RuntimeError:  # no thread to be had: the arbiter's own clock ends a worker, too
         pass
     try:

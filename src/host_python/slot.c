@@ -26,6 +26,13 @@ slot_ready(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+slot_drained(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    sl_slot_drained(((struct slot_object *)self)->slot);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 slot_orphaned(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     struct sl_slot *slot = ((struct slot_object *)self)->slot;
@@ -55,6 +62,8 @@ slot_dealloc(PyObject *self)
 static PyMethodDef slot_methods[] = {
     {"beat", slot_beat, METH_NOARGS, "beat()\n--\n\nTell the arbiter that the worker lives."},
     {"ready", slot_ready, METH_NOARGS, "ready()\n--\n\nTell the arbiter that the worker has booted."},
+    {"drained", slot_drained, METH_NOARGS,
+     "drained()\n--\n\nTell the arbiter that the requests are finished and the exit hooks begin."},
     {"orphaned", slot_orphaned, METH_NOARGS, "orphaned()\n--\n\nTrue when the arbiter is gone."},
     {"death_fd", slot_death_fd, METH_NOARGS,
      "death_fd()\n--\n\nDescriptor that reads end of file once the arbiter is gone; -1 outside a "

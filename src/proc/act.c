@@ -49,7 +49,10 @@ load(struct sl_arbiter *arbiter, unsigned id)
     }
     arbiter->next = (struct generation){.id = id, .config = config};
     arbiter->host->reopen_logs(arbiter->ctx);
-    arbiter->group_count = sl_arbiter_groups(config, arbiter->groups);
+    if (sl_arbiter_prepare(arbiter, &arbiter->next, &err) != SL_OK) {
+        answer(arbiter, SL_EV_LOAD_FAILED, &err);
+        return;
+    }
     sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_LOADED,
                                                     .groups = arbiter->groups,
                                                     .group_count = arbiter->group_count});

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <base/clock.h>
 #include <proc/arbiter_state.h>
+#include <proc/exclusive.h>
 
 enum { PARENT_CHECK_MS = 1000, SIGNALS_AT_ONCE = 256 };
 
@@ -82,6 +83,8 @@ void
 sl_arbiter_drop_generation(struct sl_arbiter *arbiter, struct generation *generation)
 {
     sl_binds_drop(&arbiter->binds, &generation->binds);
+    sl_exclusive_remove(generation->lock_path); /* stays when a worker of ours or another holds it */
+    free(generation->lock_path);
     sl_config_free(generation->config);
     *generation = (struct generation){0};
 }
@@ -228,7 +231,7 @@ loop(struct sl_arbiter *arbiter)
         sleep_until_something(arbiter);
         run_host(arbiter);
         take_signals(arbiter);
-        sl_arbiter_note_ready(arbiter);
+        sl_arbiter_listen_to_workers(arbiter);
         sl_arbiter_reap(arbiter);
         sl_arbiter_watch_parent(arbiter);
         take_requests(arbiter);

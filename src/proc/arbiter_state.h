@@ -17,12 +17,14 @@ struct generation {
     unsigned id; /* 0: none */
     struct sl_config *config;
     struct sl_bind_set binds;
+    char *lock_path; /* of an exclusive group; NULL: none is */
 };
 
 /* A worker process (one slot of the plan). */
 struct child {
     pid_t pid; /* 0: none */
-    bool told_ready;
+    bool told_ready, told_drained;
+    int lock_fd; /* of an exclusive worker, between the lock and the fork; -1 */
     struct sl_slot *slot;
     void *worker; /* the host's */
 };
@@ -78,6 +80,9 @@ void sl_arbiter_drop_generation(struct sl_arbiter *arbiter, struct generation *g
 
 /* start.c: from nothing to listening. 0 or the exit status. */
 int sl_arbiter_start(struct sl_arbiter *arbiter);
+/* After generation_load(): checks the configuration and finds out what follows from it. */
+int sl_arbiter_prepare(struct sl_arbiter *arbiter, struct generation *generation,
+                       struct sl_error *err);
 size_t sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups);
 /* Tells the host which listeners the workers it makes from now on serve. */
 void sl_arbiter_tell_binds(struct sl_arbiter *arbiter, struct generation *generation);
@@ -91,7 +96,7 @@ void sl_arbiter_act(struct sl_arbiter *arbiter, const struct sl_plan_action *act
 void sl_arbiter_spawn(struct sl_arbiter *arbiter, const struct sl_plan_action *action);
 void sl_arbiter_bury(struct sl_arbiter *arbiter);
 void sl_arbiter_reap(struct sl_arbiter *arbiter);
-void sl_arbiter_note_ready(struct sl_arbiter *arbiter);
+void sl_arbiter_listen_to_workers(struct sl_arbiter *arbiter);
 
 /* outside.c: what the world outside is told */
 int sl_arbiter_pidfile_open(struct sl_arbiter *arbiter, struct sl_error *err);

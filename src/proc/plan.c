@@ -292,7 +292,9 @@ dispatch(struct sl_plan *plan, const struct sl_plan_event *event)
     case SL_EV_BEAT: on_beat(plan, event); break;
     case SL_EV_FORKED: sl_plan_on_forked(plan, event); break;
     case SL_EV_FORK_FAILED: sl_plan_on_fork_failed(plan, event); break;
+    case SL_EV_LOCKED: sl_plan_on_locked(plan, event); break;
     case SL_EV_READY: sl_plan_on_ready(plan, event); break;
+    case SL_EV_DRAINED: sl_plan_on_drained(plan, event); break;
     case SL_EV_EXITED: sl_plan_on_exited(plan, event); break;
     case SL_EV_LOADED: sl_plan_on_loaded(plan, event); break;
     case SL_EV_LOAD_FAILED: sl_plan_give_up(plan, event->why); break;

@@ -24,7 +24,7 @@ struct sl_plan_group {
     char name[SL_PLAN_NAME];
     unsigned workers;
     bool exclusive; /* one worker; the old one is gone before the new one is made */
-    long long boot_ms, timeout_ms, graceful_ms;
+    long long boot_ms, timeout_ms, graceful_ms, exit_ms;
 };
 
 enum sl_plan_event_kind {
@@ -34,7 +34,9 @@ enum sl_plan_event_kind {
     SL_EV_BEAT,           /* slot, beat_ms: last sign of life */
     SL_EV_FORKED,         /* slot, pid */
     SL_EV_FORK_FAILED,    /* slot, why */
+    SL_EV_LOCKED,         /* slot, why: somebody else runs what this group has once; try again */
     SL_EV_READY,          /* slot */
+    SL_EV_DRAINED,        /* slot: its requests are finished, its exit hooks begin */
     SL_EV_EXITED,         /* slot, number = wait status */
     SL_EV_LOADED,         /* groups of the generation asked for */
     SL_EV_LOAD_FAILED,    /* why */
@@ -62,7 +64,7 @@ struct sl_plan_event {
 
 enum sl_plan_action_kind {
     SL_DO_LOG,             /* message, pid, number, ms, why */
-    SL_DO_SPAWN,           /* slot, generation, group; answer FORKED or FORK_FAILED */
+    SL_DO_SPAWN,           /* slot, generation, group; answer FORKED, FORK_FAILED or LOCKED */
     SL_DO_KILL,            /* slot, pid, number = signal (SIGABRT: the worker hangs) */
     SL_DO_LOAD,            /* generation; answer LOADED or LOAD_FAILED */
     SL_DO_LISTEN,          /* generation; answer LISTENING or LISTEN_FAILED */
@@ -90,6 +92,8 @@ enum sl_plan_message {
     SL_SAY_TIMEOUT,
     SL_SAY_BOOT_TIMEOUT,
     SL_SAY_GRACE_OVER,
+    SL_SAY_EXIT_OVER,
+    SL_SAY_LOCKED,
     SL_SAY_SIGNALED,
     SL_SAY_TERMINATED,
     SL_SAY_KILLED,

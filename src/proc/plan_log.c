@@ -22,7 +22,11 @@ static const struct row {
     [SL_SAY_BOOT_TIMEOUT] =
         {SL_LOG_CRITICAL, "WORKER TIMEOUT (pid:%p) not ready %s seconds after its start"},
     [SL_SAY_GRACE_OVER] =
-        {SL_LOG_WARNING, "Worker (pid:%p) did not stop within %s seconds, killing it."},
+        {SL_LOG_WARNING, "Worker (pid:%p) did not stop within %s seconds, aborting it."},
+    [SL_SAY_EXIT_OVER] =
+        {SL_LOG_ERROR, "Exit hooks of worker (pid:%p) did not end within %s seconds, killing it."},
+    [SL_SAY_LOCKED] =
+        {SL_LOG_WARNING, "The exclusive worker waits until the one before it is gone: %w"},
     [SL_SAY_SIGNALED] = {SL_LOG_WARNING, "Worker (pid:%p) was sent %G!"},
     [SL_SAY_TERMINATED] = {SL_LOG_INFO, "Worker (pid:%p) was sent %G!"},
     [SL_SAY_KILLED] = {SL_LOG_ERROR, "Worker (pid:%p) was sent SIGKILL! Perhaps out of memory?"},
@@ -97,7 +101,8 @@ const char *
 sl_plan_event_name(enum sl_plan_event_kind kind)
 {
     static const char *const names[SL_EV_COUNT] = {
-        "start", "tick", "signal", "beat", "forked", "fork failed", "ready", "exited", "loaded",
+        "start", "tick", "signal", "beat", "forked", "fork failed", "locked", "ready",
+        "drained", "exited", "loaded",
         "load failed", "listening", "listen failed", "upgrade forked", "upgrade failed",
         "upgrade exited", "promoted", "set workers"};
     return names[kind];
@@ -132,6 +137,6 @@ const char *
 sl_plan_worker_name(const struct sl_plan *plan, unsigned slot)
 {
     static const char *const names[WORKER_STATE_COUNT] = {
-        "free", "forking", "booting", "ready", "aborting", "leaving", "killed"};
+        "free", "forking", "booting", "ready", "aborting", "leaving", "exiting", "killed"};
     return names[plan->workers[slot].state];
 }

@@ -59,10 +59,28 @@ start_reload(struct sl_plan *plan)
     sl_plan_emit(plan, SL_DO_LOAD)->generation = plan->generation_ids;
 }
 
-/* HUP. While the first generation boots or another reload runs it is remembered, once. */
+/* True when no clock will end the reload in progress: its workers may boot for ever, or it waits for
+ * somebody else to let go of an exclusive group. */
+static bool
+may_be_stuck(const struct sl_plan *plan)
+{
+    if (plan->reload < RELOAD_FILLING)
+        return false;
+    for (size_t i = 0; i < plan->next.group_count; i++) {
+        const struct group *group = &plan->next.groups[i];
+        if (group->spec.boot_ms == 0 || group->locked)
+            return true;
+    }
+    return false;
+}
+
+/* HUP. While the first generation boots or another reload runs it is remembered, once; a reload that
+ * might never end makes room for it. */
 void
 sl_plan_hang_up(struct sl_plan *plan)
 {
+    if (may_be_stuck(plan))
+        sl_plan_give_up(plan, "another HUP came before its workers were ready.");
     if (plan->phase == PHASE_SERVING && plan->reload == RELOAD_STEADY) {
         start_reload(plan);
         return;

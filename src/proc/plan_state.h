@@ -31,8 +31,15 @@ enum reload {
  *
  *   FREE --> FORKING --> BOOTING --ready--> READY
  *                           |                |
+ *                           +--- asked to leave ----> LEAVING
+ *                           |                            | grace
  *                           +--- a clock ran out ---> ABORTING --1 s--> KILLED
- *                           `--- asked to leave ----> LEAVING --grace---^
+ *                           |                          |    ^
+ *                           |                          |    | exit_timeout
+ *                           `--- drained, by itself or asked --> EXITING
+ *
+ * A worker that says it has drained runs its exit hooks: from then on their own clock counts, and no
+ * other, and nothing is asked of it any more.
  */
 enum worker_state {
     WORKER_FREE,
@@ -41,6 +48,7 @@ enum worker_state {
     WORKER_READY,
     WORKER_ABORTING,
     WORKER_LEAVING,
+    WORKER_EXITING,
     WORKER_KILLED,
     WORKER_STATE_COUNT
 };
@@ -53,6 +61,7 @@ enum {
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 5000,
     CRASH_LOOP = 3,        /* failed rounds before it is called a crash loop */
+    LOCK_RETRY_MS = 100,   /* between two looks whether an exclusive group is free elsewhere */
     LATE_MS = 1000,        /* a tick this late: we stood still, heartbeats are judged afresh */
 };
 
@@ -62,13 +71,14 @@ struct worker {
     bool booted;   /* was READY once */
     bool hand_over; /* never beside another generation's */
     bool reopen;   /* USR1 came while it booted */
+    bool drained;  /* was EXITING once */
     unsigned generation, group, round;
     char name[SL_PLAN_NAME]; /* of its group */
     unsigned long age;
     pid_t pid;
     int asked; /* last signal that asked it to leave */
     long long forked_ms, beat_ms, deadline_ms;
-    long long boot_ms, timeout_ms, graceful_ms;
+    long long boot_ms, timeout_ms, graceful_ms, exit_ms;
 };
 
 struct group {
@@ -78,6 +88,7 @@ struct group {
     unsigned round;        /* rises with each failure; workers of an older round do not count again */
     unsigned failures;     /* rounds that failed in a row */
     long long spawn_at_ms; /* back-off: not before */
+    bool locked;           /* waits for a holder elsewhere, and has said so */
 };
 
 struct generation {
@@ -122,6 +133,8 @@ enum rule {
     RULE_SURPLUS_SPARES_READY,
     RULE_ABORT_THEN_KILL,
     RULE_BACK_OFF,
+    RULE_EXIT_HAS_ITS_CLOCK,
+    RULE_EXIT_CLOCK_ENDS,
     RULE_COUNT
 };
 #ifdef SL_PLAN_MUTANTS
@@ -141,7 +154,9 @@ void sl_plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number
 void sl_plan_judge_clocks(struct sl_plan *plan);
 void sl_plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event);
+void sl_plan_on_locked(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event);
+void sl_plan_on_drained(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_reopen_logs(struct sl_plan *plan);
 void sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation,

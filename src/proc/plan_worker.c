@@ -14,9 +14,12 @@ static const unsigned entered_from[WORKER_STATE_COUNT] = {
     [WORKER_FORKING] = FROM(WORKER_FREE),
     [WORKER_BOOTING] = FROM(WORKER_FORKING),
     [WORKER_READY] = FROM(WORKER_BOOTING),
-    [WORKER_ABORTING] = FROM(WORKER_BOOTING) | FROM(WORKER_READY),
+    [WORKER_ABORTING] = FROM(WORKER_BOOTING) | FROM(WORKER_READY) | FROM(WORKER_LEAVING) |
+                        FROM(WORKER_EXITING),
     [WORKER_LEAVING] = FROM(WORKER_BOOTING) | FROM(WORKER_READY),
-    [WORKER_KILLED] = FROM(WORKER_ABORTING) | FROM(WORKER_LEAVING),
+    [WORKER_EXITING] = FROM(WORKER_BOOTING) | FROM(WORKER_READY) | FROM(WORKER_LEAVING) |
+                       FROM(WORKER_ABORTING),
+    [WORKER_KILLED] = FROM(WORKER_ABORTING),
 };
 
 /* The one place that changes a worker's state. */
@@ -34,7 +37,7 @@ sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *gene
     struct worker *worker = &plan->workers[slot];
     const struct group *of = &generation->groups[group];
     move(worker, WORKER_FORKING);
-    worker->leaving = worker->booted = worker->reopen = false;
+    worker->leaving = worker->booted = worker->reopen = worker->drained = false;
     worker->hand_over = of->hand_over;
     worker->generation = generation->id;
     worker->group = group;
@@ -46,6 +49,7 @@ sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *gene
     worker->boot_ms = of->spec.boot_ms;
     worker->timeout_ms = of->spec.timeout_ms;
     worker->graceful_ms = of->spec.graceful_ms;
+    worker->exit_ms = of->spec.exit_ms;
     struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_SPAWN);
     action->slot = slot;
     action->generation = generation->id;
@@ -82,8 +86,10 @@ sl_plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number)
 
 /* ---- clocks -------------------------------------------------------------------------------- */
 
+/* It shows where it is and may still save what it has; a second later it is killed unless it has
+ * drained meanwhile. */
 static void
-abort_hung(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, long long limit_ms)
+abort_late(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, long long limit_ms)
 {
     struct worker *worker = &plan->workers[slot];
     struct sl_plan_action *action = sl_plan_say(plan, message);
@@ -100,11 +106,6 @@ static void
 kill_for_good(struct sl_plan *plan, unsigned slot)
 {
     struct worker *worker = &plan->workers[slot];
-    if (worker->state == WORKER_LEAVING) {
-        struct sl_plan_action *action = sl_plan_say(plan, SL_SAY_GRACE_OVER);
-        action->pid = worker->pid;
-        action->ms = worker->graceful_ms;
-    }
     move(worker, WORKER_KILLED);
     worker->deadline_ms = plan->now_ms + UNKILLABLE_MS;
     sl_plan_kill(plan, slot, SIGKILL);
@@ -132,6 +133,8 @@ sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
         return HOLDS(plan, RULE_ABORT_THEN_KILL) ? worker->deadline_ms : -1;
     case WORKER_LEAVING:
         return HOLDS(plan, RULE_KILL_AFTER_GRACE) ? worker->deadline_ms : -1;
+    case WORKER_EXITING:
+        return worker->exit_ms > 0 && HOLDS(plan, RULE_EXIT_CLOCK_ENDS) ? worker->deadline_ms : -1;
     case WORKER_KILLED:
         return plan->phase == PHASE_STOPPING ? worker->deadline_ms : -1;
     default: return -1;
@@ -147,9 +150,13 @@ sl_plan_judge_clocks(struct sl_plan *plan)
         if (due_ms < 0 || plan->now_ms < due_ms)
             continue;
         if (worker->state == WORKER_BOOTING)
-            abort_hung(plan, slot, SL_SAY_BOOT_TIMEOUT, worker->boot_ms);
+            abort_late(plan, slot, SL_SAY_BOOT_TIMEOUT, worker->boot_ms);
         else if (worker->state == WORKER_READY)
-            abort_hung(plan, slot, SL_SAY_TIMEOUT, worker->timeout_ms);
+            abort_late(plan, slot, SL_SAY_TIMEOUT, worker->timeout_ms);
+        else if (worker->state == WORKER_LEAVING)
+            abort_late(plan, slot, SL_SAY_GRACE_OVER, worker->graceful_ms);
+        else if (worker->state == WORKER_EXITING)
+            abort_late(plan, slot, SL_SAY_EXIT_OVER, worker->exit_ms);
         else if (worker->state != WORKER_KILLED)
             kill_for_good(plan, slot);
     }
@@ -237,7 +244,8 @@ judge_at_start(struct sl_plan *plan, const struct worker *was, int code)
 static void
 judge_death(struct sl_plan *plan, const struct worker *was, int code)
 {
-    bool orderly = was->state == WORKER_READY && code == 0;
+    bool alone = was->state == WORKER_READY || was->state == WORKER_EXITING;
+    bool orderly = was->booted && alone && code == 0;
     struct generation *generation = sl_plan_find_generation(plan, was->generation);
     if (orderly || was->leaving || generation == NULL || plan->phase >= PHASE_STOPPING)
         return;
@@ -278,6 +286,9 @@ sl_plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event)
     if (worker->state != WORKER_FORKING)
         return;
     move(worker, WORKER_BOOTING);
+    struct generation *generation = sl_plan_find_generation(plan, worker->generation);
+    if (generation != NULL)
+        generation->groups[worker->group].locked = false;
     worker->pid = event->pid;
     worker->forked_ms = worker->beat_ms = plan->now_ms;
     if (worker->leaving && HOLDS(plan, RULE_FORKED_IN_STOP_LEAVES))
@@ -309,6 +320,24 @@ sl_plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event)
         judge_at_start(plan, &was, 0);
 }
 
+/* Not a failure: another arbiter's worker, or an orphan, still runs what this group has once. */
+void
+sl_plan_on_locked(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    struct worker *worker = &plan->workers[event->slot];
+    if (worker->state != WORKER_FORKING)
+        return;
+    struct generation *generation = sl_plan_find_generation(plan, worker->generation);
+    move(worker, WORKER_FREE);
+    if (generation == NULL)
+        return;
+    struct group *group = &generation->groups[worker->group];
+    group->spawn_at_ms = later(group->spawn_at_ms, plan->now_ms + LOCK_RETRY_MS);
+    if (!group->locked)
+        sl_plan_say(plan, SL_SAY_LOCKED)->why = event->why;
+    group->locked = true;
+}
+
 void
 sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
 {
@@ -324,6 +353,19 @@ sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
     if (worker->reopen)
         sl_plan_kill(plan, event->slot, SIGUSR1);
     worker->reopen = false;
+}
+
+/* The drain is over and its clock with it; the exit hooks have their own, which starts now. */
+void
+sl_plan_on_drained(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    struct worker *worker = &plan->workers[event->slot];
+    bool lives = worker->state >= WORKER_BOOTING && worker->state <= WORKER_LEAVING;
+    if (!lives || worker->drained || !HOLDS(plan, RULE_EXIT_HAS_ITS_CLOCK))
+        return;
+    move(worker, WORKER_EXITING);
+    worker->drained = true;
+    worker->deadline_ms = plan->now_ms + worker->exit_ms;
 }
 
 void

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <base/clock.h>
+#include <proc/orphan.h>
 #include <proc/scoreboard.h>
 
 enum { READ_TRIES = 8 };
@@ -170,6 +171,18 @@ sl_slot_ready(struct sl_slot *slot)
         STORE(slot->ready_ms, now_ms);
     if (!move(slot, SL_SLOT_SPAWNING, SL_SLOT_BOOTING, SL_SLOT_READY))
         return; /* already, or it was asked to stop */
+    int fd = LOAD(slot->notify_fd);
+    if (fd >= 0)
+        write_notice(fd);
+}
+
+void
+sl_slot_drained(struct sl_slot *slot)
+{
+    sl_orphan_drained();
+    if (slot == NULL || LOAD(slot->drained_ms) != 0)
+        return;
+    STORE(slot->drained_ms, sl_clock_ms());
     int fd = LOAD(slot->notify_fd);
     if (fd >= 0)
         write_notice(fd);

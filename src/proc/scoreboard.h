@@ -51,7 +51,8 @@ struct sl_slot {
     _Atomic uint64_t forked_ms; /* monotonic, like all times here */
     /* The worker's line. */
     alignas(SL_CACHE_LINE) _Atomic uint64_t heartbeat_ms;
-    _Atomic uint64_t ready_ms; /* 0: not yet */
+    _Atomic uint64_t ready_ms;   /* 0: not yet */
+    _Atomic uint64_t drained_ms; /* 0: not yet */
     _Atomic uint64_t requests; /* begun, all threads */
     _Atomic unsigned connections;
     _Atomic unsigned lifecycle[SL_LIFE_COUNT];

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <base/clock.h>
 #include <proc/arbiter_state.h>
+#include <proc/exclusive.h>
 #include <proc/orphan.h>
 #include <proc/privileges.h>
 
@@ -71,9 +72,12 @@ run_child(struct sl_arbiter *arbiter, struct child *child, struct generation *ge
     self.death_fd = arbiter->death_fds[0];
     self.config = generation->config;
     sl_signals_leave(&arbiter->signals);
-    sl_orphan_prepare(arbiter->pid, generation->config->graceful_timeout * 1000);
+    sl_orphan_prepare(arbiter->pid, generation->config->graceful_timeout * 1000,
+                      generation->config->exit_timeout * 1000);
     close_arbiters(arbiter);
     sl_slot_forked(child->slot, getpid());
+    if (child->lock_fd >= 0)
+        sl_exclusive_sign(child->lock_fd);
     sl_signals_unblock(mask);
     if (sl_binds_enter_worker(&arbiter->binds, &generation->binds, &err) != SL_OK) {
         sl_arbiter_log(arbiter, SL_LOG_ERROR, "Worker cannot listen: %s", err.text);
@@ -125,24 +129,48 @@ fork_worker(struct sl_arbiter *arbiter, struct child *child, struct generation *
     return pid;
 }
 
+/* The child has its own by inheritance, or there is none. */
+static void
+let_go(struct child *child)
+{
+    if (child->lock_fd >= 0)
+        close(child->lock_fd);
+    child->lock_fd = -1;
+}
+
 static void
 forget(struct sl_arbiter *arbiter, struct child *child, int status)
 {
+    let_go(child);
     if (child->worker != NULL)
         arbiter->host->worker_free(arbiter->ctx, child->worker, child->pid, status);
     if (child->slot != NULL)
         sl_slot_dead(child->slot);
     sl_slot_give(child->slot);
-    *child = (struct child){0};
+    *child = (struct child){.lock_fd = -1};
 }
 
 static void
-spawn_failed(struct sl_arbiter *arbiter, unsigned slot, const char *why)
+not_spawned(struct sl_arbiter *arbiter, unsigned slot, enum sl_plan_event_kind how, const char *why)
 {
     forget(arbiter, &arbiter->children[slot], 0);
     snprintf(arbiter->why, sizeof arbiter->why, "%s", why);
-    sl_arbiter_feed(arbiter, (struct sl_plan_event){
-                                 .kind = SL_EV_FORK_FAILED, .slot = slot, .why = arbiter->why});
+    sl_arbiter_feed(arbiter,
+                    (struct sl_plan_event){.kind = how, .slot = slot, .why = arbiter->why});
+}
+
+/* An exclusive worker gets the lock, or there is none now and the plan was told. */
+static bool
+take_lock(struct sl_arbiter *arbiter, struct child *child, struct generation *generation,
+          unsigned slot)
+{
+    struct sl_error err;
+    if (generation->lock_path == NULL)
+        return true;
+    int rc = sl_exclusive_take(generation->lock_path, &child->lock_fd, &err);
+    if (rc != SL_OK)
+        not_spawned(arbiter, slot, rc == SL_EBUSY ? SL_EV_LOCKED : SL_EV_FORK_FAILED, err.text);
+    return rc == SL_OK;
 }
 
 void
@@ -151,18 +179,21 @@ sl_arbiter_spawn(struct sl_arbiter *arbiter, const struct sl_plan_action *action
     struct child *child = &arbiter->children[action->slot];
     struct generation *generation = sl_arbiter_generation(arbiter, action->generation);
     struct sl_error err;
-    *child = (struct child){0};
+    *child = (struct child){.lock_fd = -1};
+    if (!take_lock(arbiter, child, generation, action->slot))
+        return;
     if (prepare(arbiter, child, generation, action, &err) != SL_OK) {
-        spawn_failed(arbiter, action->slot, err.text);
+        not_spawned(arbiter, action->slot, SL_EV_FORK_FAILED, err.text);
         return;
     }
     pid_t pid = fork_worker(arbiter, child, generation);
     if (pid < 0) {
         char text[128];
         snprintf(text, sizeof text, "fork failed: %s", strerror(errno));
-        spawn_failed(arbiter, action->slot, text);
+        not_spawned(arbiter, action->slot, SL_EV_FORK_FAILED, text);
         return;
     }
+    let_go(child);
     child->pid = pid;
     sl_slot_forked(child->slot, pid);
     arbiter->host->worker_forked(arbiter->ctx, child->worker, pid, false);
@@ -173,23 +204,34 @@ sl_arbiter_spawn(struct sl_arbiter *arbiter, const struct sl_plan_action *action
 /* ---- ready and gone ------------------------------------------------------------------------ */
 
 static void
-note_ready(struct sl_arbiter *arbiter, unsigned slot)
+note(struct sl_arbiter *arbiter, unsigned slot, bool *told, const _Atomic uint64_t *when_ms,
+     enum sl_plan_event_kind kind)
+{
+    if (*told || atomic_load(when_ms) == 0)
+        return;
+    *told = true;
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = kind, .slot = slot});
+}
+
+/* What the worker in this slot has said of itself. */
+static void
+listen_to(struct sl_arbiter *arbiter, unsigned slot)
 {
     struct child *child = &arbiter->children[slot];
-    if (child->pid == 0 || child->told_ready || atomic_load(&child->slot->ready_ms) == 0)
+    if (child->pid == 0)
         return;
-    child->told_ready = true;
-    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_READY, .slot = slot});
+    note(arbiter, slot, &child->told_ready, &child->slot->ready_ms, SL_EV_READY);
+    note(arbiter, slot, &child->told_drained, &child->slot->drained_ms, SL_EV_DRAINED);
 }
 
 void
-sl_arbiter_note_ready(struct sl_arbiter *arbiter)
+sl_arbiter_listen_to_workers(struct sl_arbiter *arbiter)
 {
     char bytes[512];
     while (read(arbiter->ready_fds[0], bytes, sizeof bytes) == (ssize_t)sizeof bytes)
         continue;
     for (unsigned slot = 0; slot < arbiter->child_count; slot++)
-        note_ready(arbiter, slot);
+        listen_to(arbiter, slot);
 }
 
 /* The dead worker's hook and object: after the log lines of its death, before anything that follows
@@ -209,7 +251,7 @@ static void
 reaped(struct sl_arbiter *arbiter, unsigned slot, int status)
 {
     struct child *child = &arbiter->children[slot];
-    note_ready(arbiter, slot); /* it may have been, for a moment */
+    listen_to(arbiter, slot); /* it may have been ready, for a moment */
     arbiter->dead = *child;
     arbiter->dead_status = status;
     *child = (struct child){0}; /* never signal a pid that is not ours any more */

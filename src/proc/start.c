@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <proc/arbiter_state.h>
+#include <proc/exclusive.h>
 
 enum { SLOTS_MIN = 512, SLOTS_SPARE = 64 };
 
@@ -24,13 +25,27 @@ sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups)
     bool exclusive = config->hand_over == SL_HAND_OVER_EXCLUSIVE;
     groups[0] = (struct sl_plan_group){
         .name = "web",
-        .workers = exclusive ? 1 : (unsigned)config->workers,
+        .workers = (unsigned)config->workers,
         .exclusive = exclusive,
         .boot_ms = seconds(config->boot_timeout),
         .timeout_ms = seconds(config->timeout),
         .graceful_ms = seconds(config->graceful_timeout),
+        .exit_ms = seconds(config->exit_timeout),
     };
     return 1;
+}
+
+int
+sl_arbiter_prepare(struct sl_arbiter *arbiter, struct generation *generation, struct sl_error *err)
+{
+    int rc = sl_config_check(generation->config, err);
+    if (rc != SL_OK)
+        return rc;
+    arbiter->group_count = sl_arbiter_groups(generation->config, arbiter->groups);
+    if (!arbiter->groups[0].exclusive)
+        return SL_OK;
+    generation->lock_path = sl_exclusive_path(generation->config);
+    return generation->lock_path != NULL ? SL_OK : sl_error_set(err, SL_ENOMEM, "out of memory");
 }
 
 void
@@ -76,7 +91,9 @@ load(struct sl_arbiter *arbiter, struct sl_error *err)
     first->id = 1;
     if (rc != SL_OK)
         return rc;
-    arbiter->group_count = sl_arbiter_groups(first->config, arbiter->groups);
+    rc = sl_arbiter_prepare(arbiter, first, err);
+    if (rc != SL_OK)
+        return rc;
     struct sl_hook_call call = {.hook = SL_HOOK_nworkers_changed,
                                 .new_value = (int)arbiter->groups[0].workers,
                                 .old_value = -1};

@@ -186,7 +186,7 @@ class EngineWorker(base.Worker):
         self.engine = _saola.Engine(self.wsgi, fds, self.slot, options)
         engine = self.engine
         try:
-            while engine.serve(TICK):
+            while engine.serve(self._tick()):
                 self.notify()
                 if self.alive:
                     continue
@@ -197,9 +197,15 @@ class EngineWorker(base.Worker):
                     break
         finally:
             self.nr = engine.requests
-            if not engine.close(0.1 if self._quitting else 0.5):
+            if not engine.close(0.1 if self._quitting or self._aborting else 0.5):
                 # Threads that will not come back: no interpreter shutdown with them inside.
                 self.abandoned = True
+
+
+    def _tick(self):
+        if self._stop_at is None:
+            return TICK
+        return min(TICK, max(0.0, self._stop_at - time.monotonic()))
 
 
 def _addresses(value):

@@ -10,7 +10,7 @@
 
 enum { SLOTS = 24, GENERATIONS = 64, STEPS = 140, SLACK_MS = 300, NEVER = -1 };
 
-enum life { GONE, FORK_PENDING, BOOTS, SERVES };
+enum life { GONE, FORK_PENDING, BOOTS, SERVES, EXITS };
 
 struct child {
     enum life life;
@@ -20,8 +20,9 @@ struct child {
     bool left;            /* it was asked to leave: its place is free */
     bool hung, stubborn;  /* does not beat; does not obey TERM, QUIT or ABRT */
     int exit_status;      /* wait status it will end with */
-    long long asked_ms, beat_ms, spawned_ms;
-    long long ready_ms, dies_ms; /* NEVER */
+    long long asked_ms, aborted_ms, beat_ms, spawned_ms;
+    long long ready_ms, drains_ms, dies_ms; /* NEVER */
+    long long drained_ms, exits_from_ms;
 };
 
 struct world {
@@ -94,7 +95,8 @@ count_places(const struct world *world, unsigned generation)
     unsigned count = 0;
     for (int i = 0; i < SLOTS; i++) {
         const struct child *child = &world->children[i];
-        bool leaves = child->left || (child->life == FORK_PENDING && world->plan->workers[i].leaving);
+        bool untold = child->life == FORK_PENDING || child->life == EXITS;
+        bool leaves = child->left || (untold && world->plan->workers[i].leaving);
         count += child->life != GONE && child->generation == generation && !leaves &&
                  child->asked == 0;
     }
@@ -139,25 +141,43 @@ check_clocks(struct world *world)
         if (child->hung && child->asked == 0 && child->life == SERVES &&
             world->now_ms > from_ms + world->spec.timeout_ms + SLACK_MS)
             violate(world, "a hung worker was not noticed");
-        if (child->left && child->asked != SIGKILL &&
-            world->now_ms > child->asked_ms + world->spec.graceful_ms + SLACK_MS)
+        if (child->life == EXITS && child->asked != SIGKILL &&
+            world->now_ms > child->exits_from_ms + world->spec.exit_ms + ABORT_MS + SLACK_MS)
+            violate(world, "exit hooks outstayed exit_timeout");
+        if (child->left && child->asked != SIGKILL && child->life != EXITS &&
+            world->now_ms > child->asked_ms + world->spec.graceful_ms + ABORT_MS + SLACK_MS)
             violate(world, "a worker outstayed graceful_timeout");
-        if (child->asked == SIGABRT && world->now_ms > child->asked_ms + ABORT_MS + SLACK_MS)
+        if (child->asked == SIGABRT && child->life != EXITS &&
+            world->now_ms > child->aborted_ms + ABORT_MS + SLACK_MS)
             violate(world, "an aborted worker was not killed");
     }
     if (world->stop_ms != NEVER && !world->stopped &&
-        world->now_ms > world->stop_ms + world->spec.graceful_ms + ABORT_MS + SLACK_MS)
+        world->now_ms > world->stop_ms + world->spec.graceful_ms + world->spec.exit_ms +
+                            2 * ABORT_MS + SLACK_MS)
         violate(world, "a stop did not end within its limit");
 }
 
 /* ---- children ------------------------------------------------------------------------------ */
+
+/* It leaves within ms; some say that they have drained and then run exit hooks, perhaps too long. */
+static void
+plan_leaving(struct world *world, struct child *child, unsigned ms)
+{
+    child->dies_ms = world->now_ms + roll(world, ms);
+    if (child->life != SERVES || !chance(world, 60))
+        return;
+    child->drains_ms = child->dies_ms;
+    child->dies_ms += roll(world, 2500);
+    if (!world->calm && chance(world, 15))
+        child->dies_ms = NEVER;
+}
 
 static void
 plan_child_life(struct world *world, struct child *child)
 {
     unsigned fate = world->calm ? 100 : roll(world, 100);
     child->ready_ms = world->now_ms + 1 + roll(world, 300);
-    child->dies_ms = NEVER;
+    child->drains_ms = child->dies_ms = NEVER;
     child->exit_status = 0;
     child->hung = false;
     child->stubborn = !world->calm && chance(world, 15);
@@ -173,6 +193,8 @@ plan_child_life(struct world *world, struct child *child)
     } else if (fate < 30) {
         child->dies_ms = child->ready_ms + roll(world, 8000);
         child->exit_status = fate < 20 ? 0 : SIGKILL;
+        if (fate < 20)
+            child->drains_ms = child->dies_ms - roll(world, 400);
     }
 }
 
@@ -180,6 +202,11 @@ static void
 answer_fork(struct world *world, unsigned slot)
 {
     struct child *child = &world->children[slot];
+    if (world->generations[child->generation].exclusive && !world->calm && chance(world, 20)) {
+        child->life = GONE;
+        step(world, (struct sl_plan_event){.kind = SL_EV_LOCKED, .slot = slot, .why = "an orphan"});
+        return;
+    }
     if (!world->calm && chance(world, 8)) {
         long long *failed_ms = &world->generations[child->generation].failed_ms;
         child->life = GONE;
@@ -209,15 +236,19 @@ receive(struct world *world, const struct sl_plan_action *action)
     }
     if (child->asked == action->number)
         violate(world, "the same signal twice");
+    if (child->life == EXITS && world->now_ms < child->drained_ms + world->spec.exit_ms)
+        violate(world, "exit hooks were disturbed before their time was over");
     if (child->asked == 0 || action->number == SIGKILL)
         child->asked_ms = world->now_ms;
+    if (action->number == SIGABRT)
+        child->aborted_ms = world->now_ms;
     child->asked = action->number;
     child->left = child->left || action->number == SIGTERM || action->number == SIGQUIT;
     if (action->number == SIGKILL) {
         child->dies_ms = world->now_ms + roll(world, 5);
         child->exit_status = SIGKILL;
-    } else if (!child->stubborn && !child->hung) {
-        child->dies_ms = world->now_ms + roll(world, child->life == BOOTS ? 3 : 1500);
+    } else if (!child->stubborn && !child->hung && child->life != EXITS) {
+        plan_leaving(world, child, child->life == BOOTS ? 3 : 1500);
         child->exit_status = child->life == BOOTS ? SIGTERM : 0;
     }
 }
@@ -232,6 +263,13 @@ run_child(struct world *world, unsigned slot)
         child->life = GONE;
         step(world, (struct sl_plan_event){
                         .kind = SL_EV_EXITED, .slot = slot, .number = child->exit_status});
+    } else if (child->life == SERVES && !child->hung && child->drains_ms != NEVER &&
+               child->drains_ms <= world->now_ms) {
+        child->life = EXITS;
+        child->drained_ms = child->exits_from_ms = world->now_ms;
+        if (child->asked != 0)
+            child->asked = SIGUSR2; /* ABRT may come once more */
+        step(world, (struct sl_plan_event){.kind = SL_EV_DRAINED, .slot = slot});
     } else if (child->life == BOOTS && child->ready_ms != NEVER &&
                child->ready_ms <= world->now_ms && child->asked == 0) {
         child->life = SERVES;
@@ -292,7 +330,7 @@ prepare(struct world *world, const struct sl_plan_action *action)
     check_spawn(world, action);
     *child = (struct child){.life = FORK_PENDING, .generation = action->generation};
     child->spawned_ms = world->now_ms;
-    child->ready_ms = child->dies_ms = NEVER;
+    child->ready_ms = child->drains_ms = child->dies_ms = NEVER;
 }
 
 static void
@@ -432,8 +470,8 @@ advance(struct world *world, long long most_ms)
         const struct child *child = &world->children[slot];
         if (child->life == FORK_PENDING && until_ms > world->now_ms + 20)
             until_ms = world->now_ms + 20; /* fork takes a while, not seconds */
-        long long due_ms[] = {child->ready_ms, child->dies_ms};
-        for (int k = 0; k < 2 && child->life >= BOOTS; k++) {
+        long long due_ms[] = {child->ready_ms, child->drains_ms, child->dies_ms};
+        for (int k = 0; k < 3 && child->life >= BOOTS; k++) {
             if (due_ms[k] > world->now_ms && due_ms[k] < until_ms)
                 until_ms = due_ms[k];
         }
@@ -463,7 +501,8 @@ stand_still(struct world *world)
     note(world, "everything stood still until now");
     for (unsigned slot = 0; slot < SLOTS; slot++) {
         if (world->children[slot].asked != 0)
-            world->children[slot].asked_ms = world->now_ms;
+            world->children[slot].asked_ms = world->children[slot].aborted_ms = world->now_ms;
+        world->children[slot].exits_from_ms = world->now_ms;
     }
 }
 
@@ -526,6 +565,7 @@ start(struct world *world)
 {
     world->spec = (struct sl_plan_group){.name = "web", .boot_ms = 3000, .timeout_ms = 4000};
     world->spec.graceful_ms = 1000 + roll(world, 3000);
+    world->spec.exit_ms = 2000;
     world->spec.exclusive = chance(world, 25);
     world->spec.workers = world->spec.exclusive ? 1 : 1 + roll(world, 4);
     world->current = world->next = 1;

@@ -244,7 +244,7 @@ test_a_stop_kills_after_graceful_timeout(void **state)
     uint64_t begun_ms = sl_clock_ms();
     stop_arbiter(scene);
     assert_in_range(sl_clock_ms() - begun_ms, 900, 2500);
-    assert_int_equal(count_logged(scene, "did not stop within 1 seconds, killing it."), 2);
+    assert_int_equal(count_logged(scene, "did not stop within 1 seconds, aborting it."), 2);
 }
 
 static void
@@ -512,6 +512,8 @@ test_an_exclusive_worker_is_gone_before_its_successor(void **state)
 {
     struct scene *scene = *state;
     fake_world_set(scene->world, "hand_over", "exclusive");
+    fake_world_set(scene->world, "workers", "1");
+    fake_world_set(scene->world, "exclusive_lock", "arbiter-test.lock");
     start_arbiter(scene);
     wait_for(scene, ready(scene) == 1);
     pid_t old = some_worker(scene);
@@ -526,7 +528,9 @@ test_an_exclusive_worker_is_gone_before_its_successor(void **state)
     wait_for(scene, logged(scene, "goes on unchanged: App failed to load."));
     atomic_store(&scene->world->mode, FAKE_SERVE);
     wait_for(scene, ready_of(scene, 2) == 1);
+    assert_int_equal(access("arbiter-test.lock", F_OK), 0);
     stop_arbiter(scene);
+    assert_int_equal(access("arbiter-test.lock", F_OK), -1);
 }
 
 /* ---- upgrade ----------------------------------------------------------------------------------- */

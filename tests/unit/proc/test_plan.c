@@ -91,7 +91,8 @@ serving(unsigned workers, bool exclusive, bool daemon)
                                           .exclusive = exclusive,
                                           .boot_ms = 60000,
                                           .timeout_ms = 30000,
-                                          .graceful_ms = 30000};
+                                          .graceful_ms = 30000,
+                                          .exit_ms = 20000};
     feed(bench, (struct sl_plan_event){
                     .kind = SL_EV_START, .groups = &bench->group, .group_count = 1});
     assert_int_equal(count(bench, SL_DO_SPAWN, 0), workers);
@@ -167,6 +168,8 @@ test_interrupt_shortens_a_stop_to_2_seconds(void **state)
     assert_int_equal(count(bench, SL_DO_KILL, SIGQUIT), 2);
     assert_int_equal(sl_plan_wake_ms(bench->plan), bench->now_ms + 2000);
     tick_at(bench, bench->now_ms + 2000);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 2);
+    tick_at(bench, bench->now_ms + 1000);
     assert_int_equal(count(bench, SL_DO_KILL, SIGKILL), 2);
     dies(bench, 0, SIGKILL);
     dies(bench, 1, SIGKILL);
@@ -254,6 +257,124 @@ test_an_exclusive_group_has_one_worker(void **state)
 }
 
 static void
+drained(struct bench *bench, unsigned slot)
+{
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_DRAINED, .slot = slot});
+}
+
+/* From the drain on only exit_timeout counts, whatever made the worker leave. */
+static void
+test_exit_hooks_have_a_clock_of_their_own(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        struct bench *bench = serving(1, false, false);
+        if (way == 1)
+            signal_arrives(bench, SIGTERM);
+        if (way >= 2)
+            tick_at(bench, bench->now_ms + 30000); /* silent for timeout: ABRT */
+        if (way == 3)
+            bench->now_ms += 999;
+        drained(bench, 0);
+        long long begun_ms = bench->now_ms;
+        if (way == 1)
+            signal_arrives(bench, SIGINT); /* hurries drains, not hooks */
+        assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+        tick_at(bench, begun_ms + 19999);
+        assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+        assert_int_equal(sl_plan_wake_ms(bench->plan), begun_ms + 20000);
+        tick_at(bench, begun_ms + 20000);
+        assert_true(says(bench, SL_SAY_EXIT_OVER));
+        assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+        drained(bench, 0); /* said again: no second clock */
+        tick_at(bench, begun_ms + 21000);
+        assert_int_equal(count(bench, SL_DO_KILL, SIGKILL), 1);
+        done(bench);
+    }
+}
+
+static void
+test_an_exit_timeout_of_0_is_no_limit(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    sl_plan_free(bench->plan);
+    bench->plan = sl_plan_new(SLOTS, false, false);
+    bench->group.exit_ms = 0;
+    feed(bench, (struct sl_plan_event){
+                    .kind = SL_EV_START, .groups = &bench->group, .group_count = 1});
+    fork_slot(bench, 0);
+    make_ready(bench, 0);
+    signal_arrives(bench, SIGTERM);
+    drained(bench, 0);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), -1);
+    dies(bench, 0, 0);
+    assert_int_equal(count(bench, SL_DO_EXIT, 0), 1);
+    done(bench);
+}
+
+/* max_requests of an exclusive group: it holds its place until it is gone. */
+static void
+test_an_exclusive_worker_in_its_exit_hooks_has_no_successor_yet(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, true, false);
+    drained(bench, 0);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    tick_at(bench, bench->now_ms + 10000);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    dies(bench, 0, 0);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+}
+
+static void
+test_a_lock_held_elsewhere_is_waited_for_and_told_once(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, true, false);
+    dies(bench, 0, 0);
+    for (int i = 0; i < 50; i++) { /* more often than failures are forgiven */
+        assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+        feed(bench, (struct sl_plan_event){.kind = SL_EV_LOCKED, .slot = 0, .why = "pid 7"});
+        assert_int_equal(says(bench, SL_SAY_LOCKED), i == 0);
+        assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+        assert_int_equal(sl_plan_wake_ms(bench->plan), bench->now_ms + 100);
+        tick_at(bench, bench->now_ms + 100);
+    }
+    fork_slot(bench, 0);
+    make_ready(bench, 0);
+    dies(bench, 0, 0);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_LOCKED, .slot = 0, .why = "pid 8"});
+    assert_true(says(bench, SL_SAY_LOCKED));
+    signal_arrives(bench, SIGTERM);
+    assert_int_equal(count(bench, SL_DO_EXIT, 0), 1);
+    done(bench);
+}
+
+static void
+test_a_hangup_ends_a_reload_that_no_clock_would_end(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    for (unsigned slot = 1; slot < 3; slot++) {
+        bench->group.boot_ms = 0;
+        signal_arrives(bench, SIGHUP);
+        assert_int_equal(says(bench, SL_SAY_RELOAD_FAILED), slot > 1);
+        assert_int_equal(count(bench, SL_DO_LOAD, 0), 1);
+        feed(bench, (struct sl_plan_event){
+                        .kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
+        feed(bench, (struct sl_plan_event){.kind = SL_EV_LISTENING});
+        assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+        fork_slot(bench, slot);
+    }
+    make_ready(bench, 2);
+    assert_int_equal(count(bench, SL_DO_ADOPT, 0), 1);
+    assert_int_equal(sl_plan_generation(bench->plan), 3);
+    done(bench);
+}
+
+static void
 test_usr1_waits_until_a_worker_can_take_it(void **state)
 {
     (void)state;
@@ -326,6 +447,11 @@ main(void)
         cmocka_unit_test(test_old_workers_leave_only_when_all_new_ones_are_ready),
         cmocka_unit_test(test_a_stop_wins_over_a_reload),
         cmocka_unit_test(test_an_exclusive_group_has_one_worker),
+        cmocka_unit_test(test_exit_hooks_have_a_clock_of_their_own),
+        cmocka_unit_test(test_an_exit_timeout_of_0_is_no_limit),
+        cmocka_unit_test(test_an_exclusive_worker_in_its_exit_hooks_has_no_successor_yet),
+        cmocka_unit_test(test_a_lock_held_elsewhere_is_waited_for_and_told_once),
+        cmocka_unit_test(test_a_hangup_ends_a_reload_that_no_clock_would_end),
         cmocka_unit_test(test_usr1_waits_until_a_worker_can_take_it),
         cmocka_unit_test(test_nobody_is_called_hung_because_everything_stood_still),
         cmocka_unit_test(test_winch_rests_the_workers_of_a_daemon_only),
