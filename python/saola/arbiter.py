@@ -438,6 +438,8 @@ class Arbiter:
         limit, drained_at = worker.cfg.exit_timeout, time.monotonic()
         try:
             worker.slot.drained()
+            for listener in worker.sockets:  # clients are for those who still serve
+                listener.close()
             worker.tmp.close()
             worker.cfg.worker_exit(self, worker)
         except BaseException:

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <proc/arbiter_state.h>
 #include <proc/exclusive.h>
@@ -168,6 +169,42 @@ worker_class(const struct sl_arbiter *arbiter)
     return text != NULL ? text : "sync";
 }
 
+static bool
+told_to_stop(struct sl_arbiter *arbiter)
+{
+    int number;
+    while ((number = sl_signals_next(&arbiter->signals)) != 0) {
+        if (number == SIGTERM || number == SIGINT || number == SIGQUIT)
+            return true;
+    }
+    return false;
+}
+
+/* An address in use, while the exclusive worker of a killed arbiter still lives, is most likely in
+ * use by that worker: it is waited for, here as later for the lock itself. */
+static int
+open_when_free(struct sl_arbiter *arbiter, struct generation *first, struct sl_error *err)
+{
+    bool told = false;
+    int rc, fd;
+    while ((rc = sl_binds_open(&arbiter->binds, first->config, &first->binds, err)) == SL_EBUSY &&
+           first->lock_path != NULL && !told_to_stop(arbiter)) {
+        struct sl_error why;
+        int held = sl_exclusive_take(first->lock_path, &fd, &why);
+        if (held == SL_OK)
+            close(fd);
+        if (held != SL_EBUSY)
+            return sl_binds_open(&arbiter->binds, first->config, &first->binds, err);
+        if (!told)
+            sl_arbiter_log(arbiter, SL_LOG_WARNING,
+                           "The exclusive worker waits until the one before it is gone: %s",
+                           why.text);
+        told = true;
+        nanosleep(&(struct timespec){.tv_nsec = 50 * 1000000}, NULL);
+    }
+    return rc;
+}
+
 static int
 open_listeners(struct sl_arbiter *arbiter, struct sl_error *err)
 {
@@ -175,7 +212,7 @@ open_listeners(struct sl_arbiter *arbiter, struct sl_error *err)
     char names[1024];
     int rc = sl_binds_inherit(&arbiter->binds, err);
     if (rc == SL_OK)
-        rc = sl_binds_open(&arbiter->binds, first->config, &first->binds, err);
+        rc = open_when_free(arbiter, first, err);
     if (rc != SL_OK)
         return rc;
     sl_binds_forget(&arbiter->binds);

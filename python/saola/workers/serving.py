@@ -203,9 +203,11 @@ class EngineWorker(base.Worker):
 
 
     def _tick(self):
+        """Seconds until the next beat is due, or until the drain is over."""
+        tick = min(TICK, self.timeout) if self.timeout else TICK
         if self._stop_at is None:
-            return TICK
-        return min(TICK, max(0.0, self._stop_at - time.monotonic()))
+            return tick
+        return min(tick, max(0.0, self._stop_at - time.monotonic()))
 
 
 def _addresses(value):
