@@ -401,8 +401,10 @@ class Server:
                        if not key.startswith(("SAOLA_", "GUNICORN_", "NOTIFY_", "LISTEN_"))}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8"}
         if SANITIZED:
-            environment |= {"PYTHONPATH": os.environ["SAOLA_TEST_SITE"],
+            environment |= {"PYTHONPATH": f"{DATA / 'leaks'}:{os.environ['SAOLA_TEST_SITE']}",
                             "LD_PRELOAD": os.environ["SAOLA_TEST_PRELOAD"],
+                            "LSAN_OPTIONS": f"suppressions={DATA / 'leaks' / 'python.supp'}"
+                                            ":print_suppressions=0",
                             "PYTHONMALLOC": "malloc"}
         environment |= env or {}
         with open(log_path, "ab") as log:

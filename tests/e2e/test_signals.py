@@ -86,6 +86,14 @@ def test_new_connections_are_refused_after_a_stop(serve, worker_class):
         harness.Connection(address)
 
 
+def everyone_answers(server, workers):
+    """Waits until each of the workers has served a request: all are ready then."""
+    with harness.Load(server.address, clients=4) as load:
+        load.bodies = []
+        wait_until(lambda: {int(body.split(b"=")[1]) for body in list(load.bodies)} >= set(workers),
+                   "an answer of every worker")
+
+
 def test_ttin_and_ttou_change_the_number_of_workers(serve, worker_class):
     # A worker that is still booting would be the first to go.
     config = "def post_worker_init(worker):\n    worker.log.info('initialised')\n"
