@@ -145,6 +145,25 @@ typedef pid_t (*sl_fork_fn)(void *ctx);
  * and before descriptors 0 to 2 mean something else. */
 int sl_daemonize(bool inherit_stdio, sl_fork_fn fork_fn, void *ctx, struct sl_error *err);
 
+/* ---- the name under which ps and top show a process ------------------------------------------ */
+
+/* Zeroed is a valid title that only sets the short name. */
+struct sl_title {
+    char *area; /* where the kernel looks for the command line */
+    size_t size;
+    char *environment; /* where the environment strings are now; never freed, libc may point into it
+                        */
+};
+
+/* Finds the memory of the command line and moves the environment behind it away, so that a title
+ * may be longer than the command line was. Once per process tree, single-threaded, before anybody
+ * keeps pointers into the original argv; forks inherit it. SL_EUNAVAILABLE: not here; set then sets
+ * the short name only. */
+int sl_title_init(struct sl_title *title);
+
+/* Sets title (cut to fit) and, from its first 15 bytes, the short name. */
+void sl_title_set(const struct sl_title *title, const char *text);
+
 /* (worker) Becomes the user and group of its generation's configuration, for good, and makes sure
  * that it still dies with the arbiter. SL_ENOENT, SL_ESYS: the worker must end. */
 int sl_worker_drop_privileges(struct sl_error *err);

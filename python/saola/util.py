@@ -4,7 +4,6 @@ The names and meanings are those of gunicorn.util, because public code imports t
 keeps state; every function may be called in any process and thread.
 """
 
-import ctypes
 import difflib
 import email.utils
 import errno
@@ -39,23 +38,9 @@ GLOB_MAGIC_RE = re.compile(r"[*?\[]")
 
 
 def _setproctitle(title):
-    """Sets what ps shows for this process: `saola: TITLE`, cut to the room that argv has."""
-    text = f"saola: {title}".encode("utf-8", "replace")
-    try:
-        _overwrite_argv(text)
-    except (OSError, ValueError, IndexError):
-        pass  # no /proc: the old title stays
-
-
-def _overwrite_argv(text):
-    # Python keeps copies of its arguments; the kernel shows the original bytes, proc(5).
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, fields 48 and 49
-    if start <= 0 or end <= start:
-        return
-    ctypes.memmove(start, text[:end - start - 1].ljust(end - start, b"\0"), end - start)
-    ctypes.CDLL(None).prctl(15, ctypes.c_char_p(text.split(b" [")[0][:15]), 0, 0, 0)  # PR_SET_NAME
+    """Sets what ps shows for this process: `saola: TITLE`."""
+    from . import _saola
+    _saola.set_title(f"saola: {title}".replace("\0", "?").encode("utf-8", "replace"))
 
 
 def daemonize(enable_stdio_inheritance=False):

@@ -1,4 +1,4 @@
-/* Functions about the process that runs: going into the background, giving up root. */
+/* Functions about the process that runs: its name, going into the background, giving up root. */
 #include "state.h"
 
 static PyObject *
@@ -22,7 +22,24 @@ drop_privileges(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static PyObject *
+set_title(PyObject *module, PyObject *text)
+{
+    struct sl_py_state *state = sl_py_state(module);
+    const char *title = PyBytes_AsString(text);
+    if (title == NULL)
+        return NULL;
+    if (!state->titled)
+        (void)sl_title_init(&state->title); /* where it cannot be had only the short name is set */
+    state->titled = true;
+    sl_title_set(&state->title, title);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"set_title", set_title, METH_O,
+     "set_title(title: bytes)\n--\n\nThe name under which ps shows this process; first call before "
+     "threads are started."},
     {"daemonize", daemonize, METH_O,
      "daemonize(inherit_stdio)\n--\n\nGo into the background (before the arbiter runs). The process "
      "that called ends. OSError when it is not possible; then nothing happened."},

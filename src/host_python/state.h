@@ -29,6 +29,8 @@ struct sl_py_state {
 #define ROW(type, name) type *name;
     SL_PY_STATE_OBJECTS(ROW)
 #undef ROW
+    struct sl_title title; /* process.c */
+    bool titled;           /* title was looked for */
 };
 
 /* The state; never NULL after the module's exec. */

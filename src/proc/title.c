@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-#include <proc/title.h>
+#include <saola/host.h>
 #include <saola/status.h>
 
 /* Fields 48 to 51 of /proc/self/stat: arg_start, arg_end, env_start, env_end. */

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include <proc/title.h>
+#include <saola/host.h>
 #include <saola/status.h>
 
 static struct sl_title title;
