@@ -47,8 +47,6 @@ struct sl_engine_options {
     uint32_t max_connections;   /* accepted at once; 0 = no limit */
     uint64_t max_requests;      /* on_limit is called when this many were begun; 0 = never */
     bool multiple_workers;      /* others accept from the same sockets: accept one at a time */
-    bool want_received_ns;      /* fill sl_request.received_ns (access log, hooks) */
-    bool sendfile;
     const char *server_name;    /* value of the Server header */
     uint8_t proxy_protocol;     /* 0 off, 1, 2, or 3 = either */
     const char *const *proxy_allow;     /* NULL-terminated addresses and CIDR; "*" */

@@ -161,7 +161,7 @@ struct sl_title {
  * the short name only. */
 int sl_title_init(struct sl_title *title);
 
-/* Sets title (cut to fit) and, from its first 15 bytes, the short name. */
+/* Sets title (cut to fit) and, from its first 15 bytes before " [", the short name. */
 void sl_title_set(const struct sl_title *title, const char *text);
 
 /* (worker) Becomes the user and group of its generation's configuration, for good, and makes sure

@@ -64,7 +64,6 @@ struct sl_request {
     bool https;           /* by TLS or by a trusted peer's secure_scheme_headers */
     bool first;           /* first request of its connection */
     const struct sl_peer *peer;
-    uint64_t received_ns; /* monotonic time at which the head was complete; 0 unless asked for */
     void *host_data;      /* the host's, for the life of the request; NULL at the start */
 };
 

@@ -25,13 +25,4 @@ sl_clock_ms(void)
     return sl_clock_ns() / SL_NS_PER_MS;
 }
 
-/* Seconds since 1970 for Date headers and log lines; may jump. */
-static inline time_t
-sl_clock_wall(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return ts.tv_sec;
-}
-
 #endif

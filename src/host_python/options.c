@@ -22,7 +22,6 @@ static const struct row rows[] = {
     {"max_connections", U32, AT(max_connections), UINT32_MAX},
     {"max_requests", U64, AT(max_requests), UINT64_MAX},
     {"multiple_workers", BOOL, AT(multiple_workers), 1},
-    {"sendfile", BOOL, AT(sendfile), 1},
     {"proxy_protocol", U8, AT(proxy_protocol), 3},
     {"threads", UNSIGNED, AT(threads), 10000},
     {"limit_request_line", U32, AT(limits.request_line), UINT32_MAX},

@@ -402,12 +402,6 @@ sl_plan_workers_wanted(const struct sl_plan *plan)
     return plan->current.groups[0].target;
 }
 
-bool
-sl_plan_stopping(const struct sl_plan *plan)
-{
-    return plan->phase >= PHASE_STOPPING;
-}
-
 unsigned
 sl_plan_generation(const struct sl_plan *plan)
 {

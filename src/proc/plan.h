@@ -143,8 +143,7 @@ long long sl_plan_wake_ms(const struct sl_plan *plan);
 /* True when the next TICK judges heartbeats (it wants BEAT events first). */
 bool sl_plan_wants_beats(const struct sl_plan *plan);
 
-unsigned sl_plan_workers_wanted(const struct sl_plan *plan); /* of the first group */
-bool sl_plan_stopping(const struct sl_plan *plan);
+unsigned sl_plan_workers_wanted(const struct sl_plan *plan);
 /* Id of the generation in force, and of the one being loaded (0 = none). */
 unsigned sl_plan_generation(const struct sl_plan *plan);
 unsigned sl_plan_next_generation(const struct sl_plan *plan);
@@ -158,6 +157,5 @@ const char *sl_plan_action_name(enum sl_plan_action_kind kind);
 /* State of the arbiter, of the reload and of one worker, as in the diagrams of plan_state.h. */
 const char *sl_plan_phase_name(const struct sl_plan *plan);
 const char *sl_plan_reload_name(const struct sl_plan *plan);
-const char *sl_plan_worker_name(const struct sl_plan *plan, unsigned slot);
 
 #endif

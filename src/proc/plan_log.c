@@ -132,11 +132,3 @@ sl_plan_reload_name(const struct sl_plan *plan)
                                                     "handing over"};
     return names[plan->reload];
 }
-
-const char *
-sl_plan_worker_name(const struct sl_plan *plan, unsigned slot)
-{
-    static const char *const names[WORKER_STATE_COUNT] = {
-        "free", "forking", "booting", "ready", "aborting", "leaving", "exiting", "killed"};
-    return names[plan->workers[slot].state];
-}

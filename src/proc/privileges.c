@@ -147,18 +147,3 @@ sl_privileges_drop(uid_t uid, gid_t gid, bool init_groups, struct sl_error *err)
                             strerror(errno));
     return SL_OK;
 }
-
-int
-sl_privileges_chown(const char *path, uid_t uid, gid_t gid, struct sl_error *err)
-{
-    struct stat st;
-    if (lstat(path, &st) != 0)
-        return sl_error_set(err, errno == ENOENT ? SL_ENOENT : SL_ESYS, "'%.300s': %s", path,
-                            strerror(errno));
-    if (st.st_uid == uid && st.st_gid == gid)
-        return SL_OK;
-    if (lchown(path, st.st_uid == uid ? (uid_t)-1 : uid, st.st_gid == gid ? (gid_t)-1 : gid) != 0)
-        return sl_error_set(err, SL_ESYS, "'%.300s' cannot be given to user %u, group %u: %s", path,
-                            (unsigned)uid, (unsigned)gid, strerror(errno));
-    return SL_OK;
-}

@@ -18,8 +18,4 @@ int sl_group_find(const char *text, gid_t *ret_gid, struct sl_error *err);
  * sl_worker_orphaned() afterwards. SL_ESYS: the process may be half changed and must end. */
 int sl_privileges_drop(uid_t uid, gid_t gid, bool init_groups, struct sl_error *err);
 
-/* Gives path to uid and gid unless it is theirs already. Does not follow links. SL_ENOENT,
- * SL_ESYS. */
-int sl_privileges_chown(const char *path, uid_t uid, gid_t gid, struct sl_error *err);
-
 #endif

@@ -98,8 +98,10 @@ sl_title_init(struct sl_title *title)
 void
 sl_title_set(const struct sl_title *title, const char *text)
 {
+    /* What stands in brackets is no part of the short name. */
     char name[16];
-    snprintf(name, sizeof name, "%s", text);
+    const char *end = strstr(text, " [");
+    snprintf(name, sizeof name, "%.*s", (int)(end != NULL ? end - text : 15), text);
     prctl(PR_SET_NAME, name);
     if (title->area == NULL)
         return;

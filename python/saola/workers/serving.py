@@ -113,7 +113,6 @@ class EngineWorker(base.Worker):
             "max_connections": cfg.worker_connections,
             "max_requests": limit,
             "multiple_workers": cfg.workers > 1,
-            "sendfile": cfg.sendfile is not False,
             "server_name": self._server_name(),
             "proxy_protocol": _proxy_protocol(cfg.proxy_protocol),
             "proxy_allow": _addresses(cfg.proxy_allow_ips),

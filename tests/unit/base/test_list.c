@@ -49,8 +49,6 @@ test_the_clock_goes_forward_in_its_units(void **state)
     uint64_t ms = sl_clock_ms(), ns = sl_clock_ns();
     assert_true(ns / SL_NS_PER_MS >= ms && ns / SL_NS_PER_MS < ms + 60000);
     assert_true(sl_clock_ns() >= ns);
-    time_t now = time(NULL);
-    assert_true(sl_clock_wall() - now >= -1 && sl_clock_wall() - now < 60);
 }
 
 int

@@ -165,28 +165,6 @@ test_who_is_it_already_needs_no_right(void **state)
     assert_int_equal(getgroups(0, NULL), before);
 }
 
-static void
-test_files_are_given_away_but_not_through_links(void **state)
-{
-    (void)state;
-    char path[] = "/tmp/saola-chown-XXXXXX", link[64];
-    struct sl_error err;
-    struct stat st;
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
-    snprintf(link, sizeof link, "%s.link", path);
-    assert_int_equal(sl_privileges_chown(path, geteuid(), getegid(), &err), SL_OK);
-    assert_int_equal(sl_privileges_chown("/tmp/saola-no-such-file", 1, 1, &err), SL_ENOENT);
-    assert_int_equal(symlink(path, link), 0);
-    int rc = sl_privileges_chown(link, 54321, 54322, &err);
-    assert_int_equal(rc, geteuid() == 0 ? SL_OK : SL_ESYS);
-    assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_uid, geteuid());
-    assert_int_equal(unlink(link), 0);
-    assert_int_equal(unlink(path), 0);
-}
-
 int
 main(void)
 {
@@ -195,7 +173,6 @@ main(void)
         cmocka_unit_test(test_unknown_ones_get_gunicorns_sentence),
         cmocka_unit_test(test_root_is_given_up_for_good),
         cmocka_unit_test(test_who_is_it_already_needs_no_right),
-        cmocka_unit_test(test_files_are_given_away_but_not_through_links),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

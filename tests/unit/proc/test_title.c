@@ -36,7 +36,7 @@ test_ps_shows_the_title(void **state)
     read_file("/proc/self/cmdline", text, sizeof text);
     assert_string_equal(text, "saola: master [app]");
     read_file("/proc/self/comm", text, sizeof text);
-    assert_string_equal(text, "saola: master [\n");
+    assert_string_equal(text, "saola: master\n");
     sl_title_set(&title, "x");
     read_file("/proc/self/cmdline", text, sizeof text);
     assert_string_equal(text, "x");
