@@ -159,13 +159,13 @@ static int
 open_engine(struct engine_object *self, PyObject *app, PyObject *fds, PyObject *slot,
             PyObject *options)
 {
-    PyObject *environ = PyDict_GetItemString(options, "environ");
-    if (environ == NULL || !PyDict_Check(environ)) {
+    PyObject *env = PyDict_GetItemString(options, "environ");
+    if (env == NULL || !PyDict_Check(env)) {
         PyErr_SetString(PyExc_TypeError, "engine option environ must be a dict");
         return -1;
     }
     PyObject *module = PyType_GetModule(Py_TYPE(self));
-    if (module == NULL || sl_wsgi_init(&self->wsgi, PyModule_GetState(module), app, environ) < 0 ||
+    if (module == NULL || sl_wsgi_init(&self->wsgi, PyModule_GetState(module), app, env) < 0 ||
         PyDict_DelItemString(options, "environ") < 0 || take_all(self, options) < 0)
         return -1;
     struct sl_engine_options out = {.server_name = "saola"};

@@ -15,11 +15,11 @@
 #include <sys/socket.h>
 
 static int
-set(PyObject *environ, PyObject *key, PyObject *stolen_value)
+set(PyObject *env, PyObject *key, PyObject *stolen_value)
 {
     if (stolen_value == NULL)
         return -1;
-    int result = PyDict_SetItem(environ, key, stolen_value);
+    int result = PyDict_SetItem(env, key, stolen_value);
     Py_DECREF(stolen_value);
     return result;
 }
@@ -179,9 +179,9 @@ unquote(struct sl_wsgi *wsgi, const char *ptr, size_t len)
 
 /* A name that came twice: "first,second" as gunicorn joins them. */
 static int
-join(PyObject *environ, PyObject *key, PyObject *first, PyObject *second)
+join(PyObject *env, PyObject *key, PyObject *first, PyObject *second)
 {
-    return set(environ, key, PyUnicode_FromFormat("%U,%U", first, second));
+    return set(env, key, PyUnicode_FromFormat("%U,%U", first, second));
 }
 
 /* What the header fields say about where the request goes. */
@@ -191,20 +191,20 @@ struct routing {
 };
 
 static int
-add_field(PyObject *environ, PyObject *key, PyObject *value)
+add_field(PyObject *env, PyObject *key, PyObject *value)
 {
-    Py_ssize_t before = PyDict_GET_SIZE(environ);
-    PyObject *there = PyDict_SetDefault(environ, key, value);
+    Py_ssize_t before = PyDict_GET_SIZE(env);
+    PyObject *there = PyDict_SetDefault(env, key, value);
     if (there == NULL)
         return -1;
-    return PyDict_GET_SIZE(environ) == before ? join(environ, key, there, value) : 0;
+    return PyDict_GET_SIZE(env) == before ? join(env, key, there, value) : 0;
 }
 
 static int
-add_fields(PyObject *environ, const struct sl_wsgi_fields *fields)
+add_fields(PyObject *env, const struct sl_wsgi_fields *fields)
 {
     for (unsigned i = 0; i < fields->count; i++) {
-        if (add_field(environ, fields->keys[i], fields->values[i]) < 0)
+        if (add_field(env, fields->keys[i], fields->values[i]) < 0)
             return -1;
     }
     return 0;
@@ -294,7 +294,7 @@ is_hot(struct sl_wsgi_call *call, struct sl_wsgi_template *t, const struct sl_ws
 /* Sets a key of a copy of the hot dict, unless that has the value. What comes twice in a row goes
  * into the hot dict. */
 static int
-set_hot(struct sl_wsgi_template *t, struct sl_wsgi_hot_value *hot, PyObject *environ, PyObject *key,
+set_hot(struct sl_wsgi_template *t, struct sl_wsgi_hot_value *hot, PyObject *env, PyObject *key,
         PyObject *value)
 {
     if (value == hot->there)
@@ -305,14 +305,14 @@ set_hot(struct sl_wsgi_template *t, struct sl_wsgi_hot_value *hot, PyObject *env
         hot->there = value; /* the dict holds it */
     }
     hot->last = value;
-    return PyDict_SetItem(environ, key, value);
+    return PyDict_SetItem(env, key, value);
 }
 
 /* One environ in the making. */
 struct making {
     struct sl_wsgi_call *call;
     struct sl_wsgi_template *hot; /* NULL: environ is a copy of a cold template */
-    PyObject *environ;
+    PyObject *env;
 };
 
 /* Steals value, which may be NULL with an exception. */
@@ -323,9 +323,9 @@ put(struct making *m, size_t hot_offset, PyObject *key, PyObject *value)
         return -1;
     int result;
     if (m->hot != NULL)
-        result = set_hot(m->hot, (void *)((char *)m->hot + hot_offset), m->environ, key, value);
+        result = set_hot(m->hot, (void *)((char *)m->hot + hot_offset), m->env, key, value);
     else
-        result = PyDict_SetItem(m->environ, key, value);
+        result = PyDict_SetItem(m->env, key, value);
     Py_DECREF(value);
     return result;
 }
@@ -338,7 +338,7 @@ add_path(struct making *m, PyObject *header_script, PyObject *raw_uri)
 {
     struct sl_wsgi *wsgi = m->call->wsgi;
     const struct sl_request *req = m->call->req;
-    PyObject *environ = m->environ;
+    PyObject *env = m->env;
     const char *path = req->path.ptr;
     size_t len = req->path.len;
     PyObject *script = header_script ? header_script : wsgi->script_name;
@@ -357,10 +357,9 @@ add_path(struct making *m, PyObject *header_script, PyObject *raw_uri)
         }
         path += script_len;
         len -= script_len;
-        if (header_script != NULL && PyDict_SetItem(environ, wsgi->key_script_name, script) < 0)
+        if (header_script != NULL && PyDict_SetItem(env, wsgi->key_script_name, script) < 0)
             return -1;
-    } else if (header_script != NULL &&
-               PyDict_SetItem(environ, wsgi->key_script_name, script) < 0) {
+    } else if (header_script != NULL && PyDict_SetItem(env, wsgi->key_script_name, script) < 0) {
         return -1;
     }
     if (path == req->target.ptr && len == req->target.len && memchr(path, '%', len) == NULL)
@@ -373,26 +372,26 @@ add_peer(struct making *m)
 {
     struct sl_wsgi *wsgi = m->call->wsgi;
     const struct sl_peer *peer = m->call->req->peer;
-    PyObject *environ = m->environ;
+    PyObject *env = m->env;
     if (put(m, HOT(addr), wsgi->key_remote_addr,
             sl_wsgi_string(wsgi, peer->addr, strlen(peer->addr))) < 0)
         return -1;
     if ((peer->family != AF_UNIX || peer->proxied) &&
-        set(environ, wsgi->key_remote_port, sl_wsgi_port(wsgi, peer->port)) < 0)
+        set(env, wsgi->key_remote_port, sl_wsgi_port(wsgi, peer->port)) < 0)
         return -1;
     if (!peer->proxied)
         return 0;
-    if (set(environ, wsgi->key_proxy_protocol,
+    if (set(env, wsgi->key_proxy_protocol,
             PyUnicode_FromString(strchr(peer->addr, ':') ? "TCP6" : "TCP4")) < 0 ||
-        set(environ, wsgi->key_proxy_addr, PyUnicode_FromString(peer->proxy_addr)) < 0 ||
-        set(environ, wsgi->key_proxy_port, sl_wsgi_port(wsgi, peer->proxy_port)) < 0)
+        set(env, wsgi->key_proxy_addr, PyUnicode_FromString(peer->proxy_addr)) < 0 ||
+        set(env, wsgi->key_proxy_port, sl_wsgi_port(wsgi, peer->proxy_port)) < 0)
         return -1;
     return 0;
 }
 
 /* A unix socket has no port and its path is no host name: the Host header says who we are. */
 static int
-add_server_from_host(struct sl_wsgi_call *call, PyObject *environ, PyObject *host)
+add_server_from_host(struct sl_wsgi_call *call, PyObject *env, PyObject *host)
 {
     struct sl_wsgi *wsgi = call->wsgi;
     Py_ssize_t len = PyUnicode_GET_LENGTH(host);
@@ -402,10 +401,9 @@ add_server_from_host(struct sl_wsgi_call *call, PyObject *environ, PyObject *hos
         colon = -1;
     PyObject *port = colon < 0 ? PyUnicode_FromString(call->req->https ? "443" : "80")
                                : PyUnicode_Substring(host, colon + 1, len);
-    if (set(environ, wsgi->key_server_port, port) < 0)
+    if (set(env, wsgi->key_server_port, port) < 0)
         return -1;
-    return set(environ, wsgi->key_server_name,
-               PyUnicode_Substring(host, 0, colon < 0 ? len : colon));
+    return set(env, wsgi->key_server_name, PyUnicode_Substring(host, 0, colon < 0 ? len : colon));
 }
 
 static bool
@@ -419,8 +417,8 @@ add_request(struct making *m, struct routing *routing)
 {
     struct sl_wsgi *wsgi = m->call->wsgi;
     const struct sl_request *req = m->call->req;
-    PyObject *environ = m->environ;
-    if (!is_get(&req->method) && set(environ, wsgi->key_request_method,
+    PyObject *env = m->env;
+    if (!is_get(&req->method) && set(env, wsgi->key_request_method,
                                      sl_wsgi_string(wsgi, req->method.ptr, req->method.len)) < 0)
         return -1;
     if (req->version_major != 1 || req->version_minor != 1) {
@@ -428,11 +426,11 @@ add_request(struct making *m, struct routing *routing)
             req->version_major == 1 && req->version_minor == 0
                 ? Py_NewRef(wsgi->text_http_1_0)
                 : PyUnicode_FromFormat("HTTP/%d.%d", req->version_major, req->version_minor);
-        if (set(environ, wsgi->key_server_protocol, version) < 0)
+        if (set(env, wsgi->key_server_protocol, version) < 0)
             return -1;
     }
-    if (req->query.len > 0 && set(environ, wsgi->key_query_string,
-                                  sl_wsgi_string(wsgi, req->query.ptr, req->query.len)) < 0)
+    if (req->query.len > 0 &&
+        set(env, wsgi->key_query_string, sl_wsgi_string(wsgi, req->query.ptr, req->query.len)) < 0)
         return -1;
     PyObject *raw_uri = sl_wsgi_string(wsgi, req->target.ptr, req->target.len);
     if (raw_uri == NULL)
@@ -444,7 +442,7 @@ add_request(struct making *m, struct routing *routing)
     if (result < 0 || add_peer(m) < 0)
         return -1;
     if (req->peer->family == AF_UNIX && routing->host != NULL)
-        return add_server_from_host(m->call, environ, routing->host);
+        return add_server_from_host(m->call, env, routing->host);
     return 0;
 }
 
@@ -467,15 +465,15 @@ begin(struct making *m, struct routing *routing)
         return -1;
     }
     m->hot = hot ? t : NULL;
-    m->environ = PyDict_Copy(hot ? t->hot : t->dict);
-    result = m->environ == NULL ? -1 : 0;
+    m->env = PyDict_Copy(hot ? t->hot : t->dict);
+    result = m->env == NULL ? -1 : 0;
     if (!hot && result == 0)
-        result = add_fields(m->environ, &fields);
+        result = add_fields(m->env, &fields);
     release_fields(&fields);
     while (result == 0 && at < call->req->header_count) {
         result = collect(call, &at, &fields, routing);
         if (result == 0)
-            result = add_fields(m->environ, &fields);
+            result = add_fields(m->env, &fields);
         release_fields(&fields);
     }
     return result;
@@ -487,8 +485,8 @@ sl_wsgi_environ_new(struct sl_wsgi_call *call)
     struct making m = {.call = call};
     struct routing routing = {NULL, NULL};
     if (begin(&m, &routing) < 0 || add_request(&m, &routing) < 0)
-        Py_CLEAR(m.environ);
+        Py_CLEAR(m.env);
     Py_XDECREF(routing.host);
     Py_XDECREF(routing.script);
-    return m.environ;
+    return m.env;
 }

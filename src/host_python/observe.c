@@ -68,16 +68,15 @@ observe_done(struct sl_wsgi_call *call, PyObject *result)
 
 /* observer.response(req, environ, status, headers, sent, chunked, keep_alive, microseconds) */
 PyObject *
-sl_wsgi_observe_response(struct sl_wsgi_call *call, PyObject *view, PyObject *environ,
-                         uint64_t began)
+sl_wsgi_observe_response(struct sl_wsgi_call *call, PyObject *view, PyObject *env, uint64_t began)
 {
     const struct sl_response *res = call->res;
     PyObject *status = call->status ? Py_NewRef(call->status)
                                     : PyUnicode_FromFormat("%d", sl_response_status(res));
     int code = sl_response_status(res);
     return observe_done(
-        call, PyObject_CallMethod(call->wsgi->observer, "response", "OONiOKOOK", view, environ,
-                                  status, code, call->headers ? call->headers : Py_None,
+        call, PyObject_CallMethod(call->wsgi->observer, "response", "OONiOKOOK", view, env, status,
+                                  code, call->headers ? call->headers : Py_None,
                                   (unsigned long long)sl_response_body_bytes(res),
                                   sl_response_chunked(res) ? Py_True : Py_False,
                                   sl_response_keep_alive(res) ? Py_True : Py_False,
@@ -86,9 +85,8 @@ sl_wsgi_observe_response(struct sl_wsgi_call *call, PyObject *view, PyObject *en
 
 /* observer.after(req, environ, response) */
 void
-sl_wsgi_observe_after(struct sl_wsgi_call *call, PyObject *view, PyObject *environ,
-                      PyObject *response)
+sl_wsgi_observe_after(struct sl_wsgi_call *call, PyObject *view, PyObject *env, PyObject *response)
 {
     Py_XDECREF(observe_done(call, PyObject_CallMethod(call->wsgi->observer, "after", "OOO", view,
-                                                      environ, response ? response : Py_None)));
+                                                      env, response ? response : Py_None)));
 }

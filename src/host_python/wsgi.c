@@ -387,9 +387,9 @@ close_result(struct sl_wsgi_call *call, PyObject *result)
 }
 
 static PyObject *
-call_app(struct sl_wsgi_call *call, PyObject *environ)
+call_app(struct sl_wsgi_call *call, PyObject *env)
 {
-    PyObject *args[3] = {NULL, environ, call->start_response};
+    PyObject *args[3] = {NULL, env, call->start_response};
     return PyObject_Vectorcall(call->wsgi->app, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
@@ -399,31 +399,31 @@ handle_observed(struct sl_wsgi_call *call)
 {
     PyObject *observer = call->wsgi->observer;
     uint64_t began = sl_wsgi_now_ns();
-    PyObject *environ = NULL, *result = NULL;
+    PyObject *env = NULL, *result = NULL;
     PyObject *view = sl_wsgi_observe_request(call);
     PyObject *before = view ? PyObject_CallMethod(observer, "before", "O", view) : NULL;
     if (before != NULL)
-        environ = sl_wsgi_environ_new(call);
-    if (environ != NULL)
-        result = call_app(call, environ);
+        env = sl_wsgi_environ_new(call);
+    if (env != NULL)
+        result = call_app(call, env);
     if (result != NULL)
         respond(call, result);
     if (PyErr_Occurred())
         fail(call);
     else
         sl_response_end(call->res);
-    if (environ == NULL)
-        environ = PyDict_New();
-    if (view != NULL && environ != NULL) {
-        PyObject *response = sl_wsgi_observe_response(call, view, environ, began);
+    if (env == NULL)
+        env = PyDict_New();
+    if (view != NULL && env != NULL) {
+        PyObject *response = sl_wsgi_observe_response(call, view, env, began);
         close_result(call, result);
-        sl_wsgi_observe_after(call, view, environ, response);
+        sl_wsgi_observe_after(call, view, env, response);
         Py_XDECREF(response);
     } else {
         close_result(call, result);
     }
     Py_XDECREF(result);
-    Py_XDECREF(environ);
+    Py_XDECREF(env);
     Py_XDECREF(before);
     Py_XDECREF(view);
 }
@@ -440,9 +440,9 @@ sl_wsgi_handle(struct sl_wsgi *wsgi, struct sl_request *req, struct sl_response 
         handle_observed(call);
     } else {
         PyObject *result = NULL;
-        PyObject *environ = sl_wsgi_environ_new(call);
-        if (environ != NULL)
-            result = call_app(call, environ);
+        PyObject *env = sl_wsgi_environ_new(call);
+        if (env != NULL)
+            result = call_app(call, env);
         if (result == NULL || respond(call, result) < 0)
             fail(call);
         else
@@ -451,7 +451,7 @@ sl_wsgi_handle(struct sl_wsgi *wsgi, struct sl_request *req, struct sl_response 
             close_result(call, result);
             Py_DECREF(result);
         }
-        Py_XDECREF(environ);
+        Py_XDECREF(env);
     }
     sl_wsgi_call_end(call);
     return 0;

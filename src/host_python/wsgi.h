@@ -200,9 +200,9 @@ uint64_t sl_wsgi_now_ns(void);
 /* What the observer makes of the request: new reference, or NULL with an exception. */
 PyObject *sl_wsgi_observe_request(struct sl_wsgi_call *call);
 /* What it makes of the response, after it was ended: new reference, or NULL without exception. */
-PyObject *sl_wsgi_observe_response(struct sl_wsgi_call *call, PyObject *view, PyObject *environ,
+PyObject *sl_wsgi_observe_response(struct sl_wsgi_call *call, PyObject *view, PyObject *env,
                                    uint64_t began);
-void sl_wsgi_observe_after(struct sl_wsgi_call *call, PyObject *view, PyObject *environ,
+void sl_wsgi_observe_after(struct sl_wsgi_call *call, PyObject *view, PyObject *env,
                            PyObject *response);
 
 /* ---- start_response.c ------------------------------------------------------------------------ */
