@@ -6,11 +6,12 @@
 #   tools/test.sh asan [pytest arguments]   process-level tests with the C parts under ASan and UBSan
 #   tools/test.sh fuzz SECONDS              each fuzz target for so long
 #   tools/test.sh pythons [pytest arguments]  process-level tests under every other CPython found
+#   tools/test.sh differential [arguments]  our parser against llhttp and h11 on 100,000 requests
 #
 # On a terminal one sees what runs; elsewhere only results. Full output of each step: build/logs.
 set -eu
 cd "$(dirname "$0")/.."
-what=${1:?all, check, asan, fuzz or pythons}
+what=${1:?all, check, asan, fuzz, pythons or differential}
 shift
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
@@ -122,6 +123,19 @@ fuzz_run() {
     done
 }
 
+# ---- differential tests: docs/http.md ------------------------------------------------------------------
+
+# Without Debian's node-llhttp only h11 is asked; the count says so.
+differential() {
+    build gcc gcc -Dpython=disabled -Dtests=true || return 0
+    if tools/fetch_llhttp.sh >build/logs/llhttp.log 2>&1 && [ ! -x build/gcc/tests/differential/verdict_llhttp ]; then
+        meson configure build/gcc -Dllhttp="$PWD/build/llhttp/usr"
+        build gcc gcc || return 0
+    fi
+    step differential python tests/differential/differential.py --build build/gcc/tests/differential "$@" || return 0
+    count "differential: $(tail -n 1 build/logs/differential.log)"
+}
+
 # ---- Python ------------------------------------------------------------------------------------------
 
 # The tests mostly wait for processes: twice as many at once as there are processors.
@@ -204,6 +218,7 @@ all)
     if step include-table tools/check_includes.py; then count "include table: kept"; fi
     step generated-files stale_files || true
     c_tests
+    differential --count 5000
     fuzz_replay
     e2e_tests "$@"
     # shellcheck disable=SC2086 # a list of files
@@ -221,8 +236,9 @@ check)
     ;;
 asan) asan_tests "$@" ;;
 fuzz) fuzz_run "$@" ;;
+differential) differential "$@" ;;
 *)
-    echo "tools/test.sh: $what: not one of all, check, asan, fuzz, pythons" >&2
+    echo "tools/test.sh: $what: not one of all, check, asan, fuzz, pythons, differential" >&2
     exit 2
     ;;
 esac
