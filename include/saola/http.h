@@ -40,6 +40,8 @@ struct sl_peer {
     char addr[46];       /* numeric; "" for AF_UNIX */
     char proxy_addr[46]; /* the proxy's own address when proxied */
     uint16_t proxy_port;
+    uint16_t dest_port;  /* with dest_addr: where the client connected to, as the PROXY header says */
+    char dest_addr[46];  /* or, when it does not say, the listener's address */
     const char *local;   /* numeric address or unix path of the listener; lives as long as it */
 };
 

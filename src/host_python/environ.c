@@ -383,8 +383,8 @@ add_peer(struct making *m)
         return 0;
     if (set(env, wsgi->key_proxy_protocol,
             PyUnicode_FromString(strchr(peer->addr, ':') ? "TCP6" : "TCP4")) < 0 ||
-        set(env, wsgi->key_proxy_addr, PyUnicode_FromString(peer->proxy_addr)) < 0 ||
-        set(env, wsgi->key_proxy_port, sl_wsgi_port(wsgi, peer->proxy_port)) < 0)
+        set(env, wsgi->key_proxy_addr, PyUnicode_FromString(peer->dest_addr)) < 0 ||
+        set(env, wsgi->key_proxy_port, sl_wsgi_port(wsgi, peer->dest_port)) < 0)
         return -1;
     return 0;
 }

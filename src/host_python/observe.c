@@ -47,7 +47,7 @@ sl_wsgi_observe_request(struct sl_wsgi_call *call)
     PyObject *headers = header_list(req);
     if (headers == NULL)
         return NULL;
-    PyObject *proxy = peer->proxied ? Py_BuildValue("(sisi)", peer->addr, peer->port,
+    PyObject *proxy = peer->proxied ? Py_BuildValue("(sisi)", peer->dest_addr, peer->dest_port,
                                                     peer->proxy_addr, peer->proxy_port)
                                     : Py_NewRef(Py_None);
     return PyObject_CallMethod(

@@ -1,5 +1,6 @@
 /* One connection's requests: receive, cut, run the handler, conclude. Life: session.h. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -16,7 +17,6 @@ enum outcome {
 };
 
 static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
 
 /* ---- input that waits ----------------------------------------------------------------------- */
 
@@ -46,9 +46,9 @@ scan_chunks(struct sl_conn *conn, const char *body, size_t len)
         conn->scanned = 0;
     }
     while (!conn->body.done && conn->scanned < len) {
-        enum sl_chunked_event event = sl_chunked_next(&conn->body.chunks, body + conn->scanned,
-                                                      len - conn->scanned, &used, &data,
-                                                      &data_len, &sentence);
+        enum sl_chunked_event event =
+            sl_chunked_next(&conn->body.chunks, body + conn->scanned, len - conn->scanned, &used,
+                            &data, &data_len, &sentence);
         conn->scanned += used;
         if (event == SL_CHUNKED_ERROR)
             return -1;
@@ -200,7 +200,8 @@ parse(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, uint
     return n;
 }
 
-/* ---- PROXY protocol --------------------------------------------------------------------------- */
+/* ---- PROXY protocol ---------------------------------------------------------------------------
+ */
 
 static bool
 may_proxy(const struct sl_engine *engine, const struct sl_peer *peer)
@@ -209,18 +210,24 @@ may_proxy(const struct sl_engine *engine, const struct sl_peer *peer)
            sl_cidr_match_text(engine->proxy, engine->proxy_count, peer->addr);
 }
 
-/* The connection is from now on the one that the proxy tells of; who may be trusted stays a matter of
- * who really connected. */
+/* The connection is from now on the one that the proxy tells of; who may be trusted stays a matter
+ * of who really connected. */
 static void
 take_addresses(struct sl_peer *peer, const struct sl_proxy *told)
 {
     memcpy(peer->proxy_addr, peer->addr, sizeof peer->proxy_addr);
     peer->proxy_port = peer->port;
     peer->proxied = told->version;
-    if (told->family == AF_UNSPEC)
+    if (told->family == AF_UNSPEC) {
+        if (peer->family != AF_UNIX)
+            snprintf(peer->dest_addr, sizeof peer->dest_addr, "%s", peer->local);
+        peer->dest_port = peer->local_port;
         return;
+    }
     memcpy(peer->addr, told->source, sizeof told->source);
     peer->port = told->source_port;
+    memcpy(peer->dest_addr, told->dest, sizeof told->dest);
+    peer->dest_port = told->dest_port;
 }
 
 /* Takes a PROXY header off the front of a connection. Returns its length (0: there is none) with

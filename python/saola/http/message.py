@@ -6,8 +6,9 @@ class Request:
 
     method, uri (the whole target), path, query, fragment: str, as received (latin-1).
     version: (1, 1). headers: list of (UPPER-CASE-NAME, value). scheme: "http" or "https".
-    remote_addr, peer_addr: (host, port) of the client; ("", 0) on a unix socket.
-    proxy_protocol_info: dict when the PROXY protocol gave the address, else None.
+    remote_addr, peer_addr: (host, port) of who has connected; ("", 0) on a unix socket.
+    proxy_protocol_info: dict of both ends of the client's connection when a PROXY header told them,
+    else None.
     body: wsgi.input; valid while the request lasts.
     """
 
@@ -30,13 +31,14 @@ class Request:
         self.peer_addr = peer
         self.proxy_protocol_info = None
         if proxy is not None:
-            client, client_port, address, port = proxy
+            client, client_port = peer
+            address, port, proxy_host, proxy_port = proxy
             self.proxy_protocol_info = {
                 "proxy_protocol": "TCP6" if ":" in client else "TCP4",
                 "client_addr": client, "client_port": client_port,
                 "proxy_addr": address, "proxy_port": port,
             }
-            self.peer_addr = (address, port)
+            self.remote_addr = self.peer_addr = (proxy_host, proxy_port)
         self.body = body
         self._keep_alive = keep_alive
 

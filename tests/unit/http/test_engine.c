@@ -3,7 +3,11 @@
 
 #include <sys/resource.h>
 
-static unsigned threads_of(void **state) { return *(unsigned *)*state; }
+static unsigned
+threads_of(void **state)
+{
+    return *(unsigned *)*state;
+}
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -20,8 +24,8 @@ test_pipelined_requests_are_answered_in_order(void **state)
     struct server s;
     begin(&s, state);
     int fd = dial(&s);
-    say_text(fd, GET("/") "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" GET("/stream")
-                 GET("/204") GET("/"));
+    say_text(fd, GET("/") "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" GET(
+                     "/stream") GET("/204") GET("/"));
     expect(fd, 200, "hello");
     expect(fd, 200, "abc");
     struct answer a;
@@ -42,8 +46,9 @@ test_a_request_may_come_byte_by_byte(void **state)
     begin(&s, state);
     int fd = dial(&s), one = 1;
     setsockopt(fd, 6, 1, &one, sizeof one); /* TCP_NODELAY */
-    static const char request[] = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-                                  "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-T: v\r\n\r\n" GET("/");
+    static const char request[] =
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-T: v\r\n\r\n" GET("/");
     for (size_t i = 0; i < sizeof request - 1; i++)
         say(fd, request + i, 1);
     struct answer a;
@@ -84,9 +89,11 @@ send_big_body(const struct server *s, bool chunked)
         body[i] = (char)(i * 7 + i / 1000);
     int fd = dial(s), n;
     if (chunked)
-        n = snprintf(head, sizeof head, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        n = snprintf(head, sizeof head,
+                     "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
     else
-        n = snprintf(head, sizeof head, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", SIZE);
+        n = snprintf(head, sizeof head,
+                     "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", SIZE);
     say(fd, head, (size_t)n);
     for (size_t at = 0; at < SIZE; at += 65536) {
         if (chunked)
@@ -149,8 +156,10 @@ test_expect_continue_is_answered_before_the_body_is_read(void **state)
         int fd = dial(&s);
         char head[200];
         size_t len = strtoul(lengths[i], NULL, 10);
-        snprintf(head, sizeof head, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n"
-                                    "Expect: 100-continue\r\n\r\n", lengths[i]);
+        snprintf(head, sizeof head,
+                 "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n"
+                 "Expect: 100-continue\r\n\r\n",
+                 lengths[i]);
         say_text(fd, head);
         expect(fd, 100, NULL);
         char *body = malloc(len + 1);
@@ -333,7 +342,11 @@ test_clients_that_vanish_leave_nothing(void **state)
     struct server s;
     begin(&s, state);
     static const char *const parts[] = {
-        "", "GE", GET("/big"), GET("/stream"), "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc",
+        "",
+        "GE",
+        GET("/big"),
+        GET("/stream"),
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc",
     };
     struct linger reset = {1, 0};
     for (int i = 0; i < 50; i++) {
@@ -503,7 +516,8 @@ test_running_out_of_descriptors_passes(void **state)
     low = old;
     low.rlim_cur = (rlim_t)c + 1; /* c exists; the server cannot have another */
     setrlimit(RLIMIT_NOFILE, &low);
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(s.port),
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons(s.port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(c, (struct sockaddr *)&sa, sizeof sa), 0);
     say_text(c, GET("/"));
@@ -524,14 +538,16 @@ tell_peer(void *ctx, struct sl_request *req, struct sl_response *res)
     char line[200];
     const struct sl_peer *p = req->peer;
     (void)ctx;
-    snprintf(line, sizeof line, "%s %u %d %s", p->addr, p->port, p->proxied, p->proxy_addr);
+    snprintf(line, sizeof line, "%s %u %d %s %s %u", p->addr, p->port, p->proxied, p->proxy_addr,
+             p->dest_addr, p->dest_port);
     return text(res, line);
 }
 
 static void
 test_a_proxy_header_counts_for_the_whole_connection(void **state)
 {
-    static const char *const from_anywhere[] = {"*", NULL}, *const from_nowhere[] = {"10.0.0.1", NULL};
+    static const char *const from_anywhere[] = {"*", NULL}, *const from_nowhere[] = {"10.0.0.1",
+                                                                                     NULL};
     struct server s;
     server_prepare(&s, threads_of(state));
     s.options.proxy_protocol = 3;
@@ -543,8 +559,8 @@ test_a_proxy_header_counts_for_the_whole_connection(void **state)
     for (size_t i = 0; i < sizeof header - 1; i++)
         say(fd, header + i, 1);
     say_text(fd, GET("/") GET("/"));
-    expect(fd, 200, "192.0.2.7 4711 1 127.0.0.1");
-    expect(fd, 200, "192.0.2.7 4711 1 127.0.0.1");
+    expect(fd, 200, "192.0.2.7 4711 1 127.0.0.1 198.51.100.1 443");
+    expect(fd, 200, "192.0.2.7 4711 1 127.0.0.1 198.51.100.1 443");
     say_text(fd, header); /* only once */
     expect(fd, 400, NULL);
     close(fd);
@@ -574,7 +590,8 @@ int
 main(void)
 {
     static unsigned inline_threads = 0, pool_threads = 3;
-#define BOTH(test) cmocka_unit_test_prestate(test, &inline_threads), cmocka_unit_test_prestate(test, &pool_threads)
+#define BOTH(test)                                                                                 \
+    cmocka_unit_test_prestate(test, &inline_threads), cmocka_unit_test_prestate(test, &pool_threads)
     const struct CMUnitTest tests[] = {
         BOTH(test_pipelined_requests_are_answered_in_order),
         BOTH(test_a_request_may_come_byte_by_byte),
