@@ -169,9 +169,15 @@ sl_wsgi_start_response_call(PyObject *self, PyObject *const *args, size_t nargsf
     const char *status = sl_wsgi_latin1(bound[0], "the response status", &len);
     if (status == NULL)
         return NULL;
-    /* The PEP wants a reason; without its space the status line would not be HTTP either. */
-    int rc = len < 4 ? SL_EINVAL : sl_response_start(call->res, status, len);
-    if (rc < 0) {
+    if (len >= 3 && status[0] == '1') {
+        PyErr_Format(PyExc_ValueError,
+                     "the response status %R: a WSGI application cannot upgrade a connection "
+                     "(WebSocket) or give another interim answer here",
+                     bound[0]);
+        return NULL;
+    }
+    /* The PEP wants a reason; gunicorn and others never did, so "200" is taken, too. */
+    if (sl_response_start(call->res, status, len) < 0) {
         PyErr_Format(PyExc_ValueError, "the response status must be like '200 OK', not %R",
                      bound[0]);
         return NULL;

@@ -266,6 +266,7 @@ ERRORS = [
     ("bytes_result", "must return an iterable of bytes such as .*, not bytes"),
     ("none_result", "must return an iterable of bytes such as .*, not NoneType"),
     ("bad_status", "must be like '200 OK'"),
+    ("upgrade", "cannot upgrade a connection"),
     ("bytes_status", "response status must be str"),
     ("bad_header_value", "is not acceptable"),
     ("bad_header_name", "is not acceptable"),

@@ -23,10 +23,11 @@ class Response:
                  "headers_sent", "must_close", "_keep_alive", "__dict__")
 
     def __init__(self, req, status, code, headers, sent, chunked, keep_alive):
-        if status[:3] != str(code) or status == str(code):
+        if status[:3] != str(code):
             # The application failed; it may have named another status before.
-            status = _status_line(code)
             headers = []
+        if status[:3] != str(code) or status == str(code):
+            status = _status_line(code)
         self.req = req
         self.status = status
         self.status_code = code

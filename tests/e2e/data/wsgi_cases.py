@@ -178,8 +178,13 @@ def none_result(environ, start_response):
 
 
 def bad_status(environ, start_response):
-    start_response("200", PLAIN)
+    start_response("OK 200", PLAIN)
     return [b"body"]
+
+
+def upgrade(environ, start_response):
+    start_response("101 Switching Protocols", [("Connection", "Upgrade"), ("Upgrade", "websocket")])
+    return []
 
 
 def bytes_status(environ, start_response):
