@@ -118,6 +118,10 @@ class Arbiter:
         check = getattr(self.worker_class, "check_config", None)
         if check is not None:
             check(self.cfg, self.log)
+        for name in getattr(self.worker_class, "overrides_without_effect", list)():
+            self.log.warning("%s.%s() is never called: requests are read and answered in C; use the "
+                             "hooks pre_request and post_request or a WSGI middleware instead",
+                             self.worker_class.__name__, name)
         self._apply_env()
         self.log.debug("Current configuration:\n%s", _Settings(self.cfg))
 

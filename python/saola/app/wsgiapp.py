@@ -65,7 +65,7 @@ class WSGIApplication(Application):
                 and type(self).load is WSGIApplication.load and not self._has_early_hooks():
             missing = module_is_missing(self.app_uri)
             if missing:
-                fail(missing, 3)
+                fail(missing, 1 if self.cfg.preload_app or self.cfg.check_config else 3)
 
     def _has_early_hooks(self):
         settings = self.cfg.settings

@@ -119,6 +119,7 @@ class Worker:
         self._make_reloader()
         self.load_wsgi()
         if self.reloader:
+            self.log.warning("Reloader is on. Use in development only!")
             self.reloader.start()
         self.cfg.post_worker_init(self)
 

@@ -12,8 +12,12 @@ from ..http.message import Request
 from ..http.wsgi import Response, base_environ, file_range
 from . import base
 
-#: Seconds between two looks at the world while nothing happens.
+#: Seconds between two looks at the world while nothing happens; less with a very short `timeout`.
 TICK = 1.0
+
+# Methods of gunicorn's sync and gthread workers whose work is done in C.
+_IN_THE_ENGINE = frozenset("""accept enqueue_req finish_request get_thread_pool handle handle_error
+    handle_request murder_keepalived run_for_multiple run_for_one wait""".split())
 
 
 class Observer:
@@ -34,6 +38,8 @@ class Observer:
 
     def before(self, req):
         """pre_request; what it raises fails the request."""
+        if self.worker.engine is None:
+            self.worker.nr += 1  # the pool serves already while the engine is being made
         if self.pre_request is not None:
             self.pre_request(self.worker, req)
 
@@ -63,9 +69,27 @@ class EngineWorker(base.Worker):
     multithread = False
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
         self.engine = None
+        super().__init__(*args, **kwargs)
         self._stop_at = None
+
+    @property
+    def nr(self):
+        """Requests begun by this worker."""
+        return self._nr if self.engine is None else self.engine.requests
+
+    @nr.setter
+    def nr(self, value):
+        self._nr = value
+
+    @classmethod
+    def overrides_without_effect(cls):
+        """Methods of gunicorn's workers that a subclass defines and that the engine never calls."""
+        theirs = [c for c in cls.__mro__ if not c.__module__.startswith("saola.")]
+        names = {name for c in theirs for name in vars(c)}
+        if "run" in names and "run" not in _names_in(cls.run):
+            return []  # a loop of its own, which may call what it likes
+        return sorted(names & _IN_THE_ENGINE)
 
     # ---- the engine ---------------------------------------------------------------------------------
 
@@ -199,7 +223,7 @@ class EngineWorker(base.Worker):
             if not engine.close(0.1 if self._quitting or self._aborting else 0.5):
                 # Threads that will not come back: no interpreter shutdown with them inside.
                 self.abandoned = True
-
+            self.engine = None
 
     def _tick(self):
         """Seconds until the next beat is due, or until the drain is over."""
@@ -207,6 +231,11 @@ class EngineWorker(base.Worker):
         if self._stop_at is None:
             return tick
         return min(tick, max(0.0, self._stop_at - time.monotonic()))
+
+
+def _names_in(function):
+    """Names of globals and attributes that a function's code mentions."""
+    return getattr(getattr(function, "__code__", None), "co_names", ())
 
 
 def _addresses(value):
