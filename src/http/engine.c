@@ -324,7 +324,7 @@ sleep_time(const struct sl_engine *engine, int timeout_ms)
 {
     if (engine->draining)
         return shorter(timeout_ms, STOP_SWEEP_MS);
-    if (engine->now_ms < engine->accept_after_ms)
+    if (!engine->listening && !full(engine)) /* out of descriptors or memory: try again */
         return shorter(timeout_ms, ACCEPT_PAUSE_MS);
     if (sl_engine_connections(engine) > 0)
         return shorter(timeout_ms, SWEEP_MS);

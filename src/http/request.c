@@ -27,6 +27,7 @@ sl_exchange_begin(struct sl_exchange *x, struct sl_conn *conn, char *view, size_
     x->slice = NULL;
     x->slice_len = 0;
     x->trailer_count = 0;
+    x->resume = 0;
     x->broken = false;
     x->error = SL_OK;
     x->body.kind = x->req.body;
@@ -55,11 +56,10 @@ fail(struct sl_exchange *x, int error)
 static bool
 read_trailers(struct sl_exchange *x)
 {
-    uint64_t resume = 0;
     size_t count = 0;
     const char *sentence;
     size_t capacity = sizeof x->trailers / sizeof x->trailers[0];
-    int n = sl_head_parse_trailers(x->trailers, capacity, &count, x->view, x->view_len, &resume,
+    int n = sl_head_parse_trailers(x->trailers, capacity, &count, x->view, x->view_len, &x->resume,
                                    &x->res.ws->engine->opt.limits, &sentence);
     if (n < 0)
         fail(x, SL_EPROTO);
@@ -215,8 +215,8 @@ sl_request_wait(struct sl_request *req)
             rc = receive_more(x);
         if (rc == SL_OK)
             return SL_OK;
-        if (rc == SL_EAGAIN)
-            rc = wait_socket(x, POLLIN);
+        if (rc == SL_EAGAIN) /* output that waits may be what the client waits for */
+            rc = wait_socket(x, sl_out_empty(&x->res.ws->out) ? POLLIN : POLLIN | POLLOUT);
     }
     fail(x, rc);
     return rc;

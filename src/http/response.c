@@ -48,15 +48,13 @@ sl_response_start(struct sl_response *res, const char *status, size_t len)
         return SL_EBUSY;
     if (len < 3 || !is_digit(status[0]) || !is_digit(status[1]) || !is_digit(status[2]) ||
         (len > 3 && status[3] != ' ') || !sl_http_is_value(status, len) ||
-        len >= sizeof ws->status_text)
+        len >= sizeof ws->status_text || status[0] == '0')
         return SL_EINVAL;
     memcpy(ws->status_text, status, len);
     if (len == 3)
         ws->status_text[len++] = ' '; /* the reason may be empty, not the space (RFC 9112 section 4) */
     ws->status_len = len;
     res->status = (status[0] - '0') * 100 + (status[1] - '0') * 10 + (status[2] - '0');
-    if (res->status < 100)
-        return SL_EINVAL;
     res->started = true;
     res->has_length = false;
     res->length = 0;
@@ -190,6 +188,11 @@ choose_framing(struct sl_response *res, bool whole, size_t len)
         res->close = true;
     if (x->req.expect_continue && !x->body.done) /* the client may or may not send its body now */
         res->close = true;
+    if (res->status < 200) /* no client takes it for the last word */
+        res->close = true;
+    /* Nobody will read the rest of the body, and it is too much to skip. */
+    if (whole && x->body.kind == SL_BODY_LENGTH && x->body.left > SL_DRAIN_MAX + x->view_len)
+        res->close = true;
 }
 
 static int
@@ -321,15 +324,17 @@ sl_response_sendfile(struct sl_response *res, int file_fd, off_t offset, uint64_
         length = res->length - res->sent;
     if (length == 0)
         return SL_OK;
-    if (res->chunked) {
-        char line[24];
-        int n = snprintf(line, sizeof line, "%llx\r\n", (unsigned long long)length);
-        if (sl_out_append(out, line, (size_t)n) < 0)
-            return gone(res);
-    }
     int copy = fcntl(file_fd, F_DUPFD_CLOEXEC, 3);
     if (copy < 0)
         return SL_ESYS;
+    if (res->chunked) {
+        char line[24];
+        int n = snprintf(line, sizeof line, "%llx\r\n", (unsigned long long)length);
+        if (sl_out_append(out, line, (size_t)n) < 0) {
+            close(copy);
+            return gone(res);
+        }
+    }
     out->file_fd = copy;
     out->file_offset = offset;
     out->file_left = length;
@@ -361,6 +366,7 @@ sl_response_wait(struct sl_response *res)
             return SL_OK;
         int n = poll(&p, 1, limit == 0 ? -1 : (int)limit);
         if (n == 0) {
+            sl_out_release(out); /* or it would be waited for once more */
             gone(res);
             return SL_ETIMEOUT;
         }
@@ -401,9 +407,9 @@ sl_response_fail(struct sl_response *res, int status, const char *sentence)
         return;
     }
     bool head = x->req.method.len == 4 && memcmp(x->req.method.ptr, "HEAD", 4) == 0;
-    char *room = sl_out_reserve(&ws->out, 2048);
-    size_t len = 0;
-    if (room == NULL || sl_http_error_page(room, 2048, status, sentence, x->req.version_minor, head,
+    size_t room_len = 2048 + 6 * (sentence != NULL ? strlen(sentence) : 0), len = 0; /* escaped */
+    char *room = sl_out_reserve(&ws->out, room_len);
+    if (room == NULL || sl_http_error_page(room, room_len, status, sentence, x->req.version_minor, head,
                                            &len) < 0) {
         res->failed = true;
         return;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "http/session.h"
 #include "net/proxy.h"
 
@@ -91,6 +92,7 @@ body_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_reques
             return true; /* a malformed chunk is reported where the body is read */
         }
         conn->need = head_len + have + 1;
+        conn->head_len = head_len;
     }
     if (req->expect_continue && !conn->sent_continue) {
         conn->sent_continue = true;
@@ -132,6 +134,7 @@ conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t 
     conn->sent_continue = false;
     conn->scanning = false;
     conn->scanned = 0;
+    conn->received_ns = 0;
     conn->pipelined |= complete && x->view_len > 0;
     if (x->res.failed && !x->res.chunked && !x->res.has_length && !x->res.no_body)
         conn->abort = true;
@@ -195,6 +198,11 @@ parse(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, uint
     struct sl_head_trust trust = {conn->peer.trusted, engine->opt.scheme_headers};
     int n = sl_head_parse(&head, buf, len, resume, &engine->opt.limits, &trust, ret_sentence);
     x->req.first = conn->first;
+    if (n > 0 && engine->opt.want_received_ns) {
+        if (conn->received_ns == 0)
+            conn->received_ns = sl_clock_ns();
+        x->req.received_ns = conn->received_ns;
+    }
     if (conn->sent_continue)
         x->req.expect_continue = false;
     return n;
@@ -259,6 +267,18 @@ take_proxy_header(struct sl_workspace *ws, struct sl_conn *conn, const char *buf
     return (size_t)n;
 }
 
+/* More of a buffered chunked body: the head is not parsed again for each piece. False while the end is
+ * not here. */
+static bool
+scan_is_over(struct sl_conn *conn, const char *request, size_t len)
+{
+    size_t have = len - conn->head_len;
+    if (scan_chunks(conn, request + conn->head_len, have) != 0 || have > SL_BODY_BUFFER)
+        return true;
+    conn->need = len + 1;
+    return false;
+}
+
 /* Serves the request at buf[pos]; on SERVED *ret_pos is where the next one starts. */
 static enum outcome
 next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t pos, size_t len,
@@ -268,6 +288,8 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
     struct sl_exchange *x = &ws->x;
     uint64_t resume = pos == 0 ? conn->resume : 0;
     const char *sentence = NULL;
+    if (conn->scanning && !scan_is_over(conn, buf + pos, len - pos))
+        return MORE;
     int n = parse(ws, conn, buf + pos, len - pos, &resume, &sentence);
     conn->need = 0;
     conn->resume = n == 0 ? resume : 0;

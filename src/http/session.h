@@ -64,7 +64,7 @@ struct sl_conn {
     bool close_after;    /* close once the output is sent */
     bool linger;         /* ... and wait for the client first */
     bool abort;          /* ... with a reset: nothing else shows that the body is cut */
-    bool scanning;       /* body.chunks looks for the end of a buffered chunked body */
+    bool scanning;       /* body.chunks looks for the end of a buffered chunked body in `in` */
     bool pipelined;      /* the client has sent ahead of an answer */
     bool first;          /* no request was begun yet */
     bool proxy_pending;  /* a PROXY header is allowed now */
@@ -74,6 +74,8 @@ struct sl_conn {
     struct sl_buf in;    /* received and not served yet */
     uint64_t resume;     /* of the head parser in `in` */
     size_t need;         /* `in` is not worth looking at before it has this many bytes */
+    size_t head_len;     /* scanning: where the body starts */
+    uint64_t received_ns; /* when the head was complete, if asked for; 0: it is not */
     size_t scanned;      /* bytes of `in` that the chunk scan has passed, or that were drained */
     struct sl_body body; /* scan or drain */
     struct sl_out out;   /* WRITING: what the client has not taken */
@@ -104,6 +106,7 @@ struct sl_exchange {
     const char *slice;       /* decoded body data at the front of the view */
     size_t slice_len;
     struct sl_buf spill;     /* body bytes received while the handler runs */
+    uint64_t resume;         /* of the trailer parser at the view */
     size_t trailer_count;
     struct sl_header trailers[16];
     bool broken;             /* peer gone or protocol error: no more input */

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "http/session.h"
 
 static unsigned threads_of(void **state) { return *(unsigned *)*state; }
@@ -219,6 +220,124 @@ test_a_client_may_send_all_before_it_reads(void **state)
     server_stop(&s);
 }
 
+/* Says a lot before it reads the body, and the client reads it all before it sends that. */
+static int
+talk_first(void *ctx, struct sl_request *req, struct sl_response *res)
+{
+    static const char block[32768];
+    struct server *s = ctx;
+    char *data = NULL;
+    sl_response_start(res, "200 OK", 6);
+    for (int i = 0; i < 300; i++)
+        sl_response_write(res, block, sizeof block, 0);
+    if (read_all(s, req, &data) < 0)
+        return -1;
+    free(data);
+    return 0;
+}
+
+static void
+test_output_goes_out_while_a_body_is_awaited(void **state)
+{
+    struct server s;
+    server_prepare(&s, threads_of(state));
+    s.options.handle = talk_first;
+    s.options.body_timeout_ms = 5000;
+    server_start(&s);
+    int fd = dial(&s);
+    say_text(fd, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
+    while (s.waits == 0)
+        usleep(1000);
+    usleep(20000);
+    static char sink[300 * 32768];
+    assert_int_equal(get_bytes(fd, sink, sizeof sink), sizeof sink);
+    say(fd, sink, 100000);
+    size_t len = 0;
+    while (memmem(sink, len, "\r\n0\r\n\r\n", 7) == NULL && get_byte(fd, sink + len))
+        len++;
+    assert_int_equal(s.aborted_reads, 0);
+    close(fd);
+    server_stop(&s);
+}
+
+static int
+judge(void *ctx, struct sl_request *req, struct sl_response *res)
+{
+    struct server *s = ctx;
+    if (path_is(req, "/time")) {
+        char line[40];
+        snprintf(line, sizeof line, "%d", req->received_ns / 1000000000 == sl_clock_ns() / 1000000000 ||
+                 req->received_ns / 1000000000 + 1 == sl_clock_ns() / 1000000000);
+        return text(res, line);
+    }
+    if (path_is(req, "/100")) {
+        sl_response_start(res, "100 Continue", 12);
+        return 0;
+    }
+    if (path_is(req, "/restart")) {
+        assert_int_equal(sl_response_start(res, "201 Created", 11), SL_OK);
+        assert_int_equal(sl_response_start(res, "099 Low", 7), SL_EINVAL);
+        sl_response_write(res, "x", 1, SL_WRITE_LAST);
+        return 0;
+    }
+    if (path_is(req, "/long")) {
+        char *sentence = malloc(5001);
+        memset(sentence, '<', 5000);
+        sentence[5000] = '\0';
+        sl_response_fail(res, 503, sentence);
+        free(sentence);
+        return 0;
+    }
+    if (path_is(req, "/after204")) {
+        sl_response_start(res, "204 No Content", 14);
+        sl_response_write(res, "", 0, SL_WRITE_LAST);
+        return -1;
+    }
+    return test_handler(s, req, res);
+}
+
+static void
+test_odd_answers_keep_their_framing(void **state)
+{
+    struct server s;
+    struct answer a;
+    server_prepare(&s, threads_of(state));
+    s.options.handle = judge;
+    s.options.want_received_ns = true;
+    server_start(&s);
+    int fd = dial(&s);
+    say_text(fd, GET("/restart") GET("/time") GET("/time"));
+    hear(fd, &a, false);
+    assert_int_equal(a.status, 201);
+    assert_non_null(strstr(a.head, "201 Created\r\n"));
+    free(a.body);
+    expect(fd, 200, "1");
+    expect(fd, 200, "1");
+    say_text(fd, GET("/100")); /* the client would wait for ever */
+    expect(fd, 100, NULL);
+    assert_true(at_end(fd));
+    close(fd);
+    fd = dial(&s);
+    say_text(fd, GET("/long"));
+    expect(fd, 503, NULL);
+    assert_true(at_end(fd));
+    close(fd);
+    fd = dial(&s);
+    say_text(fd, GET("/after204"));
+    expect(fd, 204, NULL);
+    char byte;
+    assert_int_equal(recv(fd, &byte, 1, 0), 0); /* no reset */
+    close(fd);
+    fd = dial(&s); /* more than anybody would skip: said before, not only done */
+    say_text(fd, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\nabc");
+    hear(fd, &a, false);
+    assert_non_null(strstr(a.head, "Connection: close\r\n"));
+    free(a.body);
+    assert_true(at_end(fd));
+    close(fd);
+    server_stop(&s);
+}
+
 /* Descriptors that epoll sets of this process watch. */
 static int
 count_watched(void)
@@ -274,6 +393,8 @@ main(void)
         BOTH(test_a_client_that_sends_without_end_holds_nobody_up),
         BOTH(test_a_body_without_end_is_not_read_for_ever),
         BOTH(test_a_client_may_send_all_before_it_reads),
+        BOTH(test_output_goes_out_while_a_body_is_awaited),
+        BOTH(test_odd_answers_keep_their_framing),
         BOTH(test_a_forked_child_keeps_no_closed_connection_alive),
     };
     return cmocka_run_group_tests_name("connection", tests, NULL, NULL);
