@@ -73,7 +73,8 @@ struct sl_engine_options {
 };
 
 /* Options are copied; strings and arrays must outlive the engine. With threads, requests may be served
- * before it returns: *ret_engine is set before the first of them. On failure it is NULL. */
+ * before it returns: *ret_engine is set before the first of them. On failure it is NULL.
+ * Process: SIGPIPE is ignored from now on if it had its default action. */
 int sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_engine,
                    struct sl_error *err);
 

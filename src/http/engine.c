@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -517,6 +518,17 @@ set_up(struct sl_engine *engine, struct sl_error *err)
     return opt->threads > 0 ? sl_pool_start(engine, &engine->pool, err) : SL_OK;
 }
 
+/* sendfile(2) has no MSG_NOSIGNAL: a client that leaves must not end the process. */
+static void
+ignore_broken_pipes(void)
+{
+    struct sigaction now;
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL) {
+        now.sa_handler = SIG_IGN;
+        (void)sigaction(SIGPIPE, &now, NULL);
+    }
+}
+
 int
 sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_engine,
                struct sl_error *err)
@@ -525,6 +537,7 @@ sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_e
     if (engine == NULL)
         return sl_error_set(err, SL_ENOMEM, "no memory for the engine");
     engine->opt = *options;
+    ignore_broken_pipes();
     engine->field_capacity = options->limits.fields;
     if (engine->field_capacity == 0 || engine->field_capacity > SL_HEAD_MAX_FIELDS)
         engine->field_capacity = SL_HEAD_MAX_FIELDS;

@@ -397,9 +397,10 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
             pos = 0;
         }
         if (outcome == SERVED && pos < len && batch_full(ws)) {
-            slow = sl_out_flush(&ws->out, conn->fd) == SL_EAGAIN;
-            if (slow)
-                break;
+            int rc = sl_out_flush(&ws->out, conn->fd);
+            slow = rc == SL_EAGAIN;
+            if (rc < 0)
+                break; /* gone: sl_conn_send() sees to it */
         }
     }
     sl_buf_release(&ws->x.spill);
