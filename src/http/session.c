@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/clock.h"
 #include "http/session.h"
 #include "net/proxy.h"
 
@@ -134,7 +133,6 @@ conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t 
     conn->sent_continue = false;
     conn->scanning = false;
     conn->scanned = 0;
-    conn->received_ns = 0;
     conn->pipelined |= complete && x->view_len > 0;
     if (x->res.failed && !x->res.chunked && !x->res.has_length && !x->res.no_body)
         conn->abort = true;
@@ -198,11 +196,6 @@ parse(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, uint
     struct sl_head_trust trust = {conn->peer.trusted, engine->opt.scheme_headers};
     int n = sl_head_parse(&head, buf, len, resume, &engine->opt.limits, &trust, ret_sentence);
     x->req.first = conn->first;
-    if (n > 0 && engine->opt.want_received_ns) {
-        if (conn->received_ns == 0)
-            conn->received_ns = sl_clock_ns();
-        x->req.received_ns = conn->received_ns;
-    }
     if (conn->sent_continue)
         x->req.expect_continue = false;
     return n;

@@ -75,7 +75,6 @@ struct sl_conn {
     uint64_t resume;     /* of the head parser in `in` */
     size_t need;         /* `in` is not worth looking at before it has this many bytes */
     size_t head_len;     /* scanning: where the body starts */
-    uint64_t received_ns; /* when the head was complete, if asked for; 0: it is not */
     size_t scanned;      /* bytes of `in` that the chunk scan has passed, or that were drained */
     struct sl_body body; /* scan or drain */
     struct sl_out out;   /* WRITING: what the client has not taken */
