@@ -413,10 +413,17 @@ class Logger:
             try:
                 if isinstance(handler, FileHandler):
                     handler.reopen()
+                    self._give_to_user(handler)  # or the workers could not open it after us
                 else:
                     _reopen_foreign(handler)
             except OSError as exc:
                 self.error("Cannot reopen %s: %s", handler.baseFilename, exc.strerror or exc)
+
+    def _give_to_user(self, handler):
+        try:
+            os.chown(handler.baseFilename, self.cfg.user, self.cfg.group)
+        except (OSError, TypeError):
+            pass  # not root: the file stays ours, which is what was asked for
 
     def close_on_exec(self):
         """Log files are not inherited by programs that the application starts."""
@@ -472,10 +479,7 @@ class Logger:
         else:
             util.check_is_writable(output)
             handler = FileHandler(output)
-            try:
-                os.chown(handler.baseFilename, self.cfg.user, self.cfg.group)
-            except (OSError, TypeError):
-                pass  # not root: the file stays ours, which is what was asked for
+            self._give_to_user(handler)
         handler.setFormatter(fmt)
         handler._gunicorn = True
         log.addHandler(handler)

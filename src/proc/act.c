@@ -143,11 +143,22 @@ leave(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
     arbiter->done = true;
 }
 
+/* These open files, or make a process that does. */
+static bool
+needs_descriptors(enum sl_plan_action_kind kind)
+{
+    return kind == SL_DO_SPAWN || kind == SL_DO_LOAD || kind == SL_DO_LISTEN ||
+           kind == SL_DO_ADOPT || kind == SL_DO_REOPEN_LOGS || kind == SL_DO_UPGRADE;
+}
+
 void
 sl_arbiter_act(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
 {
+    bool lent = needs_descriptors(action->kind);
     if (action->kind != SL_DO_LOG)
         sl_arbiter_bury(arbiter);
+    if (lent)
+        sl_reserve_lend(&arbiter->reserve);
     switch (action->kind) {
     case SL_DO_LOG: say(arbiter, action); break;
     case SL_DO_SPAWN: sl_arbiter_spawn(arbiter, action); break;
@@ -166,4 +177,6 @@ sl_arbiter_act(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
     case SL_DO_NOTIFY_STOPPING: sl_arbiter_notify_stopping(arbiter); break;
     case SL_DO_EXIT: leave(arbiter, action); break;
     }
+    if (lent)
+        sl_reserve_fill(&arbiter->reserve);
 }

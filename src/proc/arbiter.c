@@ -260,6 +260,7 @@ end(struct sl_arbiter *arbiter)
         close_fd(&arbiter->death_fds[i]);
     }
     close_fd(&arbiter->parent_fd);
+    sl_reserve_lend(&arbiter->reserve);
     sl_scoreboard_close(&arbiter->board);
     sl_plan_free(arbiter->plan);
     free(arbiter->actions);

@@ -8,6 +8,7 @@
 #include <proc/binds.h>
 #include <proc/pidfile.h>
 #include <proc/plan.h>
+#include <proc/reserve.h>
 #include <proc/scoreboard.h>
 #include <proc/signals.h>
 #include <saola/host.h>
@@ -59,6 +60,7 @@ struct sl_arbiter {
     pid_t parent;     /* its pid, or 0 */
     pid_t upgrade_pid;
     struct sl_pidfile pidfile;
+    struct sl_reserve reserve;
     char start_dir[4096];
 
     atomic_int asked_workers; /* by user code; -1: nothing */

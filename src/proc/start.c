@@ -136,6 +136,15 @@ make_plan(struct sl_arbiter *arbiter, struct sl_error *err)
     return SL_OK;
 }
 
+/* Before user code runs: what it takes, it takes from the rest. */
+static int
+keep_reserve(struct sl_arbiter *arbiter, struct sl_error *err)
+{
+    (void)err;
+    sl_reserve_fill(&arbiter->reserve);
+    return SL_OK;
+}
+
 static int
 find_parent(struct sl_arbiter *arbiter, struct sl_error *err)
 {
@@ -235,8 +244,10 @@ int
 sl_arbiter_start(struct sl_arbiter *arbiter)
 {
     static int (*const steps[])(struct sl_arbiter *, struct sl_error *) = {
-        open_stdio, load,     find_parent,           make_plan,   make_pipes,     take_signals,
-        announce,   sl_arbiter_pidfile_open, on_starting, open_listeners, when_ready,
+        open_stdio,     load,         find_parent,
+        make_plan,      make_pipes,   take_signals,
+        keep_reserve,   announce,     sl_arbiter_pidfile_open,
+        on_starting,    open_listeners, when_ready,
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         struct sl_error err = {.text = ""};

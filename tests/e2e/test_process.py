@@ -92,6 +92,138 @@ def test_a_daemon_leaves_the_terminal_and_can_be_stopped(serve, place, tmp_path,
     assert "Traceback" not in errors.read_text()
 
 
+@root_only
+def test_user_and_group_hold_through_reload_upgrade_and_log_rotation(
+        serve, place, tmp_path, worker_class, adopt):
+    """As root: new workers of every origin have given it up, in all four ids and all groups; the
+    socket is theirs, made with the umask; a log opened anew by them is still written."""
+    place.chmod(0o755)
+    path, errors = place / "web.sock", tmp_path / "logs" / "errors"
+    for directory in (tmp_path, *list(tmp_path.parents)[:-2]):
+        if directory.stat().st_uid == os.geteuid():
+            directory.chmod(directory.stat().st_mode | 0o011)
+    errors.parent.mkdir()
+    os.chown(errors.parent, 65534, 65534)
+    server = serve("hello:app", "--user", "nobody", "--group", "nogroup", "--umask", "0117",
+                   "--error-logfile", str(errors), bind=f"unix:{path}", wait=False,
+                   worker_class=worker_class, workers=2)
+
+    def log():
+        return errors.read_text() if errors.exists() else ""
+
+    def ask():
+        with Connection(str(path)) as connection:
+            return connection.request().status
+
+    def check(arbiter, count):
+        workers = wait_until(
+            lambda: len(found := [p.pid for p in harness.children_of(arbiter)
+                                  if p.pid not in (second,) and p.state not in "ZX"]) == count
+            and found, f"{count} workers")
+        for worker in workers:
+            wait_until(lambda: set(status_field(worker, "Uid")) == {"65534"}, "another user")
+            assert set(status_field(worker, "Gid")) == {"65534"}
+            assert set(status_field(worker, "Groups")) <= {"65534"}
+            assert status_field(worker, "CapEff") == ["0" * 16]
+        assert set(status_field(arbiter, "Uid")) == {"0"}
+        assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
+        assert path.stat().st_mode & 0o777 == 0o660
+        assert ask() == 200
+        return workers
+
+    second = None
+    wait_until(lambda: log().count("Booting worker") == 2, log)
+    before = check(server.pid, 2)
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: "Reload done" in log() and not any(map(harness.is_alive, before)), log)
+    check(server.pid, 2)
+    errors.rename(errors.with_suffix(".1"))
+    server.signal(signal.SIGUSR1)
+    wait_until(errors.exists, "the new log file")
+    assert (errors.stat().st_uid, errors.stat().st_gid) == (65534, 65534)
+    server.signal(signal.SIGUSR2)
+    wait_until(lambda: log().count("Booting worker") == 2, log)
+    second = next(p.pid for p in harness.children_of(server.pid)
+                  if harness.children_of(p.pid))
+    adopt(second)
+    check(second, 2)
+    assert server.stop() == 0
+    wait_until(lambda: "promoted" in log(), log)
+    check(second, 2)
+    assert "Worker exiting" in log()  # written by nobody
+    os.kill(second, signal.SIGTERM)
+    wait_until(lambda: not harness.is_alive(second), "the end")
+    assert not path.exists()
+    assert "Traceback" not in log() and "[ERROR]" not in log()
+
+
+def test_a_daemon_reloads_upgrades_and_rests_its_workers(serve, place, tmp_path, worker_class, adopt):
+    pidfile, errors, path = tmp_path / "pid", tmp_path / "errors", place / "web.sock"
+    server = serve("hello:app", "--daemon", "--pid", str(pidfile), "--error-logfile", str(errors),
+                   bind=f"unix:{path}", worker_class=worker_class, wait=False)
+    assert server.wait_exit() == 0
+
+    def log():
+        return errors.read_text() if errors.exists() else ""
+
+    def pid_in(file):
+        return wait_until(lambda: file.exists() and int(file.read_text() or 0), f"{file}: {log()}")
+
+    def ask():
+        with Connection(str(path)) as connection:
+            return connection.request().status
+
+    first = pid_in(pidfile)
+    adopt(first)
+    wait_until(lambda: "Booting worker" in log(), log)
+    assert ask() == 200
+    os.kill(first, signal.SIGHUP)
+    wait_until(lambda: "Reload done" in log(), log)
+    assert ask() == 200
+    os.kill(first, signal.SIGUSR2)
+    second = pid_in(pidfile.with_name("pid.2"))
+    adopt(second)
+    assert pid_in(pidfile) == first
+    wait_until(lambda: log().count("Booting worker") == 3, log)
+    os.kill(first, signal.SIGWINCH)  # a daemon obeys it: only the second serves
+    wait_until(lambda: {p.pid for p in harness.children_of(first) if p.state not in "ZX"} == {second},
+               log)
+    assert ask() == 200
+    os.kill(first, signal.SIGQUIT)
+    wait_until(lambda: pidfile.exists() and pidfile.read_text() == f"{second}\n", log)
+    assert os.getsid(second) == os.getsid(0) or os.getsid(second) != server.pid
+    assert ask() == 200
+    os.kill(second, signal.SIGTERM)
+    wait_until(lambda: not harness.is_alive(second), "the end of the daemon")
+    assert not pidfile.exists() and not path.exists()
+    assert "Traceback" not in log() and "[ERROR]" not in log()
+
+
+def test_an_arbiter_without_free_descriptors_still_replaces_workers(serve, worker_class):
+    """A hook has used them all up; reload and log rotation do not fail either."""
+    server = serve("hello:app", worker_class=worker_class, config=(
+        "import os, resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
+        "def child_exit(server, worker):\n"
+        "    try:\n"
+        "        while True: os.dup(0)\n"
+        "    except OSError:\n"
+        "        print('none is left', flush=True)\n"))
+    first, = server.wait_workers(1)
+    server.signal(signal.SIGKILL, first)
+    server.wait_log("none is left")
+    assert server.get().status == 200
+    second, = server.wait_workers(1)
+    server.signal(signal.SIGKILL, second)
+    wait_until(lambda: second not in server.worker_pids, "its end")
+    assert server.get().status == 200
+    server.signal(signal.SIGHUP)
+    server.wait_log("Reload done")
+    assert server.get().status == 200
+    assert "Too many open files" not in server.log
+    assert server.stop() == 0
+
+
 def test_chdir_decides_where_the_application_is_found(serve, tmp_path, worker_class):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
