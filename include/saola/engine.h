@@ -98,7 +98,8 @@ uint64_t sl_engine_requests(const struct sl_engine *engine);
 unsigned sl_engine_connections(const struct sl_engine *engine);
 
 /* Cuts every connection and frees everything. Pool threads are joined first; threads still inside
- * the handler after wait_ms are abandoned (SL_ETIMEOUT; the caller should end the process). */
+ * the handler after wait_ms are abandoned (SL_ETIMEOUT; the caller should end the process), and
+ * nothing that they answer is sent. */
 int sl_engine_close(struct sl_engine *engine, unsigned wait_ms);
 
 #ifdef __cplusplus

@@ -54,6 +54,7 @@ sl_workspace_new(struct sl_engine *engine)
         return NULL;
     ws->engine = engine;
     sl_out_init(&ws->out);
+    ws->out.cut = &engine->cut;
     ws->fields = malloc(engine->field_capacity * sizeof *ws->fields);
     ws->scratch = malloc(SL_SCRATCH_SIZE);
     if (ws->fields == NULL || ws->scratch == NULL ||
@@ -561,8 +562,11 @@ sl_engine_close(struct sl_engine *engine, unsigned wait_ms)
         return SL_OK;
     if (engine->pool != NULL) {
         int rc = sl_pool_stop(engine->pool, wait_ms);
-        if (rc < 0)
-            return rc; /* a thread still uses it: the process is about to end */
+        if (rc < 0) { /* a thread still uses it: the process is about to end */
+            /* What its handler does from now on may not be saved any more, so no client is told. */
+            atomic_store(&engine->cut, true);
+            return rc;
+        }
     }
     SL_LIST_EACH(link, &engine->conns)
         sl_engine_drop(engine, SL_LIST_ENTRY(link, struct sl_conn, link));

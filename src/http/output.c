@@ -33,9 +33,11 @@ drop_file(struct sl_out *out)
 void
 sl_out_release(struct sl_out *out)
 {
+    const atomic_bool *cut = out->cut;
     drop_file(out);
     free(out->ptr);
     sl_out_init(out);
+    out->cut = cut;
 }
 
 static int
@@ -97,6 +99,12 @@ rewind_buffer(struct sl_out *out)
     }
 }
 
+static bool
+is_cut(const struct sl_out *out)
+{
+    return out->cut != NULL && atomic_load(out->cut);
+}
+
 static int
 sent_error(void)
 {
@@ -151,8 +159,8 @@ flush_file(struct sl_out *out, int fd, size_t budget)
 int
 sl_out_flush(struct sl_out *out, int fd)
 {
-    int rc = SL_OK;
-    if (out->start < out->end)
+    int rc = is_cut(out) ? SL_ECLOSED : SL_OK;
+    if (rc == SL_OK && out->start < out->end)
         rc = flush_bytes(out, fd, FLUSH_MAX);
     if (rc == SL_OK && out->file_left > 0)
         rc = flush_file(out, fd, FLUSH_MAX);
@@ -166,6 +174,8 @@ sl_out_direct(struct sl_out *out, int fd, const void *data, size_t len)
     struct iovec parts[2] = {{out->ptr + out->start, pending}, {(void *)data, len}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     ssize_t n;
+    if (is_cut(out))
+        return SL_ECLOSED;
     do
         n = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);

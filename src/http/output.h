@@ -2,6 +2,7 @@
 #ifndef SL_HTTP_OUTPUT_H
 #define SL_HTTP_OUTPUT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +14,7 @@ struct sl_out {
     int file_fd;            /* sent after the bytes; -1 = none. Owned */
     off_t file_offset;
     uint64_t file_left;
+    const atomic_bool *cut; /* true: nothing may be sent any more. May be NULL; survives release */
 };
 
 void sl_out_init(struct sl_out *out);

@@ -165,6 +165,7 @@ struct sl_engine {
     atomic_bool stopping; /* asked for */
     atomic_bool woken;    /* somebody wants the next turn not to sleep */
     atomic_bool limit_reached;
+    atomic_bool cut; /* closed with threads still inside handlers: no answer leaves any more */
     _Atomic uint64_t requests;
     atomic_uint connections;
 };

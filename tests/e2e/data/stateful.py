@@ -30,10 +30,12 @@ class Counter:
 
     def save(self):
         os.write(1, b"saving in %d\n" % os.getpid())
+        with self.lock:
+            value = self.value
         with open(STATE, "w") as file:
             time.sleep(float(os.environ.get("SAVE_SECONDS", "0")))
-            file.write(str(self.value))
-        os.write(1, b"saved %d in %d\n" % (self.value, os.getpid()))
+            file.write(str(value))
+        os.write(1, b"saved %d in %d\n" % (value, os.getpid()))
 
     def __call__(self, environ, start_response):
         seconds = float(parse_qs(environ["QUERY_STRING"]).get("s", ["0"])[0])
