@@ -121,7 +121,9 @@ enum sl_write_flags {
 int sl_response_write(struct sl_response *res, const void *data, size_t len, unsigned flags);
 
 /* Sends length bytes of a regular file from offset as the rest of the body, by sendfile(2), without
- * blocking the caller; file_fd is duplicated and its offset left alone. */
+ * blocking the caller (but in a chunked response it waits, as sl_response_wait(), and more may
+ * follow); file_fd is duplicated and its offset left alone. SL_OK, SL_EINVAL, SL_ECLOSED, SL_ESYS: no
+ * descriptor is left, nothing of the body was sent. */
 int sl_response_sendfile(struct sl_response *res, int file_fd, off_t offset, uint64_t length);
 
 /* Blocks until less than the high-water mark is waiting for the client. SL_OK, SL_ECLOSED or

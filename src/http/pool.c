@@ -8,8 +8,8 @@
  * somebody can always do the input and output.
  *
  *     parked --> watching --(the owner is late)--> owning --(is late itself)--> busy --> parked
- *        |                                                                       ^
- *        +-------------------(a request is queued)-------------------------------+
+ *        |             |                                                         ^
+ *        +-------------+-----(a request is queued)-------------------------------+
  *
  * The owner and the watcher meet in one word, the gate: a call number, a bit "inside a handler" and
  * a bit "taken". Entering a handler is one exchange, leaving one compare-and-swap that fails when

@@ -40,21 +40,33 @@ is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
+/* Checks the status line's text and keeps it in the workspace. */
+static int
+take_status(struct sl_workspace *ws, const char *status, size_t len)
+{
+    if (len < 3 || len >= sizeof ws->status_text || status[0] == '0' || !is_digit(status[0]) ||
+        !is_digit(status[1]) || !is_digit(status[2]) || (len > 3 && status[3] != ' ') ||
+        !sl_http_is_value(status, len))
+        return SL_EINVAL;
+    memcpy(ws->status_text, status, len);
+    if (len == 3)
+        ws->status_text[len++] = ' '; /* the reason may be empty, not the space (RFC 9112 section 4) */
+    ws->status_len = len;
+    return SL_OK;
+}
+
 int
 sl_response_start(struct sl_response *res, const char *status, size_t len)
 {
     struct sl_workspace *ws = res->ws;
     if (res->committed)
         return SL_EBUSY;
-    if (len < 3 || !is_digit(status[0]) || !is_digit(status[1]) || !is_digit(status[2]) ||
-        (len > 3 && status[3] != ' ') || !sl_http_is_value(status, len) ||
-        len >= sizeof ws->status_text || status[0] == '0')
+    /* Mostly it is the status of the response before. */
+    bool same = len == ws->status_len && len > 0 && memcmp(status, ws->status_text, len) == 0;
+    if (!same && take_status(ws, status, len) < 0)
         return SL_EINVAL;
-    memcpy(ws->status_text, status, len);
-    if (len == 3)
-        ws->status_text[len++] = ' '; /* the reason may be empty, not the space (RFC 9112 section 4) */
-    ws->status_len = len;
-    res->status = (status[0] - '0') * 100 + (status[1] - '0') * 10 + (status[2] - '0');
+    const char *digits = ws->status_text;
+    res->status = (digits[0] - '0') * 100 + (digits[1] - '0') * 10 + (digits[2] - '0');
     res->started = true;
     res->has_length = false;
     res->length = 0;

@@ -10,9 +10,14 @@
  *
  *     accept --> READING --> (handler) --> READING ... idle between requests
  *                  |             |
- *                  |             +--> WRITING   the client is slow: output waits, input is not read
+ *                  |             +--> WRITING   the client is slow: output waits. Input is read only
+ *                  |             |              where nobody wants it; then READING or as below
  *                  +-------------+--> LINGERING we have closed our side and wait for the client's
  *                                +--> gone
+ *
+ * Edges. The socket is edge-triggered but for LINGERING. Whoever stops before EAGAIN or a short
+ * receive, or changes the state, either comes back by himself (a connection that returns from another
+ * thread is read to its end) or asks for the edge again with sl_conn_rearm().
  */
 #ifndef SL_HTTP_SESSION_H
 #define SL_HTTP_SESSION_H
