@@ -165,12 +165,12 @@ def test_what_is_the_files_own_business_is_not(tmp_path, text):
 # ---- reload of the configuration -------------------------------------------------------------
 
 RELOAD = """
-import sys
+import pathlib, sys
 from saola.app.wsgiapp import WSGIApplication
 from saola.errors import ConfigError
 app = WSGIApplication("%(prog)s", prog="saola")
 module = sys.modules["__config__"]
-open("gunicorn.conf.py", "w").write(sys.stdin.read())
+pathlib.Path("gunicorn.conf.py").write_text(sys.stdin.read())
 try:
     app.reload()
 except ConfigError as exc:
