@@ -99,6 +99,7 @@ enum sl_plan_message {
     SL_SAY_KILLED,
     SL_SAY_EXITED,
     SL_SAY_CRASH_LOOP,
+    SL_SAY_READY,
     SL_SAY_QUICK,
     SL_SAY_UNKILLABLE,
     SL_SAY_WINCH,

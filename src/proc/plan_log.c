@@ -33,6 +33,7 @@ static const struct row {
     [SL_SAY_EXITED] = {SL_LOG_ERROR, "Worker (pid:%p) exited with code %n."},
     [SL_SAY_CRASH_LOOP] =
         {SL_LOG_ERROR, "Workers died %n times in a row; next attempt in %s seconds."},
+    [SL_SAY_READY] = {SL_LOG_DEBUG, "Worker ready (pid: %p)"},
     [SL_SAY_QUICK] = {SL_LOG_INFO, "Quick shutdown requested"},
     [SL_SAY_UNKILLABLE] = {SL_LOG_ERROR, "Worker (pid:%p) cannot be killed and is left behind."},
     [SL_SAY_WINCH] = {SL_LOG_INFO, "graceful stop of workers"},

@@ -345,6 +345,7 @@ sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
     if (worker->state != WORKER_BOOTING)
         return;
     move(worker, WORKER_READY);
+    sl_plan_say(plan, SL_SAY_READY)->pid = worker->pid;
     worker->booted = true;
     worker->beat_ms = plan->now_ms;
     struct generation *generation = sl_plan_find_generation(plan, worker->generation);

@@ -96,15 +96,15 @@ def everyone_answers(server, workers):
 
 def test_ttin_and_ttou_change_the_number_of_workers(serve, worker_class):
     # A worker that is still booting would be the first to go.
-    config = "def post_worker_init(worker):\n    worker.log.info('initialised')\n"
-    server = serve("hello:app", worker_class=worker_class, workers=1, config=config)
+    server = serve("hello:app", worker_class=worker_class, workers=1,
+                   config="loglevel = 'debug'\n")
     first = server.wait_workers(1)
     server.signal(signal.SIGTTIN)
     second = server.wait_workers(2)
     assert first[0] in second
     server.signal(signal.SIGTTIN)
     server.wait_workers(3)
-    server.wait_log("initialised", count=3)
+    server.wait_log("Worker ready", count=3)
     server.signal(signal.SIGTTOU)
     wait_until(lambda: len(server.worker_pids) == 2, "two workers")
     # The oldest goes.
