@@ -68,7 +68,7 @@ sl_chars_load(const char *p)
 }
 
 /* First byte of [p, end) that is a control or DEL, or end; may stop earlier near end. Eight bytes
- * at a time; this is the loop for wider registers to replace. */
+ * at a time; lines_x86.c and lines_arm64.c have wider ones. */
 static inline const char *
 sl_chars_skip_text(const char *p, const char *end)
 {
@@ -126,13 +126,54 @@ sl_chars_skip_name(const char *p, const char *end)
     }
 }
 
+/* First byte of [p, end) that is not of SL_CHAR_TARGET, eight at a time; may stop
+ * earlier near end. */
+static inline const char *
+sl_chars_skip_target(const char *p, const char *end)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    while (end - p >= 8) {
+        uint64_t word = sl_chars_load(p), del = word ^ ones * 0x7f;
+        uint64_t question = word ^ ones * '?', hash = word ^ ones * '#';
+        uint64_t marks = ((word - ones * 0x21) & ~word) | ((del - ones) & ~del) |
+                         ((question - ones) & ~question) | ((hash - ones) & ~hash);
+        marks &= ones * 0x80;
+        if (marks != 0)
+            return p + (__builtin_ctzll(marks) >> 3);
+        p += 8;
+    }
+    return p;
+}
+
+static inline uint32_t
+sl_chars_load_4(const char *p)
+{
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
 /* ASCII case-insensitive; lower is lower-case and holds no '@', '[', '\\', ']', '^' or '_'. */
 static inline bool
 sl_chars_equal_lower(const char *s, const char *lower, size_t len)
 {
-    unsigned different = 0;
+    const uint64_t fold = 0x2020202020202020u;
+    uint64_t different = 0;
+    if (len >= 8) {
+        for (size_t i = 0; i < len - 8; i += 8)
+            different |= (sl_chars_load(s + i) | fold) ^ sl_chars_load(lower + i);
+        s += len - 8; /* the last eight, some of them maybe again */
+        lower += len - 8;
+        return (different | ((sl_chars_load(s) | fold) ^ sl_chars_load(lower))) == 0;
+    }
+    if (len >= 4) {
+        different = (sl_chars_load_4(s) | (uint32_t)fold) ^ sl_chars_load_4(lower);
+        s += len - 4;
+        lower += len - 4;
+        return (different | ((sl_chars_load_4(s) | (uint32_t)fold) ^ sl_chars_load_4(lower))) == 0;
+    }
     for (size_t i = 0; i < len; i++)
-        different |= (unsigned)((unsigned char)s[i] | 0x20) ^ (unsigned char)lower[i];
+        different |= (uint64_t)((unsigned char)s[i] | 0x20) ^ (unsigned char)lower[i];
     return different == 0;
 }
 

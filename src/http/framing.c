@@ -43,7 +43,7 @@ next_element(struct sl_str *rest, struct sl_str *ret_element)
     return true;
 }
 
-static bool
+static inline bool
 is_word(const struct sl_str *s, const char *lower, size_t len)
 {
     return s->len == len && sl_chars_equal_lower(s->ptr, lower, len);
@@ -101,6 +101,10 @@ take_coding(struct sl_framing *f, struct sl_str rest)
 static void
 take_connection(struct sl_framing *f, struct sl_str rest)
 {
+    if (IS_WORD(&rest, "keep-alive")) { /* as most often */
+        f->keep_alive = true;
+        return;
+    }
     struct sl_str option;
     while (next_element(&rest, &option)) {
         if (IS_WORD(&option, "close"))
@@ -120,37 +124,67 @@ take_host(struct sl_framing *f, struct sl_header *field)
     f->host = field;
 }
 
+static void
+take_type(struct sl_framing *f)
+{
+    if (f->has_type)
+        complain(f, 400, "There is more than one Content-Type field.");
+    f->has_type = true;
+}
+
+static void
+take_expect(struct sl_framing *f, const struct sl_str *value)
+{
+    if (!IS_WORD(value, "100-continue"))
+        complain(f, 417, "Expect asks for something other than 100-continue.");
+    f->has_expect = true;
+}
+
 void
 sl_framing_field(struct sl_framing *f, struct sl_header *field)
 {
     const struct sl_str *name = &field->name;
-    if (IS_WORD(name, "host")) {
-        take_host(f, field);
-    } else if (IS_WORD(name, "connection")) {
-        take_connection(f, field->value);
-    } else if (IS_WORD(name, "content-length")) {
-        take_length(f, &field->value);
-    } else if (IS_WORD(name, "content-type")) {
-        if (f->has_type)
-            complain(f, 400, "There is more than one Content-Type field.");
-        f->has_type = true;
-    } else if (IS_WORD(name, "transfer-encoding")) {
-        take_coding(f, field->value);
-    } else if (IS_WORD(name, "expect")) {
-        if (!IS_WORD(&field->value, "100-continue"))
-            complain(f, 417, "Expect asks for something other than 100-continue.");
-        f->has_expect = true;
+    switch (name->len) {
+    case 4:
+        if (IS_WORD(name, "host"))
+            take_host(f, field);
+        break;
+    case 6:
+        if (IS_WORD(name, "expect"))
+            take_expect(f, &field->value);
+        break;
+    case 10:
+        if (IS_WORD(name, "connection"))
+            take_connection(f, field->value);
+        break;
+    case 12:
+        if (IS_WORD(name, "content-type"))
+            take_type(f);
+        break;
+    case 14:
+        if (IS_WORD(name, "content-length"))
+            take_length(f, &field->value);
+        break;
+    case 17:
+        if (IS_WORD(name, "transfer-encoding"))
+            take_coding(f, field->value);
+        break;
+    default:
+        break;
     }
 }
 
 /* secure_scheme_headers: the value must match exactly to mean https; two that disagree are an
  * attack or a broken proxy. */
 static int
-take_scheme(const struct sl_scheme_header *known, struct sl_request *req, const char **ret_sentence)
+take_scheme(const struct sl_scheme_header *known, uint32_t present, struct sl_request *req,
+            const char **ret_sentence)
 {
     uint32_t initials = 0;
     for (const struct sl_scheme_header *h = known; h->name != NULL; h++)
         initials |= 1u << (h->name[0] & 31);
+    if ((initials & present) == 0)
+        return 0;
     bool seen = false, https = false;
     for (size_t i = 0; i < req->header_count; i++) {
         const struct sl_header *field = &req->headers[i];
@@ -204,7 +238,7 @@ sl_framing_end(struct sl_framing *f, const struct sl_str *authority,
         return -f->status;
     }
     if (trust != NULL && trust->trusted && trust->scheme_headers != NULL) {
-        int rc = take_scheme(trust->scheme_headers, req, ret_sentence);
+        int rc = take_scheme(trust->scheme_headers, f->initials, req, ret_sentence);
         if (rc < 0)
             return rc;
     }

@@ -10,6 +10,8 @@ struct sl_framing {
     const struct sl_request *req; /* its version is known */
     struct sl_header *host;
     uint64_t content_length;
+    uint32_t initials; /* of all fields: bit 1 for A or a, and so on; a name may share the bit of
+                          another */
     bool has_length, has_type, has_coding, has_expect;
     bool chunked, has_other_coding; /* in Transfer-Encoding */
     bool close, keep_alive;         /* seen in Connection */

@@ -84,6 +84,7 @@ scan_target(char *p, char *end, struct target *target)
     target->start = p;
     target->question = target->hash = NULL;
     for (;;) {
+        p += sl_chars_skip_target(p, end) - p;
         while (p < end && (sl_char_class(*p) & SL_CHAR_TARGET))
             p++;
         if (p == end)
