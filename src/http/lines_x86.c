@@ -55,7 +55,7 @@ mark_by_16(const char *p, struct sl_lines_marks *marks)
 /* ---- AVX2 ---------------------------------------------------------------------------------------
  */
 
-#define AVX2 __attribute__((target("avx2,bmi")))
+#define AVX2 __attribute__((target("avx2,bmi,bmi2")))
 
 /* By the low half of a byte: the high halves (bit n: n) with which it is a token character but '_'.
  */
@@ -111,7 +111,10 @@ static const struct sl_lines_way avx2 = {"AVX2", fields_avx2};
 const struct sl_lines_way *
 sl_lines_best(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") ? &avx2 : &sse2;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+                   __builtin_cpu_supports("bmi2")
+               ? &avx2
+               : &sse2;
 }
 
 size_t
