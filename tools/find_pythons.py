@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Finds the CPythons on this machine that saola can be built for.
 
-    tools/find_pythons.py [--other]
+    tools/find_pythons.py [--other | --brief]
 
 Looks in PATH and in pyenv's versions, for python3.10 and newer. Prints a line "VERSION PROGRAM" each
 (a d after the version: a debug build), newest last; with --other without those that have the version
-of the Python that runs this. What cannot be used is named on stderr, with the reason.
+of the Python that runs this; with --brief only the newest of each other minor version, and the debug
+builds. What cannot be used is named on stderr, with the reason.
 """
 
 import os
@@ -85,13 +86,22 @@ def find():
     return dict(sorted(found.items(), key=lambda item: (numbers(item[0]), item[0])))
 
 
+def minor(version):
+    return numbers(version)[:2], version.endswith("d")
+
+
 def main():
     ours = ".".join(map(str, sys.version_info[:3]))
     if hasattr(sys, "gettotalrefcount"):
         ours += "d"
-    for version, program in find().items():
-        if "--other" not in sys.argv[1:] or version != ours:
-            print(version, program)
+    found = find()
+    if "--brief" in sys.argv[1:]:
+        newest = {minor(version): version for version in found if minor(version) != minor(ours)}
+        found = {version: found[version] for version in newest.values()}
+    elif "--other" in sys.argv[1:]:
+        found.pop(ours, None)
+    for version, program in found.items():
+        print(version, program)
 
 
 if __name__ == "__main__":

@@ -169,23 +169,34 @@ asan_tests() {
     SAOLA_TEST_SITE=$site SAOLA_TEST_PRELOAD=$(gcc -print-file-name=libasan.so) e2e_tests "$@"
 }
 
-# What is told by a few seconds of tests: requests, signals, exit codes, the package.
-smoke="tests/e2e/test_package.py tests/e2e/test_wsgi.py tests/e2e/test_signals.py tests/e2e/test_leaks.py"
-
-# other_pythons PYTEST-ARGUMENTS...: the tests under every CPython found but that of .venv.
+# other_pythons --other|--brief PYTEST-ARGUMENTS...: the tests under the CPythons that find_pythons.py
+# finds with that option.
 other_pythons() {
-    tools/find_pythons.py --other >build/pythons.txt || { failed="$failed find_pythons"; return 0; }
+    if ! tools/find_pythons.py "$1" >build/pythons.txt; then
+        failed="$failed find_pythons"
+        return 0
+    fi
+    shift
     [ -s build/pythons.txt ] || count "other CPythons: none found on PATH or under pyenv"
     while read -r version program; do
         python_tests "$version" "$program" "$@"
     done <build/pythons.txt
 }
 
+# Some seconds each: requests, signals, exit codes, the package; what leaks, a debug build tells best.
+smoke_tests() {
+    [ -n "$*" ] || other_pythons --brief smoke
+}
+
 python_tests() {
     name=python-$1
     venv=build/pythons/$1
     step "setup-$name" env VENV="$venv" PYTHON="$2" tools/setup.sh test </dev/null || return 0
-    shift 2
+    case $1,${3:-} in
+    *d,smoke) set -- tests/e2e/test_wsgi.py tests/e2e/test_leaks.py ;;
+    *,smoke) set -- tests/e2e/test_package.py tests/e2e/test_wsgi.py tests/e2e/test_signals.py ;;
+    *) shift 2 ;;
+    esac
     step "$name" "$venv/bin/python" -m pytest -n $e2e_jobs -q --tb=short -p no:cacheprovider "$@" \
         </dev/null || true
     count "$name: $(sed 's/^=* *//; s/ *=*$//' "build/logs/$name.log" |
@@ -221,10 +232,10 @@ all)
     differential --count 5000
     fuzz_replay
     e2e_tests "$@"
-    # shellcheck disable=SC2086 # a list of files
-    [ $# -gt 0 ] || SAOLA_TEST_REQUESTS=300 other_pythons $smoke
+    smoke_tests "$@"
     ;;
-pythons) other_pythons "$@" ;;
+smoke) smoke_tests ;;
+pythons) other_pythons --other "$@" ;;
 check)
     step include-table tools/check_includes.py || true
     step generated-files stale_files || true
