@@ -25,9 +25,9 @@ enum sl_header_map { SL_HEADER_MAP_DROP, SL_HEADER_MAP_REFUSE, SL_HEADER_MAP_DAN
 
 /* Parser switches and limits; gunicorn's names and meaning (reference of settings). */
 struct sl_http_limits {
-    uint32_t request_line;  /* bytes without CRLF; 0 = the parser's own maximum */
-    uint32_t fields;        /* number of header fields */
-    uint32_t field_size;    /* bytes of one field line; 0 = the parser's own maximum */
+    uint32_t request_line; /* bytes without CRLF; 0 = the parser's own maximum */
+    uint32_t fields;       /* number of header fields */
+    uint32_t field_size;   /* bytes of one field line; 0 = the parser's own maximum */
     bool permit_obsolete_folding;
     bool strip_header_spaces;
     bool permit_unconventional_method;
@@ -49,8 +49,8 @@ struct sl_engine_options {
     bool multiple_workers;      /* others accept from the same sockets: accept one at a time */
     const char *server_name;    /* value of the Server header */
     uint8_t proxy_protocol;     /* 0 off, 1, 2, or 3 = either */
-    const char *const *proxy_allow;     /* NULL-terminated addresses and CIDR; "*" */
-    const char *const *forwarded_allow; /* the same */
+    const char *const *proxy_allow;                /* NULL-terminated addresses and CIDR; "*" */
+    const char *const *forwarded_allow;            /* the same */
     const struct sl_scheme_header *scheme_headers; /* ends with name NULL */
 
     unsigned threads; /* 0: handlers run inline; n: up to n at once on a pool */
@@ -72,15 +72,15 @@ struct sl_engine_options {
     struct sl_slot *slot; /* scoreboard slot for beats and counters; NULL = none */
 };
 
-/* Options are copied; strings and arrays must outlive the engine. With threads, requests may be served
- * before it returns: *ret_engine is set before the first of them. On failure it is NULL.
+/* Options are copied; strings and arrays must outlive the engine. With threads, requests may be
+ * served before it returns: *ret_engine is set before the first of them. On failure it is NULL.
  * Process: SIGPIPE is ignored from now on if it had its default action. */
 int sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_engine,
                    struct sl_error *err);
 
-/* One turn: waits at most timeout_ms (-1: for ever) for events, serves all of them. SL_OK, SL_EAGAIN
- * if a signal interrupted the wait, SL_ECLOSED once a stopped engine has no connection left. With
- * threads > 0 the pool turns the engine by itself and this only waits. */
+/* One turn: waits at most timeout_ms (-1: for ever) for events, serves all of them. SL_OK,
+ * SL_EAGAIN if a signal interrupted the wait, SL_ECLOSED once a stopped engine has no connection
+ * left. With threads > 0 the pool turns the engine by itself and this only waits. */
 int sl_engine_turn(struct sl_engine *engine, int timeout_ms);
 
 /* Pollable: readable when sl_engine_turn() has something to do (any event loop can watch it). */

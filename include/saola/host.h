@@ -31,26 +31,26 @@ struct sl_slot;
 /* Arguments of a hook; a field that the hook does not have is NULL or 0. */
 struct sl_hook_call {
     enum sl_hook hook;
-    void *worker;     /* what worker_new() returned */
-    int new_value;    /* nworkers_changed */
-    int old_value;    /* -1 for "none yet" */
+    void *worker;  /* what worker_new() returned */
+    int new_value; /* nworkers_changed */
+    int old_value; /* -1 for "none yet" */
 };
 
 /* How a worker process ended its boot, and gunicorn's meaning of exit codes. */
 enum sl_exit_code {
     SL_EXIT_OK = 0,
-    SL_EXIT_ERROR = 1,        /* configuration, address in use, ... */
-    SL_EXIT_USAGE = 2,        /* command line */
-    SL_EXIT_WORKER_BOOT = 3,  /* exception while a worker booted */
-    SL_EXIT_APP_LOAD = 4,     /* the application could not be found or is not usable */
+    SL_EXIT_ERROR = 1,       /* configuration, address in use, ... */
+    SL_EXIT_USAGE = 2,       /* command line */
+    SL_EXIT_WORKER_BOOT = 3, /* exception while a worker booted */
+    SL_EXIT_APP_LOAD = 4,    /* the application could not be found or is not usable */
     SL_EXIT_INTERNAL = 255,
 };
 
 /* What is known of a worker before it is forked. */
 struct sl_worker_info {
-    const char *group;    /* "web" */
-    unsigned long age;    /* how many workers this arbiter has made, this one included; from 1 */
-    unsigned generation;  /* from 1 */
+    const char *group;   /* "web" */
+    unsigned long age;   /* how many workers this arbiter has made, this one included; from 1 */
+    unsigned generation; /* from 1 */
     unsigned slot_index;
     struct sl_slot *slot; /* in shared memory; valid in the worker too */
 };
@@ -70,41 +70,45 @@ struct sl_host {
      * and the one before stays. May be NULL. */
     void (*generation_settle)(void *ctx, bool accepted);
 
-    /* (arbiter) Name of the worker class of the generation just loaded, for the log. Valid until the
-     * next call. May be NULL, and may return NULL: the log says what the setting's default is. */
+    /* (arbiter) Name of the worker class of the generation just loaded, for the log. Valid until
+     * the next call. May be NULL, and may return NULL: the log says what the setting's default is.
+     */
     const char *(*worker_class)(void *ctx);
 
     /* Runs one hook. SL_OK, or SL_EHOST: it failed and the host has logged how. */
     int (*hook)(void *ctx, const struct sl_hook_call *call);
 
-    /* (arbiter) Makes the worker object before the fork. While a reload is in progress it may be one
-     * of the generation before: info->generation tells. */
+    /* (arbiter) Makes the worker object before the fork. While a reload is in progress it may be
+     * one of the generation before: info->generation tells. */
     int (*worker_new)(void *ctx, const struct sl_worker_info *info, void **ret_worker,
                       struct sl_error *err);
     /* (arbiter) fork(2) as the language needs it. Returns as fork does. */
     pid_t (*fork)(void *ctx);
     /* (both sides of the fork) Tells the worker object its pid. */
     void (*worker_forked)(void *ctx, void *worker, pid_t pid, bool in_child);
-    /* (worker) Lives the whole life of the worker: log "Booting worker with pid: N", post_fork hook,
-     * sl_worker_drop_privileges(), init, sl_slot_ready(), run, log "Worker exiting (pid: N)",
-     * sl_slot_drained(), worker_exit hook. Signals have their default actions and are unblocked; PIPE, TTIN and TTOU are
-     * ignored. When the arbiter dies the worker gets TERM, ABRT after graceful_timeout, and KILL a second
-     * later (SIGRTMAX - 1 is used for that). A worker that lives longer than graceful_timeout after TERM
-     * gets ABRT and KILL from the arbiter, too. With reuse_port the descriptors of listeners_changed() are this worker's own sockets.
-     * Returns the exit status. */
+    /* (worker) Lives the whole life of the worker: log "Booting worker with pid: N", post_fork
+     * hook, sl_worker_drop_privileges(), init, sl_slot_ready(), run, log "Worker exiting (pid: N)",
+     * sl_slot_drained(), worker_exit hook. Signals have their default actions and are unblocked;
+     * PIPE, TTIN and TTOU are ignored. When the arbiter dies the worker gets TERM, ABRT after
+     * graceful_timeout, and KILL a second later (SIGRTMAX - 1 is used for that). A worker that
+     * lives longer than graceful_timeout after TERM gets ABRT and KILL from the arbiter, too. With
+     * reuse_port the descriptors of listeners_changed() are this worker's own sockets. Returns the
+     * exit status. */
     int (*worker_main)(void *ctx, void *worker);
-    /* (arbiter) The worker was reaped: child_exit hook has run; release the object. pid is 0 when it
-     * was never forked. */
+    /* (arbiter) The worker was reaped: child_exit hook has run; release the object. pid is 0 when
+     * it was never forked. */
     void (*worker_free)(void *ctx, void *worker, pid_t pid, int wait_status);
     /* (arbiter) Just before a worker that hangs gets SIGABRT. May be NULL. */
     void (*worker_aborted)(void *ctx, void *worker);
-    /* (arbiter) Listeners of the workers that are made from now on (start; reload with another bind,
-     * and back again when it is given up or a worker of the generation before is replaced). */
+    /* (arbiter) Listeners of the workers that are made from now on (start; reload with another
+     * bind, and back again when it is given up or a worker of the generation before is replaced).
+     */
     void (*listeners_changed)(void *ctx, const int *fds, const char *const *names, size_t count);
     /* (arbiter) Log files are to be opened anew (USR1, HUP). */
     void (*reopen_logs)(void *ctx);
-    /* (arbiter) For the process title: suffix is ".2" as long as the arbiter that started this one by
-     * USR2 lives, else "". Called at the start, after a reload, and on promotion. May be NULL. */
+    /* (arbiter) For the process title: suffix is ".2" as long as the arbiter that started this one
+     * by USR2 lives, else "". Called at the start, after a reload, and on promotion. May be NULL.
+     */
     void (*arbiter_named)(void *ctx, const char *suffix);
     /* (arbiter) Pending work of the language that must run between events (Python: signal handlers
      * set by user code). SL_EHOST ends the arbiter as TERM would. May be NULL. */
@@ -138,11 +142,11 @@ pid_t sl_arbiter_master_pid(const struct sl_arbiter *arbiter); /* parent arbiter
 /* fork(2) as the host language needs it. */
 typedef pid_t (*sl_fork_fn)(void *ctx);
 
-/* (before sl_arbiter_run()) Makes this a daemon: double fork, new session, umask 022, standard input
- * from /dev/null; standard output and error to /dev/null too, with inherit_stdio only those that are
- * a terminal. Returns SL_OK in the daemon; the process that called ends with status 0, or 1 when the
- * second fork failed. On SL_ESYS nothing happened. fork_fn NULL is fork(2). Call it before threads
- * and before descriptors 0 to 2 mean something else. */
+/* (before sl_arbiter_run()) Makes this a daemon: double fork, new session, umask 022, standard
+ * input from /dev/null; standard output and error to /dev/null too, with inherit_stdio only those
+ * that are a terminal. Returns SL_OK in the daemon; the process that called ends with status 0, or
+ * 1 when the second fork failed. On SL_ESYS nothing happened. fork_fn NULL is fork(2). Call it
+ * before threads and before descriptors 0 to 2 mean something else. */
 int sl_daemonize(bool inherit_stdio, sl_fork_fn fork_fn, void *ctx, struct sl_error *err);
 
 /* ---- the name under which ps and top show a process ------------------------------------------ */
@@ -170,14 +174,16 @@ int sl_worker_drop_privileges(struct sl_error *err);
 
 /* ---- a worker's side of its slot (any thread of the worker) ---------------------------------- */
 
-void sl_slot_beat(struct sl_slot *slot);   /* I am alive: stores the monotonic time */
-void sl_slot_ready(struct sl_slot *slot);  /* booted: the arbiter is woken and told */
-/* The requests are finished, the exit hooks begin: from now on exit_timeout is the only clock of this
- * worker, also when the arbiter dies. Called once, before the first of them, at every orderly end. */
+void sl_slot_beat(struct sl_slot *slot);  /* I am alive: stores the monotonic time */
+void sl_slot_ready(struct sl_slot *slot); /* booted: the arbiter is woken and told */
+/* The requests are finished, the exit hooks begin: from now on exit_timeout is the only clock of
+ * this worker, also when the arbiter dies. Called once, before the first of them, at every orderly
+ * end. */
 void sl_slot_drained(struct sl_slot *slot);
-/* What the engine notes of the requests it serves, for clocks and status. thread: from 0, each record has
- * one writer; threads beyond SL_SLOT_THREADS are counted but their requests have no record. line is
- * the request line without CRLF (cut to SL_SLOT_LINE - 1 bytes), now_ns CLOCK_MONOTONIC. slot may be NULL. */
+/* What the engine notes of the requests it serves, for clocks and status. thread: from 0, each
+ * record has one writer; threads beyond SL_SLOT_THREADS are counted but their requests have no
+ * record. line is the request line without CRLF (cut to SL_SLOT_LINE - 1 bytes), now_ns
+ * CLOCK_MONOTONIC. slot may be NULL. */
 enum { SL_SLOT_THREADS = 16, SL_SLOT_LINE = 104 };
 void sl_slot_request_begin(struct sl_slot *slot, unsigned thread, const char *line, size_t len,
                            uint64_t now_ns);

@@ -1,11 +1,10 @@
 /* One HTTP exchange as a host or a C application sees it: the request, and the response it makes.
  *
- * Ownership: both structs belong to the engine and live until the handler returns. Slices point into
- * the receive buffer and live as long as the request.
- * Thread: all functions are called on the thread that runs the handler. They touch this exchange and
- * its connection only, never the engine, so several exchanges may run on several threads.
- * Blocking: only the two *_wait functions block. Call them without holding an interpreter's lock.
- * Terms: RFC 9110, RFC 9112.
+ * Ownership: both structs belong to the engine and live until the handler returns. Slices point
+ * into the receive buffer and live as long as the request. Thread: all functions are called on the
+ * thread that runs the handler. They touch this exchange and its connection only, never the engine,
+ * so several exchanges may run on several threads. Blocking: only the two *_wait functions block.
+ * Call them without holding an interpreter's lock. Terms: RFC 9110, RFC 9112.
  */
 #ifndef SAOLA_HTTP_H
 #define SAOLA_HTTP_H
@@ -30,7 +29,8 @@ struct sl_header {
     struct sl_str value; /* without leading and trailing white space */
 };
 
-/* Who is at the other end of a connection and where it came in. Constant for the connection's life. */
+/* Who is at the other end of a connection and where it came in. Constant for the connection's life.
+ */
 struct sl_peer {
     int family;          /* AF_INET, AF_INET6 or AF_UNIX */
     uint16_t port;       /* of the peer; 0 for AF_UNIX */
@@ -40,9 +40,10 @@ struct sl_peer {
     char addr[46];       /* numeric; "" for AF_UNIX */
     char proxy_addr[46]; /* the proxy's own address when proxied */
     uint16_t proxy_port;
-    uint16_t dest_port;  /* with dest_addr: where the client connected to, as the PROXY header says */
-    char dest_addr[46];  /* or, when it does not say, the listener's address */
-    const char *local;   /* numeric address or unix path of the listener; lives as long as it */
+    uint16_t
+        dest_port; /* with dest_addr: where the client connected to, as the PROXY header says */
+    char dest_addr[46]; /* or, when it does not say, the listener's address */
+    const char *local;  /* numeric address or unix path of the listener; lives as long as it */
 };
 
 enum sl_body_kind {
@@ -66,7 +67,7 @@ struct sl_request {
     bool https;           /* by TLS or by a trusted peer's secure_scheme_headers */
     bool first;           /* first request of its connection */
     const struct sl_peer *peer;
-    void *host_data;      /* the host's, for the life of the request; NULL at the start */
+    void *host_data; /* the host's, for the life of the request; NULL at the start */
 };
 
 struct sl_response;
@@ -96,10 +97,9 @@ const struct sl_header *sl_request_header(const struct sl_request *req, const ch
 
 /* ---- response ------------------------------------------------------------------------------ */
 
-/* Starts the response head. status is "200 OK": three digits, a space, a reason without CR or LF, at
- * most 127 bytes.
- * Until something was sent it may be called again and replaces status and headers.
- * SL_EINVAL if the text is malformed, SL_EBUSY if bytes were already sent. */
+/* Starts the response head. status is "200 OK": three digits, a space, a reason without CR or LF,
+ * at most 127 bytes. Until something was sent it may be called again and replaces status and
+ * headers. SL_EINVAL if the text is malformed, SL_EBUSY if bytes were already sent. */
 int sl_response_start(struct sl_response *res, const char *status, size_t len);
 
 /* Adds a header. Name must be a token and value free of control characters (SL_EINVAL; nothing is
@@ -122,8 +122,8 @@ int sl_response_write(struct sl_response *res, const void *data, size_t len, uns
 
 /* Sends length bytes of a regular file from offset as the rest of the body, by sendfile(2), without
  * blocking the caller (but in a chunked response it waits, as sl_response_wait(), and more may
- * follow); file_fd is duplicated and its offset left alone. SL_OK, SL_EINVAL, SL_ECLOSED, SL_ESYS: no
- * descriptor is left, nothing of the body was sent. */
+ * follow); file_fd is duplicated and its offset left alone. SL_OK, SL_EINVAL, SL_ECLOSED, SL_ESYS:
+ * no descriptor is left, nothing of the body was sent. */
 int sl_response_sendfile(struct sl_response *res, int file_fd, off_t offset, uint64_t length);
 
 /* Blocks until less than the high-water mark is waiting for the client. SL_OK, SL_ECLOSED or
@@ -147,11 +147,11 @@ int sl_response_interim(struct sl_response *res, int status, const struct sl_hea
 /* Asks for the connection to be closed after this response. */
 void sl_response_close(struct sl_response *res);
 
-int sl_response_status(const struct sl_response *res);        /* 0 before start */
-bool sl_response_started(const struct sl_response *res);      /* sl_response_start() was called */
-bool sl_response_committed(const struct sl_response *res);    /* head is formatted for the wire */
+int sl_response_status(const struct sl_response *res);     /* 0 before start */
+bool sl_response_started(const struct sl_response *res);   /* sl_response_start() was called */
+bool sl_response_committed(const struct sl_response *res); /* head is formatted for the wire */
 bool sl_response_chunked(const struct sl_response *res);
-bool sl_response_keep_alive(const struct sl_response *res);   /* the connection will stay open */
+bool sl_response_keep_alive(const struct sl_response *res);     /* the connection will stay open */
 uint64_t sl_response_body_bytes(const struct sl_response *res); /* body bytes given to the client */
 
 /* ---- handler ------------------------------------------------------------------------------- */

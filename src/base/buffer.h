@@ -11,7 +11,10 @@ struct sl_buf {
     size_t len, cap;
 };
 
-#define SL_BUF_INIT {NULL, 0, 0}
+#define SL_BUF_INIT                                                                                \
+    {                                                                                              \
+        NULL, 0, 0                                                                                 \
+    }
 
 void sl_buf_init(struct sl_buf *buf);
 

@@ -15,7 +15,7 @@ struct sl_list {
 
 /* for (each link of list): the current link may be removed, so next is read ahead. */
 #define SL_LIST_EACH(link, list)                                                                   \
-    for (struct sl_list *link = (list)->next, *link##_next = link->next; link != (list);          \
+    for (struct sl_list *link = (list)->next, *link##_next = link->next; link != (list);           \
          link = link##_next, link##_next = link->next)
 
 /* An empty list, or a link that is in none. */

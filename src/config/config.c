@@ -259,9 +259,10 @@ check_exclusive(const struct sl_config *config, struct sl_error *err)
                             "preload_app: cannot be used with hand_over = 'exclusive': each new "
                             "worker would begin with the state of the start; leave it out");
     if (config->reuse_port)
-        return sl_error_set(err, SL_EINVAL,
-                            "reuse_port: cannot be used with hand_over = 'exclusive': clients would "
-                            "be refused between two workers; leave it out");
+        return sl_error_set(
+            err, SL_EINVAL,
+            "reuse_port: cannot be used with hand_over = 'exclusive': clients would "
+            "be refused between two workers; leave it out");
     return SL_OK;
 }
 

@@ -1,5 +1,5 @@
-/* _saola.ArbiterCore: struct sl_host for Python. Each callback of the C arbiter becomes a method call
- * on the owner, a saola.arbiter.Arbiter.
+/* _saola.ArbiterCore: struct sl_host for Python. Each callback of the C arbiter becomes a method
+ * call on the owner, a saola.arbiter.Arbiter.
  *
  * The interpreter's lock is held all the time but in the arbiter's sleep. No exception leaves a
  * callback: the owner's methods catch what user code raises and log it; what comes out all the same
@@ -13,8 +13,7 @@
 #include "state.h"
 
 struct arbiter_object {
-    PyObject_HEAD
-    PyObject *owner;
+    PyObject_HEAD PyObject *owner;
     PyObject *module;
     PyObject *worker_class; /* str: what worker_class() gave last */
     struct sl_arbiter *arbiter;
@@ -31,8 +30,8 @@ static const char *const hook_names[] = {
 };
 
 static const char *const level_names[] = {
-    [SL_LOG_DEBUG] = "debug",       [SL_LOG_INFO] = "info",         [SL_LOG_WARNING] = "warning",
-    [SL_LOG_ERROR] = "error",       [SL_LOG_CRITICAL] = "critical",
+    [SL_LOG_DEBUG] = "debug", [SL_LOG_INFO] = "info",         [SL_LOG_WARNING] = "warning",
+    [SL_LOG_ERROR] = "error", [SL_LOG_CRITICAL] = "critical",
 };
 
 /* Logs the exception that is set through owner._unexpected(where, exception); when even that fails,
@@ -66,9 +65,9 @@ host_log(void *ctx, enum sl_log_level level, const char *message)
 {
     struct arbiter_object *self = ctx;
     PyObject *text = PyUnicode_DecodeUTF8(message, (Py_ssize_t)strlen(message), "backslashreplace");
-    PyObject *done = text == NULL ? NULL
-                                  : PyObject_CallMethod(self->owner, "_log", "sO",
-                                                        level_names[level], text);
+    PyObject *done = text == NULL
+                         ? NULL
+                         : PyObject_CallMethod(self->owner, "_log", "sO", level_names[level], text);
     if (done == NULL) /* a logger that fails: not through the logger again */
         PyErr_WriteUnraisable(self->owner);
     Py_XDECREF(text);
@@ -80,8 +79,8 @@ host_generation_load(void *ctx, bool reload, struct sl_config **ret_config, stru
 {
     struct arbiter_object *self = ctx;
     char text[400];
-    PyObject *loaded = PyObject_CallMethod(self->owner, "_generation_load", "O",
-                                           reload ? Py_True : Py_False);
+    PyObject *loaded =
+        PyObject_CallMethod(self->owner, "_generation_load", "O", reload ? Py_True : Py_False);
     const struct sl_config *config = loaded == NULL ? NULL : sl_py_config_get(loaded);
     if (config == NULL) {
         Py_XDECREF(loaded);
@@ -100,9 +99,9 @@ static void
 host_generation_settle(void *ctx, bool accepted)
 {
     struct arbiter_object *self = ctx;
-    finish(self, "generation_settle",
-           PyObject_CallMethod(self->owner, "_generation_settle", "O",
-                               accepted ? Py_True : Py_False));
+    finish(
+        self, "generation_settle",
+        PyObject_CallMethod(self->owner, "_generation_settle", "O", accepted ? Py_True : Py_False));
 }
 
 static const char *
@@ -188,10 +187,10 @@ host_worker_new(void *ctx, const struct sl_worker_info *info, void **ret_worker,
     struct arbiter_object *self = ctx;
     char text[400];
     PyObject *slot = sl_py_slot_new(self->module, info->slot, info->slot_index);
-    PyObject *worker = slot == NULL ? NULL
-                                    : PyObject_CallMethod(self->owner, "_worker_new", "skIO",
-                                                          info->group, info->age, info->generation,
-                                                          slot);
+    PyObject *worker = slot == NULL
+                           ? NULL
+                           : PyObject_CallMethod(self->owner, "_worker_new", "skIO", info->group,
+                                                 info->age, info->generation, slot);
     Py_XDECREF(slot);
     if (worker == NULL) {
         sl_py_error_text(text, sizeof text, true);
@@ -270,8 +269,7 @@ host_listeners_changed(void *ctx, const int *fds, const char *const *names, size
             PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
     }
     finish(self, "listeners_changed",
-           list == NULL ? NULL
-                        : PyObject_CallMethod(self->owner, "_listeners_changed", "O", list));
+           list == NULL ? NULL : PyObject_CallMethod(self->owner, "_listeners_changed", "O", list));
     Py_XDECREF(list);
 }
 
@@ -483,15 +481,17 @@ static PyMethodDef arbiter_methods[] = {
 static PyGetSetDef arbiter_getset[] = {
     {"workers_wanted", arbiter_get_workers_wanted, NULL, "Number of workers asked for.", NULL},
     {"reexec_pid", arbiter_get_reexec_pid, NULL, "Pid of the arbiter USR2 started, or 0.", NULL},
-    {"master_pid", arbiter_get_master_pid, NULL, "Pid of the arbiter that started this one by "
-                                                 "USR2, or 0.", NULL},
+    {"master_pid", arbiter_get_master_pid, NULL,
+     "Pid of the arbiter that started this one by "
+     "USR2, or 0.",
+     NULL},
     {"running", arbiter_get_running, NULL, "True inside run().", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot arbiter_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)"ArbiterCore(owner)\n--\n\nThe C arbiter; calls the owner's "
-                                   "methods. Main thread only."},
+    {Py_tp_doc, (void *)(uintptr_t) "ArbiterCore(owner)\n--\n\nThe C arbiter; calls the owner's "
+                                    "methods. Main thread only."},
     {Py_tp_new, (void *)(uintptr_t)arbiter_new},
     {Py_tp_dealloc, (void *)(uintptr_t)arbiter_dealloc},
     {Py_tp_traverse, (void *)(uintptr_t)arbiter_traverse},

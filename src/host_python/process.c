@@ -41,7 +41,8 @@ static PyMethodDef functions[] = {
      "set_title(title: bytes)\n--\n\nThe name under which ps shows this process; first call before "
      "threads are started."},
     {"daemonize", daemonize, METH_O,
-     "daemonize(inherit_stdio)\n--\n\nGo into the background (before the arbiter runs). The process "
+     "daemonize(inherit_stdio)\n--\n\nGo into the background (before the arbiter runs). The "
+     "process "
      "that called ends. OSError when it is not possible; then nothing happened."},
     {"drop_privileges", drop_privileges, METH_NOARGS,
      "drop_privileges()\n--\n\nBecome the configured user and group for good (worker process). "

@@ -2,8 +2,7 @@
 #include "state.h"
 
 struct slot_object {
-    PyObject_HEAD
-    struct sl_slot *slot; /* shared memory of the arbiter; NULL: counts for nobody */
+    PyObject_HEAD struct sl_slot *slot; /* shared memory of the arbiter; NULL: counts for nobody */
     unsigned index;
 };
 
@@ -61,7 +60,8 @@ slot_dealloc(PyObject *self)
 
 static PyMethodDef slot_methods[] = {
     {"beat", slot_beat, METH_NOARGS, "beat()\n--\n\nTell the arbiter that the worker lives."},
-    {"ready", slot_ready, METH_NOARGS, "ready()\n--\n\nTell the arbiter that the worker has booted."},
+    {"ready", slot_ready, METH_NOARGS,
+     "ready()\n--\n\nTell the arbiter that the worker has booted."},
     {"drained", slot_drained, METH_NOARGS,
      "drained()\n--\n\nTell the arbiter that the requests are finished and the exit hooks begin."},
     {"orphaned", slot_orphaned, METH_NOARGS, "orphaned()\n--\n\nTrue when the arbiter is gone."},
@@ -77,7 +77,7 @@ static PyGetSetDef slot_getset[] = {
 };
 
 static PyType_Slot slot_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)"A worker's record in the scoreboard (worker process)."},
+    {Py_tp_doc, (void *)(uintptr_t) "A worker's record in the scoreboard (worker process)."},
     {Py_tp_dealloc, (void *)(uintptr_t)slot_dealloc},
     {Py_tp_methods, slot_methods},
     {Py_tp_getset, slot_getset},

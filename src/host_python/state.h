@@ -1,9 +1,9 @@
 /* The extension module's state, and what its files offer each other.
  *
- * One file a noun. Types and functions are added to the module by exec functions, which module.c calls
- * in order; sl_py_wsgi_exec() in engine.c makes all types of the WSGI host.
- * No static PyObject *: every object that C code keeps is a row of SL_PY_STATE_OBJECTS. Types are final,
- * so that PyType_GetModuleState(Py_TYPE(self)) finds the state.
+ * One file a noun. Types and functions are added to the module by exec functions, which module.c
+ * calls in order; sl_py_wsgi_exec() in engine.c makes all types of the WSGI host. No static
+ * PyObject *: every object that C code keeps is a row of SL_PY_STATE_OBJECTS. Types are final, so
+ * that PyType_GetModuleState(Py_TYPE(self)) finds the state.
  */
 #ifndef SAOLA_HOST_PYTHON_STATE_H
 #define SAOLA_HOST_PYTHON_STATE_H
@@ -16,9 +16,9 @@
 
 /* One row an object: type, name, file that fills it. */
 #define SL_PY_STATE_OBJECTS(ROW)                                                                   \
-    ROW(PyTypeObject, arbiter_type) /* arbiter.c */                                                \
-    ROW(PyTypeObject, slot_type)    /* slot.c */                                                   \
-    ROW(PyTypeObject, engine_type)  /* engine.c */                                                 \
+    ROW(PyTypeObject, arbiter_type)        /* arbiter.c */                                         \
+    ROW(PyTypeObject, slot_type)           /* slot.c */                                            \
+    ROW(PyTypeObject, engine_type)         /* engine.c */                                          \
     ROW(PyTypeObject, start_response_type) /* start_response.c */                                  \
     ROW(PyTypeObject, write_type)                                                                  \
     ROW(PyTypeObject, early_hints_type)                                                            \

@@ -17,8 +17,8 @@ sl_conn_end(struct sl_conn *conn, bool linger)
     conn->draining = false;
 }
 
-/* Bytes that are here unread when a socket is closed turn the close into a reset, which may overtake
- * the answer. */
+/* Bytes that are here unread when a socket is closed turn the close into a reset, which may
+ * overtake the answer. */
 static bool
 has_unread(const struct sl_conn *conn)
 {
@@ -59,14 +59,16 @@ sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const 
     char *room = sl_out_reserve(&ws->out, 1024);
     size_t len = 0;
     bool head_only = req->method.len == 4 && memcmp(req->method.ptr, "HEAD", 4) == 0;
-    if (room != NULL && sl_http_error_page(room, 1024, status, sentence, 1, head_only, &len) == SL_OK)
+    if (room != NULL &&
+        sl_http_error_page(room, 1024, status, sentence, 1, head_only, &len) == SL_OK)
         ws->out.end += len;
     sl_conn_end(conn, true);
     if (opt->on_bad_request != NULL)
         opt->on_bad_request(opt->ctx, req, &conn->peer, status, sentence);
 }
 
-/* ---- output and what nobody wants -------------------------------------------------------------- */
+/* ---- output and what nobody wants --------------------------------------------------------------
+ */
 
 bool
 sl_conn_rearm(struct sl_engine *engine, struct sl_conn *conn)
@@ -152,7 +154,8 @@ sl_conn_discard(struct sl_workspace *ws, struct sl_conn *conn)
         sl_engine_drop(ws->engine, conn);
 }
 
-/* ---- time -------------------------------------------------------------------------------------- */
+/* ---- time --------------------------------------------------------------------------------------
+ */
 
 /* There is something for us to read, or room to write, that we have not come to: a handler took the
  * time, not the client. The edge is asked for again, so that it is looked at next. */

@@ -20,11 +20,11 @@
 
 enum {
     OPEN_FAILED_WAIT_MS = 10000, /* for threads that did start */
-    ACCEPT_BUDGET = 64,      /* connections taken in one go */
-    ACCEPT_PAUSE_MS = 100,   /* after running out of descriptors */
-    SWEEP_MS = 1000,         /* time-outs are looked at this often */
-    STOP_SWEEP_MS = 50,      /* ... while stopping */
-    SLOW_TURN_MS = 50,       /* a turn that takes longer shows in the time-outs */
+    ACCEPT_BUDGET = 64,          /* connections taken in one go */
+    ACCEPT_PAUSE_MS = 100,       /* after running out of descriptors */
+    SWEEP_MS = 1000,             /* time-outs are looked at this often */
+    STOP_SWEEP_MS = 50,          /* ... while stopping */
+    SLOW_TURN_MS = 50,           /* a turn that takes longer shows in the time-outs */
     BEAT_MS = 200,
     SPARE_CONNECTIONS = 256, /* free records kept */
 };
@@ -189,9 +189,9 @@ describe_peer(struct sl_engine *engine, struct sl_peer *peer, const struct sl_li
         inet_ntop(AF_INET6, &in6->sin6_addr, peer->addr, sizeof peer->addr);
         peer->port = ntohs(in6->sin6_port);
     }
-    peer->trusted = point->family == AF_UNIX ||
-                    sl_cidr_match(engine->forwarded, engine->forwarded_count,
-                                  (const struct sockaddr *)sa);
+    peer->trusted =
+        point->family == AF_UNIX ||
+        sl_cidr_match(engine->forwarded, engine->forwarded_count, (const struct sockaddr *)sa);
 }
 
 static void
@@ -231,8 +231,18 @@ static bool
 passing(int error)
 {
     switch (error) {
-    case EINTR: case ECONNABORTED: case EPROTO: case ENETDOWN: case ENOPROTOOPT: case EHOSTDOWN:
-    case ENONET: case EHOSTUNREACH: case EOPNOTSUPP: case ENETUNREACH: case EPERM: case ETIMEDOUT:
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+    case EPERM:
+    case ETIMEDOUT:
         return true;
     default:
         return false;
@@ -272,7 +282,7 @@ sweep(struct sl_engine *engine, struct sl_workspace *ws)
 {
     engine->swept_ms = engine->now_ms;
     SL_LIST_EACH(link, &engine->conns)
-        sl_conn_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
+    sl_conn_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
     trim_spare(engine);
 }
 
@@ -280,7 +290,8 @@ sweep(struct sl_engine *engine, struct sl_workspace *ws)
 static void
 forgive(struct sl_engine *engine, uint64_t now)
 {
-    SL_LIST_EACH(link, &engine->conns) {
+    SL_LIST_EACH(link, &engine->conns)
+    {
         struct sl_conn *conn = SL_LIST_ENTRY(link, struct sl_conn, link);
         if (conn->active_ms == engine->now_ms)
             conn->active_ms = now;
@@ -333,7 +344,8 @@ sleep_time(const struct sl_engine *engine, int timeout_ms)
     return timeout_ms;
 }
 
-/* ---- turning ---------------------------------------------------------------------------------- */
+/* ---- turning ----------------------------------------------------------------------------------
+ */
 
 static bool
 is_point(const struct sl_engine *engine, const void *data)
@@ -458,7 +470,8 @@ sl_engine_connections(const struct sl_engine *engine)
     return atomic_load_explicit(&engine->connections, memory_order_relaxed);
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------
+ */
 
 static int
 parse_networks(const char *const *texts, struct sl_cidr **ret_list, size_t *ret_count,
@@ -495,7 +508,8 @@ open_points(struct sl_engine *engine, struct sl_error *err)
             (void)setsockopt(engine->points[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     }
     if (listen_on(engine) < 0)
-        return sl_error_set(err, SL_ESYS, "cannot watch the listening sockets: %s", strerror(errno));
+        return sl_error_set(err, SL_ESYS, "cannot watch the listening sockets: %s",
+                            strerror(errno));
     return SL_OK;
 }
 
@@ -503,7 +517,8 @@ static int
 set_up(struct sl_engine *engine, struct sl_error *err)
 {
     const struct sl_engine_options *opt = &engine->opt;
-    int rc = parse_networks(opt->forwarded_allow, &engine->forwarded, &engine->forwarded_count, err);
+    int rc =
+        parse_networks(opt->forwarded_allow, &engine->forwarded, &engine->forwarded_count, err);
     if (rc == SL_OK)
         rc = parse_networks(opt->proxy_allow, &engine->proxy, &engine->proxy_count, err);
     if (rc < 0)
@@ -569,9 +584,9 @@ sl_engine_close(struct sl_engine *engine, unsigned wait_ms)
         }
     }
     SL_LIST_EACH(link, &engine->conns)
-        sl_engine_drop(engine, SL_LIST_ENTRY(link, struct sl_conn, link));
+    sl_engine_drop(engine, SL_LIST_ENTRY(link, struct sl_conn, link));
     SL_LIST_EACH(link, &engine->spare)
-        free(SL_LIST_ENTRY(link, struct sl_conn, link));
+    free(SL_LIST_ENTRY(link, struct sl_conn, link));
     if (engine->loop != NULL) {
         listen_off(engine);
         sl_loop_close(engine->loop);

@@ -30,8 +30,8 @@ sl_out_empty(const struct sl_out *out)
 char *sl_out_reserve(struct sl_out *out, size_t len);
 int sl_out_append(struct sl_out *out, const void *data, size_t len);
 
-/* Sends what the socket takes without blocking, some MiB at most. SL_OK: all is sent; SL_EAGAIN: not
- * all, and the socket may be writable still; SL_ECLOSED. */
+/* Sends what the socket takes without blocking, some MiB at most. SL_OK: all is sent; SL_EAGAIN:
+ * not all, and the socket may be writable still; SL_ECLOSED. */
 int sl_out_flush(struct sl_out *out, int fd);
 
 /* Sends pending bytes and then data, without copying data unless the socket is full. The file part

@@ -1,11 +1,11 @@
-/* The threads executor: the engine changes hands, as a processor does in Go's runtime when its thread
- * blocks.
+/* The threads executor: the engine changes hands, as a processor does in Go's runtime when its
+ * thread blocks.
  *
- * One thread owns the engine and runs handlers inline, so fast applications pay no hand-off. A second
- * one watches: when the owner has been inside the same handler call for half a millisecond to a whole
- * one, the watcher takes the engine over and serves on; the late thread finishes its response on its
- * own, gives the connection back and parks. There are `limit` handler threads and one more, so that
- * somebody can always do the input and output.
+ * One thread owns the engine and runs handlers inline, so fast applications pay no hand-off. A
+ * second one watches: when the owner has been inside the same handler call for half a millisecond
+ * to a whole one, the watcher takes the engine over and serves on; the late thread finishes its
+ * response on its own, gives the connection back and parks. There are `limit` handler threads and
+ * one more, so that somebody can always do the input and output.
  *
  *     parked --> watching --(the owner is late)--> owning --(is late itself)--> busy --> parked
  *        |             |                                                         ^
@@ -33,14 +33,14 @@ enum {
     GATE_TAKEN = 2,
     GATE_CALL = 4, /* the call number counts in these steps */
 
-    TICK_US = 500,      /* the watcher looks this often ... */
-    IDLE_TICKS = 8,     /* ... until it saw nothing this many times */
+    TICK_US = 500,  /* the watcher looks this often ... */
+    IDLE_TICKS = 8, /* ... until it saw nothing this many times */
 
     /* Calls that block one after the other are given to parked threads at once. */
-    SLOW_STEP = 16,     /* added when the engine was taken over */
+    SLOW_STEP = 16, /* added when the engine was taken over */
     SLOW_MAX = 64,
-    SLOW_DIRECT = 32,   /* from here on requests are queued */
-    FAST_STEP = 4,      /* taken off when a queued request turns out to be fast */
+    SLOW_DIRECT = 32, /* from here on requests are queued */
+    FAST_STEP = 4,    /* taken off when a queued request turns out to be fast */
     FAST_US = 300,
 };
 
@@ -63,7 +63,7 @@ struct sl_pool {
     bool owned, watched;
 
     atomic_bool quit;
-    atomic_bool finished;       /* the engine has drained: nothing to own any more */
+    atomic_bool finished; /* the engine has drained: nothing to own any more */
     _Atomic uint64_t gate;
     atomic_bool watcher_sleeps; /* until the next handler call */
     atomic_uint load;           /* busy threads and queued requests; changed under the lock */
@@ -84,8 +84,8 @@ wake_watcher(struct sl_pool *pool)
 bool
 sl_pool_enter(struct sl_pool *pool, struct sl_workspace *ws)
 {
-    /* Only the owner queues, so the load does not grow while it is inside: with its own call there are
-     * never more than `limit`, and one thread is left to watch it. */
+    /* Only the owner queues, so the load does not grow while it is inside: with its own call there
+     * are never more than `limit`, and one thread is left to watch it. */
     if (atomic_load_explicit(&pool->load, memory_order_relaxed) >= pool->limit)
         return false;
     if (atomic_load_explicit(&pool->slowness, memory_order_relaxed) >= SLOW_DIRECT &&
@@ -105,7 +105,8 @@ bool
 sl_pool_leave(struct sl_pool *pool, struct sl_workspace *ws)
 {
     uint64_t expected = ws->ticket;
-    if (!atomic_compare_exchange_strong(&pool->gate, &expected, ws->ticket & ~(uint64_t)GATE_INSIDE))
+    if (!atomic_compare_exchange_strong(&pool->gate, &expected,
+                                        ws->ticket & ~(uint64_t)GATE_INSIDE))
         return false;
     int slowness = atomic_load_explicit(&pool->slowness, memory_order_relaxed);
     if (slowness > 0)
@@ -113,8 +114,8 @@ sl_pool_leave(struct sl_pool *pool, struct sl_workspace *ws)
     return true;
 }
 
-/* With the lock: somebody who is free looks at the queue. A parked thread that is called but has not
- * run yet still counts as parked, so whoever takes a request calls for the next one. */
+/* With the lock: somebody who is free looks at the queue. A parked thread that is called but has
+ * not run yet still counts as parked, so whoever takes a request calls for the next one. */
 static void
 call_for_help(struct sl_pool *pool)
 {
@@ -146,7 +147,8 @@ sl_pool_collect(struct sl_pool *pool)
     return list;
 }
 
-/* ---- the other threads' side ------------------------------------------------------------------ */
+/* ---- the other threads' side ------------------------------------------------------------------
+ */
 
 void
 sl_pool_return(struct sl_pool *pool, struct sl_conn *conn)
@@ -264,8 +266,8 @@ take_over(struct sl_pool *pool, uint64_t gate)
     return true;
 }
 
-/* Watches the owner. With the lock. True: this thread owns the engine now; false: a request is queued
- * or the pool ends. */
+/* Watches the owner. With the lock. True: this thread owns the engine now; false: a request is
+ * queued or the pool ends. */
 static bool
 watch(struct sl_pool *pool)
 {
@@ -403,7 +405,8 @@ thread_main(void *arg)
     return NULL;
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------
+ */
 
 static void
 free_pool(struct sl_pool *pool)

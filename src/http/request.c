@@ -209,7 +209,8 @@ sl_request_wait(struct sl_request *req)
     while (rc == SL_OK || rc == SL_EAGAIN) {
         /* What was said so far (100 Continue, an early part of the response) must reach the client,
          * or both sides wait. */
-        if (!sl_out_empty(&x->res.ws->out) && sl_out_flush(&x->res.ws->out, x->conn->fd) == SL_ECLOSED)
+        if (!sl_out_empty(&x->res.ws->out) &&
+            sl_out_flush(&x->res.ws->out, x->conn->fd) == SL_ECLOSED)
             rc = SL_ECLOSED;
         else
             rc = receive_more(x);

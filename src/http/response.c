@@ -50,7 +50,8 @@ take_status(struct sl_workspace *ws, const char *status, size_t len)
         return SL_EINVAL;
     memcpy(ws->status_text, status, len);
     if (len == 3)
-        ws->status_text[len++] = ' '; /* the reason may be empty, not the space (RFC 9112 section 4) */
+        ws->status_text[len++] =
+            ' '; /* the reason may be empty, not the space (RFC 9112 section 4) */
     ws->status_len = len;
     return SL_OK;
 }
@@ -86,17 +87,28 @@ static bool
 is_servers(const char *name, size_t len)
 {
     switch (len) {
-    case 2: return named(name, len, "te");
-    case 4: return named(name, len, "date");
-    case 6: return named(name, len, "server");
-    case 7: return named(name, len, "upgrade") || named(name, len, "trailer");
-    case 8: return named(name, len, "trailers");
-    case 10: return named(name, len, "connection") || named(name, len, "keep-alive");
-    case 16: return named(name, len, "proxy-connection");
-    case 17: return named(name, len, "transfer-encoding");
-    case 18: return named(name, len, "proxy-authenticate");
-    case 19: return named(name, len, "proxy-authorization");
-    default: return false;
+    case 2:
+        return named(name, len, "te");
+    case 4:
+        return named(name, len, "date");
+    case 6:
+        return named(name, len, "server");
+    case 7:
+        return named(name, len, "upgrade") || named(name, len, "trailer");
+    case 8:
+        return named(name, len, "trailers");
+    case 10:
+        return named(name, len, "connection") || named(name, len, "keep-alive");
+    case 16:
+        return named(name, len, "proxy-connection");
+    case 17:
+        return named(name, len, "transfer-encoding");
+    case 18:
+        return named(name, len, "proxy-authenticate");
+    case 19:
+        return named(name, len, "proxy-authorization");
+    default:
+        return false;
     }
 }
 
@@ -421,8 +433,8 @@ sl_response_fail(struct sl_response *res, int status, const char *sentence)
     bool head = x->req.method.len == 4 && memcmp(x->req.method.ptr, "HEAD", 4) == 0;
     size_t room_len = 2048 + 6 * (sentence != NULL ? strlen(sentence) : 0), len = 0; /* escaped */
     char *room = sl_out_reserve(&ws->out, room_len);
-    if (room == NULL || sl_http_error_page(room, room_len, status, sentence, x->req.version_minor, head,
-                                           &len) < 0) {
+    if (room == NULL || sl_http_error_page(room, room_len, status, sentence, x->req.version_minor,
+                                           head, &len) < 0) {
         res->failed = true;
         return;
     }

@@ -260,8 +260,8 @@ take_proxy_header(struct sl_workspace *ws, struct sl_conn *conn, const char *buf
     return (size_t)n;
 }
 
-/* More of a buffered chunked body: the head is not parsed again for each piece. False while the end is
- * not here. */
+/* More of a buffered chunked body: the head is not parsed again for each piece. False while the end
+ * is not here. */
 static bool
 scan_is_over(struct sl_conn *conn, const char *request, size_t len)
 {

@@ -10,14 +10,14 @@
  *
  *     accept --> READING --> (handler) --> READING ... idle between requests
  *                  |             |
- *                  |             +--> WRITING   the client is slow: output waits. Input is read only
- *                  |             |              where nobody wants it; then READING or as below
+ *                  |             +--> WRITING   the client is slow: output waits. Input is read
+ * only |             |              where nobody wants it; then READING or as below
  *                  +-------------+--> LINGERING we have closed our side and wait for the client's
  *                                +--> gone
  *
  * Edges. The socket is edge-triggered but for LINGERING. Whoever stops before EAGAIN or a short
- * receive, or changes the state, either comes back by himself (a connection that returns from another
- * thread is read to its end) or asks for the edge again with sl_conn_rearm().
+ * receive, or changes the state, either comes back by himself (a connection that returns from
+ * another thread is read to its end) or asks for the edge again with sl_conn_rearm().
  */
 #ifndef SL_HTTP_SESSION_H
 #define SL_HTTP_SESSION_H
@@ -35,16 +35,17 @@
 #include "net/loop.h"
 
 enum {
-    SL_SCRATCH_SIZE = 64 * 1024,  /* one receive */
-    SL_BODY_BUFFER = 64 * 1024,   /* bodies up to this are received before the handler runs */
-    SL_DRAIN_MAX = 256 * 1024,    /* unread rest of a body that is worth reading to keep a connection */
-    SL_RECEIVE_ROUNDS = 8,        /* receives of one connection before it is another's turn */
-    SL_OUT_DIRECT = 16 * 1024,    /* body parts from this size on are not copied */
-    SL_OUT_HIGH = 256 * 1024,     /* more than this waiting for the client: SL_EFULL */
-    SL_OUT_BATCH = 64 * 1024,     /* pipelined answers are sent when this much has gathered */
-    SL_LINGER_MS = 2000,          /* how long we wait for a silent client to see our close */
-    SL_LINGER_MAX_MS = 30000,     /* ... and for one that goes on sending */
-    SL_STOP_LINGER_MS = 500,      /* idle connections live this long after sl_engine_stop() */
+    SL_SCRATCH_SIZE = 64 * 1024, /* one receive */
+    SL_BODY_BUFFER = 64 * 1024,  /* bodies up to this are received before the handler runs */
+    SL_DRAIN_MAX =
+        256 * 1024,        /* unread rest of a body that is worth reading to keep a connection */
+    SL_RECEIVE_ROUNDS = 8, /* receives of one connection before it is another's turn */
+    SL_OUT_DIRECT = 16 * 1024, /* body parts from this size on are not copied */
+    SL_OUT_HIGH = 256 * 1024,  /* more than this waiting for the client: SL_EFULL */
+    SL_OUT_BATCH = 64 * 1024,  /* pipelined answers are sent when this much has gathered */
+    SL_LINGER_MS = 2000,       /* how long we wait for a silent client to see our close */
+    SL_LINGER_MAX_MS = 30000,  /* ... and for one that goes on sending */
+    SL_STOP_LINGER_MS = 500,   /* idle connections live this long after sl_engine_stop() */
     SL_EVENT_BATCH = 64,
 };
 
@@ -52,37 +53,37 @@ enum sl_conn_state { SL_CONN_READING, SL_CONN_WRITING, SL_CONN_LINGERING };
 
 /* How far a request body has come. */
 struct sl_body {
-    uint64_t left;             /* SL_BODY_LENGTH: bytes not consumed yet */
-    struct sl_chunked chunks;  /* SL_BODY_CHUNKED */
+    uint64_t left;            /* SL_BODY_LENGTH: bytes not consumed yet */
+    struct sl_chunked chunks; /* SL_BODY_CHUNKED */
     enum sl_body_kind kind;
     bool done;
 };
 
 struct sl_conn {
-    struct sl_list link;     /* engine->conns or ->spare; the owner's even while away */
-    struct sl_conn *next;    /* in one of the pool's queues */
-    int fd;              /* -1: record is free */
-    uint8_t state;       /* enum sl_conn_state */
-    bool away;           /* a handler runs for it on some thread, or it waits for one */
-    bool dead;           /* broken while away: drop it when it comes back */
-    bool draining;       /* body says what the client still sends and nobody wants */
-    bool close_after;    /* close once the output is sent */
-    bool linger;         /* ... and wait for the client first */
-    bool abort;          /* ... with a reset: nothing else shows that the body is cut */
-    bool scanning;       /* body.chunks looks for the end of a buffered chunked body in `in` */
-    bool pipelined;      /* the client has sent ahead of an answer */
-    bool first;          /* no request was begun yet */
-    bool proxy_pending;  /* a PROXY header is allowed now */
-    bool sent_continue;  /* for the request that is being buffered */
-    uint64_t active_ms;  /* last progress, engine time */
-    uint64_t linger_ms;  /* LINGERING: since when */
-    struct sl_buf in;    /* received and not served yet */
-    uint64_t resume;     /* of the head parser in `in` */
-    size_t need;         /* `in` is not worth looking at before it has this many bytes */
-    size_t head_len;     /* scanning: where the body starts */
-    size_t scanned;      /* bytes of `in` that the chunk scan has passed, or that were drained */
-    struct sl_body body; /* scan or drain */
-    struct sl_out out;   /* WRITING: what the client has not taken */
+    struct sl_list link;  /* engine->conns or ->spare; the owner's even while away */
+    struct sl_conn *next; /* in one of the pool's queues */
+    int fd;               /* -1: record is free */
+    uint8_t state;        /* enum sl_conn_state */
+    bool away;            /* a handler runs for it on some thread, or it waits for one */
+    bool dead;            /* broken while away: drop it when it comes back */
+    bool draining;        /* body says what the client still sends and nobody wants */
+    bool close_after;     /* close once the output is sent */
+    bool linger;          /* ... and wait for the client first */
+    bool abort;           /* ... with a reset: nothing else shows that the body is cut */
+    bool scanning;        /* body.chunks looks for the end of a buffered chunked body in `in` */
+    bool pipelined;       /* the client has sent ahead of an answer */
+    bool first;           /* no request was begun yet */
+    bool proxy_pending;   /* a PROXY header is allowed now */
+    bool sent_continue;   /* for the request that is being buffered */
+    uint64_t active_ms;   /* last progress, engine time */
+    uint64_t linger_ms;   /* LINGERING: since when */
+    struct sl_buf in;     /* received and not served yet */
+    uint64_t resume;      /* of the head parser in `in` */
+    size_t need;          /* `in` is not worth looking at before it has this many bytes */
+    size_t head_len;      /* scanning: where the body starts */
+    size_t scanned;       /* bytes of `in` that the chunk scan has passed, or that were drained */
+    struct sl_body body;  /* scan or drain */
+    struct sl_out out;    /* WRITING: what the client has not taken */
     struct sl_peer peer;
 };
 
@@ -95,25 +96,25 @@ struct sl_response {
     int status;
     bool started, committed, ended;
     bool has_length, chunked, no_body, has_file;
-    bool close;   /* this is the connection's last response */
-    bool failed;  /* cut: the client must see that it is incomplete */
+    bool close;  /* this is the connection's last response */
+    bool failed; /* cut: the client must see that it is incomplete */
 };
 
 /* The exchange in progress on a thread. */
 struct sl_exchange {
-    struct sl_request req;   /* first: the API's pointers are cast back */
+    struct sl_request req; /* first: the API's pointers are cast back */
     struct sl_response res;
     struct sl_body body;
     struct sl_conn *conn;
-    char *view;              /* received bytes after the head, not consumed */
+    char *view; /* received bytes after the head, not consumed */
     size_t view_len;
-    const char *slice;       /* decoded body data at the front of the view */
+    const char *slice; /* decoded body data at the front of the view */
     size_t slice_len;
-    struct sl_buf spill;     /* body bytes received while the handler runs */
-    uint64_t resume;         /* of the trailer parser at the view */
+    struct sl_buf spill; /* body bytes received while the handler runs */
+    uint64_t resume;     /* of the trailer parser at the view */
     size_t trailer_count;
     struct sl_header trailers[16];
-    bool broken;             /* peer gone or protocol error: no more input */
+    bool broken; /* peer gone or protocol error: no more input */
     int error;
 };
 
@@ -125,18 +126,18 @@ struct sl_workspace {
     struct sl_buf headers;    /* formatted response fields of x */
     char status_text[128];
     size_t status_len;
-    struct sl_out out;        /* output of the connection being served */
+    struct sl_out out; /* output of the connection being served */
     time_t date_second;
-    char *fixed;              /* "\r\nServer: ...\r\nDate: ...\r\nConnection: " */
+    char *fixed; /* "\r\nServer: ...\r\nDate: ...\r\nConnection: " */
     size_t fixed_len, fixed_date;
-    char *scratch;            /* SL_SCRATCH_SIZE */
-    uint64_t ticket;          /* pool.c: this thread's handler call */
+    char *scratch;   /* SL_SCRATCH_SIZE */
+    uint64_t ticket; /* pool.c: this thread's handler call */
 };
 
 struct sl_pool;
 
-/* A listening socket and what its connections have in common. First byte apart from a connection: the
- * loop's data pointer is compared with the array's bounds. */
+/* A listening socket and what its connections have in common. First byte apart from a connection:
+ * the loop's data pointer is compared with the array's bounds. */
 struct sl_listen_point {
     int fd;
     int family;
@@ -148,9 +149,9 @@ struct sl_engine {
     struct sl_engine_options opt;
     struct sl_loop *loop;
     struct sl_list conns;
-    struct sl_list spare;       /* free connection records */
+    struct sl_list spare; /* free connection records */
     unsigned spare_count;
-    struct sl_listen_point *points;   /* opt.listener_count of them */
+    struct sl_listen_point *points; /* opt.listener_count of them */
     struct sl_cidr *forwarded, *proxy;
     size_t forwarded_count, proxy_count;
     size_t field_capacity;
@@ -226,7 +227,8 @@ enum { SL_ELOST = 1 };
 void sl_exchange_begin(struct sl_exchange *x, struct sl_conn *conn, char *view, size_t view_len);
 /* Discards what is left of the body in the view; true when the body is complete. */
 bool sl_exchange_skip_body(struct sl_exchange *x);
-/* Feeds received bytes to a body; returns the bytes that belong to it, or SIZE_MAX on bad chunks. */
+/* Feeds received bytes to a body; returns the bytes that belong to it, or SIZE_MAX on bad chunks.
+ */
 size_t sl_body_skip(struct sl_body *body, const char *data, size_t len);
 
 /* response.c */
@@ -239,13 +241,13 @@ int sl_pool_start(struct sl_engine *engine, struct sl_pool **ret_pool, struct sl
 /* Any thread: waits until the engine has drained (SL_ECLOSED), a signal came (SL_EAGAIN), somebody
  * told it to return or the time is over. */
 int sl_pool_wait(struct sl_pool *pool, int timeout_ms);
-void sl_pool_tell(struct sl_pool *pool); /* async-signal-safe */
+void sl_pool_tell(struct sl_pool *pool);    /* async-signal-safe */
 int sl_pool_fd(const struct sl_pool *pool); /* readable when sl_pool_wait() would return */
 /* Ends and joins the threads and frees the pool; SL_ETIMEOUT if one is still inside a handler. */
 int sl_pool_stop(struct sl_pool *pool, unsigned wait_ms);
 
-/* Owner, around an inline handler. enter is false when the request should be queued instead; leave is
- * false when ownership was taken meanwhile. */
+/* Owner, around an inline handler. enter is false when the request should be queued instead; leave
+ * is false when ownership was taken meanwhile. */
 bool sl_pool_enter(struct sl_pool *pool, struct sl_workspace *ws);
 bool sl_pool_leave(struct sl_pool *pool, struct sl_workspace *ws);
 /* Owner: conn waits for a thread. */

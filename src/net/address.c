@@ -248,7 +248,11 @@ sl_address_text(const struct sl_address *address, char out[SL_ADDRESS_TEXT])
                  address->host[0] == '\0' ? "0.0.0.0" : address->host, v6 ? "]" : "",
                  (unsigned)address->port);
         break;
-    case SL_ADDRESS_UNIX: snprintf(out, SL_ADDRESS_TEXT, "unix:%s", address->path); break;
-    case SL_ADDRESS_FD: snprintf(out, SL_ADDRESS_TEXT, "fd://%d", address->fd); break;
+    case SL_ADDRESS_UNIX:
+        snprintf(out, SL_ADDRESS_TEXT, "unix:%s", address->path);
+        break;
+    case SL_ADDRESS_FD:
+        snprintf(out, SL_ADDRESS_TEXT, "fd://%d", address->fd);
+        break;
     }
 }

@@ -9,8 +9,8 @@
 #include <saola/status.h>
 
 struct sl_cidr {
-    int family;   /* AF_INET, AF_INET6, or AF_UNSPEC for "*" */
-    uint8_t bits; /* length of the prefix */
+    int family;          /* AF_INET, AF_INET6, or AF_UNSPEC for "*" */
+    uint8_t bits;        /* length of the prefix */
     uint8_t address[16]; /* network byte order; host bits are 0 */
 };
 

@@ -6,8 +6,8 @@
 #include <sys/types.h>
 
 struct sl_holder {
-    pid_t pid;         /* the lowest pid that has the socket open */
-    char command[64];  /* its name as in /proc/PID/comm, control characters replaced */
+    pid_t pid;        /* the lowest pid that has the socket open */
+    char command[64]; /* its name as in /proc/PID/comm, control characters replaced */
 };
 
 /* Finds the process whose listening socket is in the way of binding sa. Best effort, from /proc:

@@ -80,8 +80,10 @@ socket_error(const struct sockaddr *sa, socklen_t len, int code, struct sl_error
         return sl_error_set(
             err, SL_ESYS,
             "%s: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE", text);
-    case ENOENT: return sl_error_set(err, SL_ENOENT, "%s: the directory does not exist", text);
-    default: return sl_error_set(err, SL_ESYS, "%s cannot be opened: %s", text, strerror(code));
+    case ENOENT:
+        return sl_error_set(err, SL_ENOENT, "%s: the directory does not exist", text);
+    default:
+        return sl_error_set(err, SL_ESYS, "%s cannot be opened: %s", text, strerror(code));
     }
 }
 
@@ -236,10 +238,9 @@ check_adoptable(int fd, int *ret_listening, struct sl_error *err)
 {
     int type;
     if (get_option(fd, SO_TYPE, &type) != 0)
-        return sl_error_set(err, SL_EINVAL,
-                            errno == EBADF ? "descriptor %d is not open"
-                                           : "descriptor %d is not a socket",
-                            fd);
+        return sl_error_set(
+            err, SL_EINVAL,
+            errno == EBADF ? "descriptor %d is not open" : "descriptor %d is not a socket", fd);
     if (type != SOCK_STREAM)
         return sl_error_set(err, SL_EINVAL, "descriptor %d is not a stream socket", fd);
     struct sockaddr_storage peer;

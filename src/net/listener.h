@@ -12,23 +12,23 @@
 #include <sys/types.h>
 
 struct sl_listener {
-    int fd;                     /* non-blocking, close-on-exec; -1 when closed */
-    int family;                 /* AF_INET, AF_INET6, AF_UNIX */
-    uint16_t port;              /* the real one also when 0 was asked; 0 for AF_UNIX */
-    bool inherited;             /* adopted, not opened here */
-    char address[128];          /* numeric address, or "/path" or "@name" of a unix socket */
-    char name[160];             /* "http://127.0.0.1:8000", "http://[::1]:8000", "unix:/path" */
-    char *file;                 /* absolute path of a unix socket's file; NULL: there is none */
-    dev_t device;               /* identity of that file */
+    int fd;            /* non-blocking, close-on-exec; -1 when closed */
+    int family;        /* AF_INET, AF_INET6, AF_UNIX */
+    uint16_t port;     /* the real one also when 0 was asked; 0 for AF_UNIX */
+    bool inherited;    /* adopted, not opened here */
+    char address[128]; /* numeric address, or "/path" or "@name" of a unix socket */
+    char name[160];    /* "http://127.0.0.1:8000", "http://[::1]:8000", "unix:/path" */
+    char *file;        /* absolute path of a unix socket's file; NULL: there is none */
+    dev_t device;      /* identity of that file */
     ino_t inode;
 };
 
 struct sl_listener_options {
     int backlog;
     bool reuse_port;
-    bool bind_only;      /* TCP: reserve the address without listening on it */
-    mode_t umask;        /* while a unix socket is bound; 0 makes it accessible for everybody */
-    uid_t uid;           /* owner of a unix socket's file; (uid_t)-1 leaves it */
+    bool bind_only; /* TCP: reserve the address without listening on it */
+    mode_t umask;   /* while a unix socket is bound; 0 makes it accessible for everybody */
+    uid_t uid;      /* owner of a unix socket's file; (uid_t)-1 leaves it */
     gid_t gid;
 };
 

@@ -87,12 +87,17 @@ control(struct sl_loop *loop, int operation, int fd, unsigned flags, void *data)
     if (epoll_ctl(loop->epoll_fd, operation, fd, &event) == 0)
         return SL_OK;
     switch (errno) {
-    case EEXIST: return SL_EBUSY;
-    case ENOENT: return SL_ENOENT;
-    case ENOMEM: return SL_ENOMEM;
+    case EEXIST:
+        return SL_EBUSY;
+    case ENOENT:
+        return SL_ENOENT;
+    case ENOMEM:
+        return SL_ENOMEM;
     case EINVAL:
-    case EPERM:  return SL_EINVAL; /* a regular file or a directory */
-    default:     return SL_ESYS;
+    case EPERM:
+        return SL_EINVAL; /* a regular file or a directory */
+    default:
+        return SL_ESYS;
     }
 }
 

@@ -11,10 +11,10 @@
 #include <sys/types.h>
 
 enum {
-    SL_PROXY_V1 = 1,     /* bits of versions */
+    SL_PROXY_V1 = 1, /* bits of versions */
     SL_PROXY_V2 = 2,
-    SL_PROXY_V1_MAX = 107,  /* bytes of a version 1 line with CRLF */
-    SL_PROXY_MAX = 4096, /* bytes of any header we accept; nginx has the same bound */
+    SL_PROXY_V1_MAX = 107, /* bytes of a version 1 line with CRLF */
+    SL_PROXY_MAX = 4096,   /* bytes of any header we accept; nginx has the same bound */
 };
 
 struct sl_proxy {

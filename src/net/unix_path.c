@@ -54,11 +54,14 @@ probe(const struct sockaddr *sa, socklen_t len)
         return EBUSY;
     switch (code) {
     case ECONNREFUSED:
-    case ENOENT: return 0;
-    case EAGAIN:      /* its backlog is full: very much alive */
+    case ENOENT:
+        return 0;
+    case EAGAIN: /* its backlog is full: very much alive */
     case EINPROGRESS:
-    case EPROTOTYPE: return EBUSY; /* a live datagram socket */
-    default: return code;
+    case EPROTOTYPE:
+        return EBUSY; /* a live datagram socket */
+    default:
+        return code;
     }
 }
 

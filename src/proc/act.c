@@ -111,9 +111,8 @@ give_up(struct sl_arbiter *arbiter)
 static void
 workers_changed(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
 {
-    struct sl_hook_call call = {.hook = SL_HOOK_nworkers_changed,
-                                .new_value = action->number,
-                                .old_value = action->old};
+    struct sl_hook_call call = {
+        .hook = SL_HOOK_nworkers_changed, .new_value = action->number, .old_value = action->old};
     arbiter->host->hook(arbiter->ctx, &call);
 }
 
@@ -160,22 +159,54 @@ sl_arbiter_act(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
     if (lent)
         sl_reserve_lend(&arbiter->reserve);
     switch (action->kind) {
-    case SL_DO_LOG: say(arbiter, action); break;
-    case SL_DO_SPAWN: sl_arbiter_spawn(arbiter, action); break;
-    case SL_DO_KILL: kill_worker(arbiter, action); break;
-    case SL_DO_LOAD: load(arbiter, action->generation); break;
-    case SL_DO_LISTEN: listen_next(arbiter); break;
-    case SL_DO_HOOK_RELOAD: sl_arbiter_hook(arbiter, SL_HOOK_on_reload, NULL); break;
-    case SL_DO_ADOPT: adopt(arbiter); break;
-    case SL_DO_GIVE_UP: give_up(arbiter); break;
-    case SL_DO_WORKERS_CHANGED: workers_changed(arbiter, action); break;
-    case SL_DO_CLOSE_LISTENERS: close_listeners(arbiter); break;
-    case SL_DO_REOPEN_LOGS: arbiter->host->reopen_logs(arbiter->ctx); break;
-    case SL_DO_UPGRADE: sl_arbiter_upgrade(arbiter); break;
-    case SL_DO_NOTIFY_READY: notify_ready(arbiter); break;
-    case SL_DO_NOTIFY_RELOADING: sl_arbiter_notify_reloading(arbiter); break;
-    case SL_DO_NOTIFY_STOPPING: sl_arbiter_notify_stopping(arbiter); break;
-    case SL_DO_EXIT: leave(arbiter, action); break;
+    case SL_DO_LOG:
+        say(arbiter, action);
+        break;
+    case SL_DO_SPAWN:
+        sl_arbiter_spawn(arbiter, action);
+        break;
+    case SL_DO_KILL:
+        kill_worker(arbiter, action);
+        break;
+    case SL_DO_LOAD:
+        load(arbiter, action->generation);
+        break;
+    case SL_DO_LISTEN:
+        listen_next(arbiter);
+        break;
+    case SL_DO_HOOK_RELOAD:
+        sl_arbiter_hook(arbiter, SL_HOOK_on_reload, NULL);
+        break;
+    case SL_DO_ADOPT:
+        adopt(arbiter);
+        break;
+    case SL_DO_GIVE_UP:
+        give_up(arbiter);
+        break;
+    case SL_DO_WORKERS_CHANGED:
+        workers_changed(arbiter, action);
+        break;
+    case SL_DO_CLOSE_LISTENERS:
+        close_listeners(arbiter);
+        break;
+    case SL_DO_REOPEN_LOGS:
+        arbiter->host->reopen_logs(arbiter->ctx);
+        break;
+    case SL_DO_UPGRADE:
+        sl_arbiter_upgrade(arbiter);
+        break;
+    case SL_DO_NOTIFY_READY:
+        notify_ready(arbiter);
+        break;
+    case SL_DO_NOTIFY_RELOADING:
+        sl_arbiter_notify_reloading(arbiter);
+        break;
+    case SL_DO_NOTIFY_STOPPING:
+        sl_arbiter_notify_stopping(arbiter);
+        break;
+    case SL_DO_EXIT:
+        leave(arbiter, action);
+        break;
     }
     if (lent)
         sl_reserve_fill(&arbiter->reserve);

@@ -83,7 +83,8 @@ void
 sl_arbiter_drop_generation(struct sl_arbiter *arbiter, struct generation *generation)
 {
     sl_binds_drop(&arbiter->binds, &generation->binds);
-    sl_exclusive_remove(generation->lock_path); /* stays when a worker of ours or another holds it */
+    sl_exclusive_remove(
+        generation->lock_path); /* stays when a worker of ours or another holds it */
     free(generation->lock_path);
     sl_config_free(generation->config);
     *generation = (struct generation){0};
@@ -165,8 +166,8 @@ feed_beats(struct sl_arbiter *arbiter)
         if (child->pid == 0)
             continue;
         long long beat_ms = (long long)atomic_load(&child->slot->heartbeat_ms);
-        sl_arbiter_feed(arbiter, (struct sl_plan_event){
-                                     .kind = SL_EV_BEAT, .slot = slot, .beat_ms = beat_ms});
+        sl_arbiter_feed(
+            arbiter, (struct sl_plan_event){.kind = SL_EV_BEAT, .slot = slot, .beat_ms = beat_ms});
     }
 }
 

@@ -1,5 +1,5 @@
-/* Inside of the arbiter's shell, shared by arbiter.c, act.c, spawn.c, start.c, outside.c and reexec.c
- * only. */
+/* Inside of the arbiter's shell, shared by arbiter.c, act.c, spawn.c, start.c, outside.c and
+ * reexec.c only. */
 #ifndef SAOLA_PROC_ARBITER_STATE_H
 #define SAOLA_PROC_ARBITER_STATE_H
 

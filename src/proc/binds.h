@@ -1,7 +1,7 @@
 /* The arbiter's listening sockets: which are open, and which of them each generation serves.
  *
- * A socket belongs to every set that names it, so a reload opens only the addresses that are new and
- * drops only those that are gone. Process: arbiter. Thread: the main one.
+ * A socket belongs to every set that names it, so a reload opens only the addresses that are new
+ * and drops only those that are gone. Process: arbiter. Thread: the main one.
  */
 #ifndef SAOLA_PROC_BINDS_H
 #define SAOLA_PROC_BINDS_H
@@ -36,8 +36,8 @@ struct sl_bind_set {
     size_t count;
 };
 
-/* Takes over what the service manager (LISTEN_FDS) or the arbiter before (SAOLA_FD, GUNICORN_FD) gave
- * and removes those variables. Once, before the first set is opened. */
+/* Takes over what the service manager (LISTEN_FDS) or the arbiter before (SAOLA_FD, GUNICORN_FD)
+ * gave and removes those variables. Once, before the first set is opened. */
 int sl_binds_inherit(struct sl_binds *binds, struct sl_error *err);
 
 /* Opens what config names. All or nothing; the sentence names the address. */

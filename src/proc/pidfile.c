@@ -80,10 +80,9 @@ lock_old(const char *path, int *ret_fd, struct sl_error *err)
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         rc = sl_error_set(err, SL_EINVAL, "pid file '%s' is not a regular file", path);
     else if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        rc = errno == EWOULDBLOCK
-                 ? already_running(fd, path, err)
-                 : sl_error_set(err, SL_ESYS, "pid file '%s' cannot be locked: %s", path,
-                                strerror(errno));
+        rc = errno == EWOULDBLOCK ? already_running(fd, path, err)
+                                  : sl_error_set(err, SL_ESYS, "pid file '%s' cannot be locked: %s",
+                                                 path, strerror(errno));
     if (rc == SL_OK && is_same_file(fd, path)) {
         *ret_fd = fd;
         return SL_OK;

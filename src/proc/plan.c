@@ -1,7 +1,7 @@
 /* The plan's front: events go to the noun they concern, then what is missing is done.
  *
- * Reading order: plan_state.h (the three state diagrams), this file, plan_worker.c (clocks, deaths),
- * plan_fill.c (counts), plan_reload.c (generations).
+ * Reading order: plan_state.h (the three state diagrams), this file, plan_worker.c (clocks,
+ * deaths), plan_fill.c (counts), plan_reload.c (generations).
  */
 #include <assert.h>
 #include <signal.h>
@@ -213,21 +213,39 @@ on_signal(struct sl_plan *plan, int number)
     sl_plan_say(plan, SL_SAY_SIGNAL)->number = number;
     bool stopping = plan->phase == PHASE_STOPPING;
     switch (number) {
-    case SIGTERM: sl_plan_begin_stop(plan, SIGTERM, 0, NULL); return;
+    case SIGTERM:
+        sl_plan_begin_stop(plan, SIGTERM, 0, NULL);
+        return;
     case SIGINT:
-    case SIGQUIT: stop_quickly(plan); return;
-    case SIGUSR1: reopen_logs(plan); return;
-    default: break;
+    case SIGQUIT:
+        stop_quickly(plan);
+        return;
+    case SIGUSR1:
+        reopen_logs(plan);
+        return;
+    default:
+        break;
     }
     if (stopping)
         return;
     switch (number) {
-    case SIGHUP: sl_plan_hang_up(plan); break;
-    case SIGTTIN: add_worker(plan); break;
-    case SIGTTOU: remove_worker(plan); break;
-    case SIGWINCH: rest_workers(plan); break;
-    case SIGUSR2: upgrade(plan); break;
-    default: break;
+    case SIGHUP:
+        sl_plan_hang_up(plan);
+        break;
+    case SIGTTIN:
+        add_worker(plan);
+        break;
+    case SIGTTOU:
+        remove_worker(plan);
+        break;
+    case SIGWINCH:
+        rest_workers(plan);
+        break;
+    case SIGUSR2:
+        upgrade(plan);
+        break;
+    default:
+        break;
     }
 }
 
@@ -286,26 +304,65 @@ static void
 dispatch(struct sl_plan *plan, const struct sl_plan_event *event)
 {
     switch (event->kind) {
-    case SL_EV_START: on_start(plan, event); break;
-    case SL_EV_TICK: on_tick(plan); break;
-    case SL_EV_SIGNAL: on_signal(plan, event->number); break;
-    case SL_EV_BEAT: on_beat(plan, event); break;
-    case SL_EV_FORKED: sl_plan_on_forked(plan, event); break;
-    case SL_EV_FORK_FAILED: sl_plan_on_fork_failed(plan, event); break;
-    case SL_EV_LOCKED: sl_plan_on_locked(plan, event); break;
-    case SL_EV_READY: sl_plan_on_ready(plan, event); break;
-    case SL_EV_DRAINED: sl_plan_on_drained(plan, event); break;
-    case SL_EV_EXITED: sl_plan_on_exited(plan, event); break;
-    case SL_EV_LOADED: sl_plan_on_loaded(plan, event); break;
-    case SL_EV_LOAD_FAILED: sl_plan_give_up(plan, event->why); break;
-    case SL_EV_LISTENING: sl_plan_on_listening(plan); break;
-    case SL_EV_LISTEN_FAILED: sl_plan_give_up(plan, event->why); break;
-    case SL_EV_UPGRADE_FORKED: plan->upgrade_pid = event->pid; break;
-    case SL_EV_UPGRADE_FAILED: on_upgrade_failed(plan, event->why); break;
-    case SL_EV_UPGRADE_EXITED: on_upgrade_exited(plan, event->pid); break;
-    case SL_EV_PROMOTED: on_promoted(plan); break;
-    case SL_EV_SET_WORKERS: set_workers(plan, event->number); break;
-    case SL_EV_COUNT: break;
+    case SL_EV_START:
+        on_start(plan, event);
+        break;
+    case SL_EV_TICK:
+        on_tick(plan);
+        break;
+    case SL_EV_SIGNAL:
+        on_signal(plan, event->number);
+        break;
+    case SL_EV_BEAT:
+        on_beat(plan, event);
+        break;
+    case SL_EV_FORKED:
+        sl_plan_on_forked(plan, event);
+        break;
+    case SL_EV_FORK_FAILED:
+        sl_plan_on_fork_failed(plan, event);
+        break;
+    case SL_EV_LOCKED:
+        sl_plan_on_locked(plan, event);
+        break;
+    case SL_EV_READY:
+        sl_plan_on_ready(plan, event);
+        break;
+    case SL_EV_DRAINED:
+        sl_plan_on_drained(plan, event);
+        break;
+    case SL_EV_EXITED:
+        sl_plan_on_exited(plan, event);
+        break;
+    case SL_EV_LOADED:
+        sl_plan_on_loaded(plan, event);
+        break;
+    case SL_EV_LOAD_FAILED:
+        sl_plan_give_up(plan, event->why);
+        break;
+    case SL_EV_LISTENING:
+        sl_plan_on_listening(plan);
+        break;
+    case SL_EV_LISTEN_FAILED:
+        sl_plan_give_up(plan, event->why);
+        break;
+    case SL_EV_UPGRADE_FORKED:
+        plan->upgrade_pid = event->pid;
+        break;
+    case SL_EV_UPGRADE_FAILED:
+        on_upgrade_failed(plan, event->why);
+        break;
+    case SL_EV_UPGRADE_EXITED:
+        on_upgrade_exited(plan, event->pid);
+        break;
+    case SL_EV_PROMOTED:
+        on_promoted(plan);
+        break;
+    case SL_EV_SET_WORKERS:
+        set_workers(plan, event->number);
+        break;
+    case SL_EV_COUNT:
+        break;
     }
 }
 
@@ -378,8 +435,8 @@ spawn_wake_ms(const struct sl_plan *plan, const struct generation *generation)
 long long
 sl_plan_wake_ms(const struct sl_plan *plan)
 {
-    long long wake_ms = sooner(spawn_wake_ms(plan, &plan->current),
-                               spawn_wake_ms(plan, &plan->next));
+    long long wake_ms =
+        sooner(spawn_wake_ms(plan, &plan->current), spawn_wake_ms(plan, &plan->next));
     for (unsigned slot = 0; slot < plan->slot_count; slot++)
         wake_ms = sooner(wake_ms, sl_plan_worker_wake_ms(plan, &plan->workers[slot]));
     return wake_ms;

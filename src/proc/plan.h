@@ -14,9 +14,9 @@
 #include <saola/log.h>
 
 enum {
-    SL_PLAN_GROUPS = 8,      /* groups of one generation */
-    SL_PLAN_NAME = 32,       /* bytes of a group's name, NUL included */
-    SL_PLAN_BOOT_LIMIT = 5,  /* failed rounds before a generation that never was ready is given up */
+    SL_PLAN_GROUPS = 8,     /* groups of one generation */
+    SL_PLAN_NAME = 32,      /* bytes of a group's name, NUL included */
+    SL_PLAN_BOOT_LIMIT = 5, /* failed rounds before a generation that never was ready is given up */
 };
 
 /* What a generation's configuration says of one group. 0 = that clock is off. */
@@ -74,11 +74,11 @@ enum sl_plan_action_kind {
     SL_DO_WORKERS_CHANGED, /* number = new, old */
     SL_DO_CLOSE_LISTENERS, /* a stop begins */
     SL_DO_REOPEN_LOGS,
-    SL_DO_UPGRADE,         /* USR2; answer UPGRADE_FORKED or UPGRADE_FAILED */
-    SL_DO_NOTIFY_READY,    /* tell the service manager */
+    SL_DO_UPGRADE,      /* USR2; answer UPGRADE_FORKED or UPGRADE_FAILED */
+    SL_DO_NOTIFY_READY, /* tell the service manager */
     SL_DO_NOTIFY_RELOADING,
     SL_DO_NOTIFY_STOPPING,
-    SL_DO_EXIT,            /* number = exit status, why = reason or NULL */
+    SL_DO_EXIT, /* number = exit status, why = reason or NULL */
 };
 
 /* Rows of plan_log.c: level and text. */

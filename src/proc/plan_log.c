@@ -1,5 +1,6 @@
-/* The plan in words. What its decisions say in the error log: one row a message, gunicorn's words where it
- * has them. In the texts: %p pid, %n number, %G signal name, %h its short form, %s seconds, %w why.
+/* The plan in words. What its decisions say in the error log: one row a message, gunicorn's words
+ * where it has them. In the texts: %p pid, %n number, %G signal name, %h its short form, %s
+ * seconds, %w why.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -12,41 +13,41 @@ static const struct row {
 } rows[SL_SAY_COUNT] = {
     [SL_SAY_SIGNAL] = {SL_LOG_INFO, "Handling signal: %h"},
     [SL_SAY_HANG_UP] = {SL_LOG_INFO, "Hang up: Master"},
-    [SL_SAY_RELOAD_WAITS] = {SL_LOG_INFO, "A reload is in progress; one more follows when it is done."},
+    [SL_SAY_RELOAD_WAITS] = {SL_LOG_INFO,
+                             "A reload is in progress; one more follows when it is done."},
     [SL_SAY_RELOAD_DONE] = {SL_LOG_INFO, "Reload done: generation %n is in force."},
-    [SL_SAY_RELOAD_FAILED] =
-        {SL_LOG_ERROR, "Reload failed, generation %n goes on unchanged: %w"},
-    [SL_SAY_FORK_FAILED] =
-        {SL_LOG_ERROR, "A worker could not be started: %w; next attempt in %s seconds."},
+    [SL_SAY_RELOAD_FAILED] = {SL_LOG_ERROR, "Reload failed, generation %n goes on unchanged: %w"},
+    [SL_SAY_FORK_FAILED] = {SL_LOG_ERROR,
+                            "A worker could not be started: %w; next attempt in %s seconds."},
     [SL_SAY_TIMEOUT] = {SL_LOG_CRITICAL, "WORKER TIMEOUT (pid:%p)"},
-    [SL_SAY_BOOT_TIMEOUT] =
-        {SL_LOG_CRITICAL, "WORKER TIMEOUT (pid:%p) not ready %s seconds after its start"},
-    [SL_SAY_GRACE_OVER] =
-        {SL_LOG_WARNING, "Worker (pid:%p) did not stop within %s seconds, aborting it."},
+    [SL_SAY_BOOT_TIMEOUT] = {SL_LOG_CRITICAL,
+                             "WORKER TIMEOUT (pid:%p) not ready %s seconds after its start"},
+    [SL_SAY_GRACE_OVER] = {SL_LOG_WARNING,
+                           "Worker (pid:%p) did not stop within %s seconds, aborting it."},
     [SL_SAY_EXIT_OVER] =
         {SL_LOG_ERROR, "Exit hooks of worker (pid:%p) did not end within %s seconds, killing it."},
-    [SL_SAY_LOCKED] =
-        {SL_LOG_WARNING, "The exclusive worker waits until the one before it is gone: %w"},
+    [SL_SAY_LOCKED] = {SL_LOG_WARNING,
+                       "The exclusive worker waits until the one before it is gone: %w"},
     [SL_SAY_SIGNALED] = {SL_LOG_WARNING, "Worker (pid:%p) was sent %G!"},
     [SL_SAY_TERMINATED] = {SL_LOG_INFO, "Worker (pid:%p) was sent %G!"},
     [SL_SAY_KILLED] = {SL_LOG_ERROR, "Worker (pid:%p) was sent SIGKILL! Perhaps out of memory?"},
     [SL_SAY_EXITED] = {SL_LOG_ERROR, "Worker (pid:%p) exited with code %n."},
-    [SL_SAY_CRASH_LOOP] =
-        {SL_LOG_ERROR, "Workers died %n times in a row; next attempt in %s seconds."},
+    [SL_SAY_CRASH_LOOP] = {SL_LOG_ERROR,
+                           "Workers died %n times in a row; next attempt in %s seconds."},
     [SL_SAY_READY] = {SL_LOG_DEBUG, "Worker ready (pid: %p)"},
     [SL_SAY_QUICK] = {SL_LOG_INFO, "Quick shutdown requested"},
     [SL_SAY_UNKILLABLE] = {SL_LOG_ERROR, "Worker (pid:%p) cannot be killed and is left behind."},
     [SL_SAY_WINCH] = {SL_LOG_INFO, "graceful stop of workers"},
     [SL_SAY_WINCH_IGNORED] = {SL_LOG_DEBUG, "SIGWINCH ignored. Not daemonized"},
-    [SL_SAY_EXCLUSIVE] =
-        {SL_LOG_WARNING, "%G refused: this group is exclusive and has exactly one worker."},
-    [SL_SAY_TOO_MANY] =
-        {SL_LOG_WARNING, "No more than %n workers until a restart with a higher workers setting."},
+    [SL_SAY_EXCLUSIVE] = {SL_LOG_WARNING,
+                          "%G refused: this group is exclusive and has exactly one worker."},
+    [SL_SAY_TOO_MANY] = {SL_LOG_WARNING,
+                         "No more than %n workers until a restart with a higher workers setting."},
     [SL_SAY_CHILD_EXISTS] = {SL_LOG_WARNING, "USR2 signal ignored. Child exists."},
     [SL_SAY_PARENT_EXISTS] = {SL_LOG_WARNING, "USR2 signal ignored. Parent exists."},
     [SL_SAY_UPGRADE_FAILED] = {SL_LOG_ERROR, "The new arbiter could not be started: %w"},
-    [SL_SAY_UPGRADE_GONE] =
-        {SL_LOG_WARNING, "The new arbiter (pid:%p) is gone; this one serves on alone."},
+    [SL_SAY_UPGRADE_GONE] = {SL_LOG_WARNING,
+                             "The new arbiter (pid:%p) is gone; this one serves on alone."},
     [SL_SAY_PROMOTED] = {SL_LOG_INFO, "Master has been promoted."},
 };
 
@@ -66,13 +67,20 @@ static int
 format_field(const struct sl_plan_action *action, char field, char *buf, size_t size)
 {
     switch (field) {
-    case 'p': return snprintf(buf, size, "%d", (int)action->pid);
-    case 'n': return snprintf(buf, size, "%d", action->number);
-    case 'w': return snprintf(buf, size, "%s", action->why ? action->why : "unknown reason");
-    case 's': return snprintf(buf, size, "%g", (double)action->ms / 1000.0);
-    case 'G': return format_signal(action, false, buf, size);
-    case 'h': return format_signal(action, true, buf, size);
-    default: return snprintf(buf, size, "%c", field);
+    case 'p':
+        return snprintf(buf, size, "%d", (int)action->pid);
+    case 'n':
+        return snprintf(buf, size, "%d", action->number);
+    case 'w':
+        return snprintf(buf, size, "%s", action->why ? action->why : "unknown reason");
+    case 's':
+        return snprintf(buf, size, "%g", (double)action->ms / 1000.0);
+    case 'G':
+        return format_signal(action, false, buf, size);
+    case 'h':
+        return format_signal(action, true, buf, size);
+    default:
+        return snprintf(buf, size, "%c", field);
     }
 }
 
@@ -102,20 +110,32 @@ const char *
 sl_plan_event_name(enum sl_plan_event_kind kind)
 {
     static const char *const names[SL_EV_COUNT] = {
-        "start", "tick", "signal", "beat", "forked", "fork failed", "locked", "ready",
-        "drained", "exited", "loaded",
-        "load failed", "listening", "listen failed", "upgrade forked", "upgrade failed",
-        "upgrade exited", "promoted", "set workers"};
+        "start",          "tick",           "signal",    "beat",          "forked",
+        "fork failed",    "locked",         "ready",     "drained",       "exited",
+        "loaded",         "load failed",    "listening", "listen failed", "upgrade forked",
+        "upgrade failed", "upgrade exited", "promoted",  "set workers"};
     return names[kind];
 }
 
 const char *
 sl_plan_action_name(enum sl_plan_action_kind kind)
 {
-    static const char *const names[] = {
-        "log", "spawn", "kill", "load", "listen", "on_reload hook", "adopt", "give up",
-        "workers changed", "close listeners", "reopen logs", "upgrade", "notify ready",
-        "notify reloading", "notify stopping", "exit"};
+    static const char *const names[] = {"log",
+                                        "spawn",
+                                        "kill",
+                                        "load",
+                                        "listen",
+                                        "on_reload hook",
+                                        "adopt",
+                                        "give up",
+                                        "workers changed",
+                                        "close listeners",
+                                        "reopen logs",
+                                        "upgrade",
+                                        "notify ready",
+                                        "notify reloading",
+                                        "notify stopping",
+                                        "exit"};
     return names[kind];
 }
 

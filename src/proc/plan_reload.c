@@ -8,10 +8,8 @@
 #define FROM(state) (1u << (state))
 
 static const unsigned entered_from[RELOAD_COUNT] = {
-    [RELOAD_STEADY] = ~FROM(RELOAD_STEADY),
-    [RELOAD_LOADING] = FROM(RELOAD_STEADY),
-    [RELOAD_BINDING] = FROM(RELOAD_LOADING),
-    [RELOAD_FILLING] = FROM(RELOAD_BINDING),
+    [RELOAD_STEADY] = ~FROM(RELOAD_STEADY),       [RELOAD_LOADING] = FROM(RELOAD_STEADY),
+    [RELOAD_BINDING] = FROM(RELOAD_LOADING),      [RELOAD_FILLING] = FROM(RELOAD_BINDING),
     [RELOAD_HANDING_OVER] = FROM(RELOAD_FILLING),
 };
 
@@ -33,7 +31,7 @@ sl_plan_find_generation(struct sl_plan *plan, unsigned id)
 
 void
 sl_plan_generation_init(struct sl_plan *plan, struct generation *generation,
-                     const struct sl_plan_event *event)
+                        const struct sl_plan_event *event)
 {
     memset(generation, 0, sizeof *generation);
     generation->id = plan->generation_ids;
@@ -59,8 +57,8 @@ start_reload(struct sl_plan *plan)
     sl_plan_emit(plan, SL_DO_LOAD)->generation = plan->generation_ids;
 }
 
-/* True when no clock will end the reload in progress: its workers may boot for ever, or it waits for
- * somebody else to let go of an exclusive group. */
+/* True when no clock will end the reload in progress: its workers may boot for ever, or it waits
+ * for somebody else to let go of an exclusive group. */
 static bool
 may_be_stuck(const struct sl_plan *plan)
 {
@@ -74,8 +72,8 @@ may_be_stuck(const struct sl_plan *plan)
     return false;
 }
 
-/* HUP. While the first generation boots or another reload runs it is remembered, once; a reload that
- * might never end makes room for it. */
+/* HUP. While the first generation boots or another reload runs it is remembered, once; a reload
+ * that might never end makes room for it. */
 void
 sl_plan_hang_up(struct sl_plan *plan)
 {

@@ -38,8 +38,8 @@ enum reload {
  *                           |                          |    | exit_timeout
  *                           `--- drained, by itself or asked --> EXITING
  *
- * A worker that says it has drained runs its exit hooks: from then on their own clock counts, and no
- * other, and nothing is asked of it any more.
+ * A worker that says it has drained runs its exit hooks: from then on their own clock counts, and
+ * no other, and nothing is asked of it any more.
  */
 enum worker_state {
     WORKER_FREE,
@@ -54,24 +54,24 @@ enum worker_state {
 };
 
 enum {
-    ABORT_MS = 1000,       /* from SIGABRT to SIGKILL */
-    QUICK_MS = 2000,       /* what INT leaves of a stop in progress */
-    UNKILLABLE_MS = 5000,  /* a killed worker that does not die is left behind at a stop */
-    SETTLED_MS = 10000,    /* a worker that lived this long ends a crash loop */
+    ABORT_MS = 1000,      /* from SIGABRT to SIGKILL */
+    QUICK_MS = 2000,      /* what INT leaves of a stop in progress */
+    UNKILLABLE_MS = 5000, /* a killed worker that does not die is left behind at a stop */
+    SETTLED_MS = 10000,   /* a worker that lived this long ends a crash loop */
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 5000,
-    CRASH_LOOP = 3,        /* failed rounds before it is called a crash loop */
-    LOCK_RETRY_MS = 100,   /* between two looks whether an exclusive group is free elsewhere */
-    LATE_MS = 1000,        /* a tick this late: we stood still, heartbeats are judged afresh */
+    CRASH_LOOP = 3,      /* failed rounds before it is called a crash loop */
+    LOCK_RETRY_MS = 100, /* between two looks whether an exclusive group is free elsewhere */
+    LATE_MS = 1000,      /* a tick this late: we stood still, heartbeats are judged afresh */
 };
 
 struct worker {
     enum worker_state state;
-    bool leaving;  /* its place in the group is free again */
-    bool booted;   /* was READY once */
+    bool leaving;   /* its place in the group is free again */
+    bool booted;    /* was READY once */
     bool hand_over; /* never beside another generation's */
-    bool reopen;   /* USR1 came while it booted */
-    bool drained;  /* was EXITING once */
+    bool reopen;    /* USR1 came while it booted */
+    bool drained;   /* was EXITING once */
     unsigned generation, group, round;
     char name[SL_PLAN_NAME]; /* of its group */
     unsigned long age;
@@ -83,10 +83,10 @@ struct worker {
 
 struct group {
     struct sl_plan_group spec;
-    bool hand_over;        /* exclusive, or its namesake in the other generation is */
-    unsigned target;       /* spec.workers, changed by TTIN, TTOU, WINCH */
-    unsigned round;        /* rises with each failure; workers of an older round do not count again */
-    unsigned failures;     /* rounds that failed in a row */
+    bool hand_over;    /* exclusive, or its namesake in the other generation is */
+    unsigned target;   /* spec.workers, changed by TTIN, TTOU, WINCH */
+    unsigned round;    /* rises with each failure; workers of an older round do not count again */
+    unsigned failures; /* rounds that failed in a row */
     long long spawn_at_ms; /* back-off: not before */
     bool locked;           /* waits for a holder elsewhere, and has said so */
 };
@@ -160,7 +160,7 @@ void sl_plan_on_drained(struct sl_plan *plan, const struct sl_plan_event *event)
 void sl_plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_reopen_logs(struct sl_plan *plan);
 void sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation,
-                unsigned group);
+                   unsigned group);
 long long sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker);
 
 /* plan_fill.c */
@@ -172,7 +172,7 @@ unsigned sl_plan_target_max(const struct sl_plan *plan);
 
 /* plan_reload.c */
 void sl_plan_generation_init(struct sl_plan *plan, struct generation *generation,
-                          const struct sl_plan_event *event);
+                             const struct sl_plan_event *event);
 void sl_plan_hang_up(struct sl_plan *plan);
 void sl_plan_on_loaded(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_on_listening(struct sl_plan *plan);

@@ -14,11 +14,11 @@ static const unsigned entered_from[WORKER_STATE_COUNT] = {
     [WORKER_FORKING] = FROM(WORKER_FREE),
     [WORKER_BOOTING] = FROM(WORKER_FORKING),
     [WORKER_READY] = FROM(WORKER_BOOTING),
-    [WORKER_ABORTING] = FROM(WORKER_BOOTING) | FROM(WORKER_READY) | FROM(WORKER_LEAVING) |
-                        FROM(WORKER_EXITING),
+    [WORKER_ABORTING] =
+        FROM(WORKER_BOOTING) | FROM(WORKER_READY) | FROM(WORKER_LEAVING) | FROM(WORKER_EXITING),
     [WORKER_LEAVING] = FROM(WORKER_BOOTING) | FROM(WORKER_READY),
-    [WORKER_EXITING] = FROM(WORKER_BOOTING) | FROM(WORKER_READY) | FROM(WORKER_LEAVING) |
-                       FROM(WORKER_ABORTING),
+    [WORKER_EXITING] =
+        FROM(WORKER_BOOTING) | FROM(WORKER_READY) | FROM(WORKER_LEAVING) | FROM(WORKER_ABORTING),
     [WORKER_KILLED] = FROM(WORKER_ABORTING),
 };
 
@@ -123,8 +123,9 @@ sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
 {
     switch (worker->state) {
     case WORKER_BOOTING:
-        return worker->boot_ms == 0 ? -1
-                                    : later(worker->forked_ms, plan->judge_from_ms) + worker->boot_ms;
+        return worker->boot_ms == 0
+                   ? -1
+                   : later(worker->forked_ms, plan->judge_from_ms) + worker->boot_ms;
     case WORKER_READY:
         return worker->timeout_ms == 0
                    ? -1
@@ -137,7 +138,8 @@ sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
         return worker->exit_ms > 0 && HOLDS(plan, RULE_EXIT_CLOCK_ENDS) ? worker->deadline_ms : -1;
     case WORKER_KILLED:
         return plan->phase == PHASE_STOPPING ? worker->deadline_ms : -1;
-    default: return -1;
+    default:
+        return -1;
     }
 }
 
@@ -265,8 +267,8 @@ say_death(struct sl_plan *plan, const struct worker *was, int status)
     if (WIFSIGNALED(status)) {
         int number = WTERMSIG(status);
         action = sl_plan_say(plan, number == SIGKILL && was->state != WORKER_KILLED ? SL_SAY_KILLED
-                                : number == SIGTERM ? SL_SAY_TERMINATED
-                                                    : SL_SAY_SIGNALED);
+                                   : number == SIGTERM ? SL_SAY_TERMINATED
+                                                       : SL_SAY_SIGNALED);
         action->number = number;
     } else if (WEXITSTATUS(status) != 0) {
         action = sl_plan_say(plan, SL_SAY_EXITED);
@@ -389,7 +391,8 @@ sl_plan_reopen_logs(struct sl_plan *plan)
         struct worker *worker = &plan->workers[slot];
         if (worker->state == WORKER_FORKING || worker->state == WORKER_BOOTING)
             worker->reopen = true;
-        else if (worker->booted && (worker->state == WORKER_READY || worker->state == WORKER_LEAVING))
+        else if (worker->booted &&
+                 (worker->state == WORKER_READY || worker->state == WORKER_LEAVING))
             sl_plan_kill(plan, slot, SIGUSR1);
     }
 }

@@ -11,17 +11,16 @@
 
 /* ---- the child ----------------------------------------------------------------------------- */
 
-/* Nothing that happens here may touch the arbiter's workers, files or pid: every way out is _exit(). */
-static void __attribute__((noreturn))
-give_up(struct sl_arbiter *arbiter, const char *why)
+/* Nothing that happens here may touch the arbiter's workers, files or pid: every way out is
+ * _exit(). */
+static void __attribute__((noreturn)) give_up(struct sl_arbiter *arbiter, const char *why)
 {
     sl_arbiter_log(arbiter, SL_LOG_ERROR, "The new arbiter could not be started: %s", why);
     fflush(NULL);
     _exit(SL_EXIT_ERROR);
 }
 
-static void __attribute__((noreturn))
-become_successor(struct sl_arbiter *arbiter)
+static void __attribute__((noreturn)) become_successor(struct sl_arbiter *arbiter)
 {
     const struct sl_host *host = arbiter->host;
     struct sl_error err;
@@ -45,8 +44,8 @@ become_successor(struct sl_arbiter *arbiter)
 
 /* ---- the parent ---------------------------------------------------------------------------- */
 
-/* The arbiter's signals stay blocked in the child and across exec, until the new arbiter has its own
- * handlers: none can kill it half-way. */
+/* The arbiter's signals stay blocked in the child and across exec, until the new arbiter has its
+ * own handlers: none can kill it half-way. */
 void
 sl_arbiter_upgrade(struct sl_arbiter *arbiter)
 {
@@ -59,8 +58,8 @@ sl_arbiter_upgrade(struct sl_arbiter *arbiter)
     sl_signals_unblock(&mask);
     if (pid < 0) {
         snprintf(arbiter->why, sizeof arbiter->why, "fork failed: %s", strerror(saved));
-        sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_UPGRADE_FAILED,
-                                                        .why = arbiter->why});
+        sl_arbiter_feed(arbiter,
+                        (struct sl_plan_event){.kind = SL_EV_UPGRADE_FAILED, .why = arbiter->why});
         return;
     }
     arbiter->upgrade_pid = pid;

@@ -1,5 +1,5 @@
-/* Descriptors that the arbiter keeps for bad times: when user code has used up all others (EMFILE), a
- * worker can still be spawned and boot, a configuration be loaded, a log file be opened anew.
+/* Descriptors that the arbiter keeps for bad times: when user code has used up all others (EMFILE),
+ * a worker can still be spawned and boot, a configuration be loaded, a log file be opened anew.
  *
  * Process: arbiter. Thread: the main one.
  */

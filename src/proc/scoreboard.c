@@ -70,8 +70,7 @@ sl_scoreboard_index(const struct sl_scoreboard *board, const struct sl_slot *slo
 
 /* Moves on to state from any of first..last; false when it is (or meanwhile came) elsewhere. */
 static bool
-move(struct sl_slot *slot, enum sl_slot_state first, enum sl_slot_state last,
-     enum sl_slot_state to)
+move(struct sl_slot *slot, enum sl_slot_state first, enum sl_slot_state last, enum sl_slot_state to)
 {
     int now = LOAD(slot->state);
     while (now >= (int)first && now <= (int)last)
@@ -117,12 +116,18 @@ const char *
 sl_slot_state_name(enum sl_slot_state state)
 {
     switch (state) {
-    case SL_SLOT_EMPTY: return "EMPTY";
-    case SL_SLOT_SPAWNING: return "SPAWNING";
-    case SL_SLOT_BOOTING: return "BOOTING";
-    case SL_SLOT_READY: return "READY";
-    case SL_SLOT_STOPPING: return "STOPPING";
-    case SL_SLOT_DEAD: return "DEAD";
+    case SL_SLOT_EMPTY:
+        return "EMPTY";
+    case SL_SLOT_SPAWNING:
+        return "SPAWNING";
+    case SL_SLOT_BOOTING:
+        return "BOOTING";
+    case SL_SLOT_READY:
+        return "READY";
+    case SL_SLOT_STOPPING:
+        return "STOPPING";
+    case SL_SLOT_DEAD:
+        return "DEAD";
     }
     return "?";
 }

@@ -53,7 +53,7 @@ struct sl_slot {
     alignas(SL_CACHE_LINE) _Atomic uint64_t heartbeat_ms;
     _Atomic uint64_t ready_ms;   /* 0: not yet */
     _Atomic uint64_t drained_ms; /* 0: not yet */
-    _Atomic uint64_t requests; /* begun, all threads */
+    _Atomic uint64_t requests;   /* begun, all threads */
     _Atomic unsigned connections;
     _Atomic unsigned lifecycle[SL_LIFE_COUNT];
     struct sl_slot_thread threads[SL_SLOT_THREADS];

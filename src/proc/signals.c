@@ -10,7 +10,8 @@
 #include <proc/signals.h>
 
 static const int handled[SL_SIGNALS_COUNT] = {
-    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD, SIGPIPE,
+    SIGHUP,  SIGINT,  SIGQUIT,  SIGTERM, SIGTTIN, SIGTTOU,
+    SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD, SIGPIPE,
 };
 
 static atomic_int note_fd = -1;

@@ -114,7 +114,8 @@ prepare(struct sl_arbiter *arbiter, struct child *child, struct generation *gene
     return SL_OK;
 }
 
-/* Signals wait while the process forks: taken on the wrong side they would be lost or seen twice. */
+/* Signals wait while the process forks: taken on the wrong side they would be lost or seen twice.
+ */
 static pid_t
 fork_worker(struct sl_arbiter *arbiter, struct child *child, struct generation *generation)
 {
@@ -197,8 +198,8 @@ sl_arbiter_spawn(struct sl_arbiter *arbiter, const struct sl_plan_action *action
     child->pid = pid;
     sl_slot_forked(child->slot, pid);
     arbiter->host->worker_forked(arbiter->ctx, child->worker, pid, false);
-    sl_arbiter_feed(arbiter, (struct sl_plan_event){
-                                 .kind = SL_EV_FORKED, .slot = action->slot, .pid = pid});
+    sl_arbiter_feed(arbiter,
+                    (struct sl_plan_event){.kind = SL_EV_FORKED, .slot = action->slot, .pid = pid});
 }
 
 /* ---- ready and gone ------------------------------------------------------------------------ */

@@ -69,7 +69,8 @@ sl_arbiter_binds_differ(const struct sl_arbiter *arbiter)
 
 /* ---- steps --------------------------------------------------------------------------------- */
 
-/* Descriptors 0 to 2 must be something, or a socket becomes one of them and gets what is printed. */
+/* Descriptors 0 to 2 must be something, or a socket becomes one of them and gets what is printed.
+ */
 static int
 open_stdio(struct sl_arbiter *arbiter, struct sl_error *err)
 {
@@ -244,10 +245,10 @@ int
 sl_arbiter_start(struct sl_arbiter *arbiter)
 {
     static int (*const steps[])(struct sl_arbiter *, struct sl_error *) = {
-        open_stdio,     load,         find_parent,
-        make_plan,      make_pipes,   take_signals,
-        keep_reserve,   announce,     sl_arbiter_pidfile_open,
-        on_starting,    open_listeners, when_ready,
+        open_stdio,   load,           find_parent,
+        make_plan,    make_pipes,     take_signals,
+        keep_reserve, announce,       sl_arbiter_pidfile_open,
+        on_starting,  open_listeners, when_ready,
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         struct sl_error err = {.text = ""};

@@ -28,7 +28,8 @@ test_order_is_kept_and_the_current_link_may_leave(void **state)
     items[0].number = 0;
     sl_list_push_front(&list, &items[0].link);
     int expected = 0;
-    SL_LIST_EACH (link, &list) {
+    SL_LIST_EACH(link, &list)
+    {
         struct item *item = SL_LIST_ENTRY(link, struct item, link);
         assert_int_equal(item->number, expected++);
         if (item->number % 2 == 0)

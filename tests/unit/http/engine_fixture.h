@@ -32,7 +32,7 @@ struct server {
     /* what handlers and callbacks saw */
     atomic_int waits, inside, most_inside, bad_status, limit_calls, aborted_reads;
     atomic_bool give_up; /* the turning thread ends without a drained engine */
-    atomic_bool hold; /* handlers of /hold stay inside while set */
+    atomic_bool hold;    /* handlers of /hold stay inside while set */
     int file_fd;
 };
 
@@ -279,7 +279,8 @@ server_stop(struct server *s)
 static inline int
 dial(const struct server *s)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(s->port),
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons(s->port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct timeval limit = {.tv_sec = 20};
@@ -350,13 +351,15 @@ get_chunks(int fd, struct answer *a)
     }
 }
 
-/* Reads one response. head_only: of a HEAD request. status 0: the connection ended before any byte. */
+/* Reads one response. head_only: of a HEAD request. status 0: the connection ended before any byte.
+ */
 static inline void
 hear(int fd, struct answer *a, bool head_only)
 {
     size_t n = 0;
     memset(a, 0, sizeof *a);
-    while (n < sizeof a->head - 1 && strstr(a->head, "\r\n\r\n") == NULL && get_byte(fd, &a->head[n]))
+    while (n < sizeof a->head - 1 && strstr(a->head, "\r\n\r\n") == NULL &&
+           get_byte(fd, &a->head[n]))
         n++;
     if (n == 0)
         return;

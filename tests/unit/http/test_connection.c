@@ -7,7 +7,11 @@
 
 #include "http/session.h"
 
-static unsigned threads_of(void **state) { return *(unsigned *)*state; }
+static unsigned
+threads_of(void **state)
+{
+    return *(unsigned *)*state;
+}
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -200,7 +204,8 @@ test_a_client_may_send_all_before_it_reads(void **state)
         char head[100];
         int fd = dial(&s), small = 65536;
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-        snprintf(head, sizeof head, "POST /big HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", sizes[i]);
+        snprintf(head, sizeof head, "POST /big HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n",
+                 sizes[i]);
         say_text(fd, head);
         char *body = calloc(1, (size_t)sizes[i]);
         say(fd, body, (size_t)sizes[i]);
@@ -375,7 +380,8 @@ int
 main(void)
 {
     static unsigned inline_threads = 0, pool_threads = 3;
-#define BOTH(test) cmocka_unit_test_prestate(test, &inline_threads), cmocka_unit_test_prestate(test, &pool_threads)
+#define BOTH(test)                                                                                 \
+    cmocka_unit_test_prestate(test, &inline_threads), cmocka_unit_test_prestate(test, &pool_threads)
     const struct CMUnitTest tests[] = {
         BOTH(test_the_time_that_handlers_take_is_not_the_clients),
         BOTH(test_lingering_ends_with_the_client),

@@ -1,5 +1,6 @@
-/* Memory and system calls that fail, one after the other: the engine may refuse and close, never crash,
- * hang or leak. The linker puts the wrappers below in front of the real calls (meson.build). */
+/* Memory and system calls that fail, one after the other: the engine may refuse and close, never
+ * crash, hang or leak. The linker puts the wrappers below in front of the real calls (meson.build).
+ */
 #include "engine_fixture.h"
 #include "counted_heap.h"
 
@@ -50,9 +51,13 @@ memory_strikes(void)
 #define WRAP(result, call, name, parameters, arguments)                                            \
     result __real_##name parameters;                                                               \
     result __wrap_##name parameters;                                                               \
-    result __wrap_##name parameters { return strikes(call) ? -1 : __real_##name arguments; }
+    result __wrap_##name parameters                                                                \
+    {                                                                                              \
+        return strikes(call) ? -1 : __real_##name arguments;                                       \
+    }
 
-WRAP(int, ACCEPT, accept4, (int fd, struct sockaddr *sa, socklen_t *len, int flags), (fd, sa, len, flags))
+WRAP(int, ACCEPT, accept4, (int fd, struct sockaddr *sa, socklen_t *len, int flags),
+     (fd, sa, len, flags))
 WRAP(ssize_t, RECV, recv, (int fd, void *to, size_t len, int flags), (fd, to, len, flags))
 WRAP(ssize_t, SEND, send, (int fd, const void *from, size_t len, int flags), (fd, from, len, flags))
 WRAP(ssize_t, SENDMSG, sendmsg, (int fd, const struct msghdr *m, int flags), (fd, m, flags))
@@ -62,11 +67,14 @@ WRAP(int, EPOLL_CTL, epoll_ctl, (int set, int op, int fd, struct epoll_event *e)
 WRAP(int, SHUTDOWN, shutdown, (int fd, int how), (fd, how))
 WRAP(int, EVENTFD, eventfd, (unsigned value, int flags), (value, flags))
 
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *),
+                          void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *),
+                          void *arg);
 
 int
-__wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg)
+__wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *),
+                      void *arg)
 {
     return strikes(THREAD) ? fault.error : __real_pthread_create(thread, attr, main, arg);
 }
@@ -124,8 +132,11 @@ visit(const struct server *s)
     static const char *const talks[][5] = {
         {GET("/") GET("/204") GET("/"), LAST},
         {"GET / HT", "TP/1.1\r\nHost: x\r\n", "\r\n", LAST},
-        {"POST /count HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n", "abc\r\n0\r\n", "A: b\r\n\r\n" LAST},
-        {"POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n", large, LAST},
+        {"POST /count HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n",
+         "abc\r\n0\r\n", "A: b\r\n\r\n" LAST},
+        {"POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\nExpect: "
+         "100-continue\r\n\r\n",
+         large, LAST},
         {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n", large, LAST},
         {GET("/file") GET("/big") GET("/stream") LAST},
         {GET("/file"), GET("/fail"), LAST},
@@ -224,7 +235,8 @@ int
 main(void)
 {
     static unsigned inline_threads = 0, pool_threads = 2;
-#define BOTH(test) cmocka_unit_test_prestate(test, &inline_threads), cmocka_unit_test_prestate(test, &pool_threads)
+#define BOTH(test)                                                                                 \
+    cmocka_unit_test_prestate(test, &inline_threads), cmocka_unit_test_prestate(test, &pool_threads)
     const struct CMUnitTest tests[] = {
         BOTH(test_an_engine_that_cannot_open_leaves_nothing),
         BOTH(test_any_call_may_fail_while_serving),

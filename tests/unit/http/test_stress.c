@@ -36,7 +36,8 @@ static void
 note_mistake(struct ledger *ledger, const struct promise *p, const char *what)
 {
     if (ledger->mistakes++ == 0)
-        fprintf(stderr, "seed %u: request %u, kind %c, size %u: %s\n", ledger->seed, p->id, p->kind, p->size, what);
+        fprintf(stderr, "seed %u: request %u, kind %c, size %u: %s\n", ledger->seed, p->id, p->kind,
+                p->size, what);
 }
 
 /* ---- the application ------------------------------------------------------------------------- */
@@ -101,7 +102,8 @@ answer_promise(void *ctx, struct sl_request *req, struct sl_response *res)
     sl_response_header(res, "X-Id", 4, text_id, (size_t)sprintf(text_id, "%u", p.id));
     switch (p.kind) {
     case 'l':
-        sl_response_header(res, "Content-Length", 14, text_id, (size_t)sprintf(text_id, "%u", p.size));
+        sl_response_header(res, "Content-Length", 14, text_id,
+                           (size_t)sprintf(text_id, "%u", p.size));
         return write_pattern(res, p.id, p.size, 20000);
     case 'c':
         return write_pattern(res, p.id, p.size, 1 + p.id % 20000);
@@ -174,7 +176,10 @@ ask(struct ledger *ledger, struct bytes *to, unsigned *rng, bool last)
     unsigned delay = rand_r(rng) % 20 == 0 ? (unsigned)rand_r(rng) % 3000 : 0;
     bool body = p.kind == 'e' || p.kind == 'u', chunked = body && rand_r(rng) % 2;
     char head[300];
-    int n = sprintf(head, "%s /%u/%c/%u/%u HTTP/1.1\r\nHost: x\r\n%s", body ? "POST" : p.kind == 'h' ? "HEAD" : "GET",
+    int n = sprintf(head, "%s /%u/%c/%u/%u HTTP/1.1\r\nHost: x\r\n%s",
+                    body            ? "POST"
+                    : p.kind == 'h' ? "HEAD"
+                                    : "GET",
                     p.id, p.kind, p.size, delay, last ? "Connection: close\r\n" : "");
     if (chunked)
         n += sprintf(head + n, "Transfer-Encoding: chunked\r\n");
@@ -232,10 +237,12 @@ take_answer(struct bytes *in, const struct promise *p, bool *ret_right)
     if (end == NULL)
         return 0;
     end[2] = '\0';
-    char *body = end + 4, *id = strstr(in->ptr, "X-Id: "), *length = strstr(in->ptr, "Content-Length: ");
+    char *body = end + 4, *id = strstr(in->ptr, "X-Id: "),
+         *length = strstr(in->ptr, "Content-Length: ");
     size_t left = in->len - (size_t)(body - in->ptr), len = 0, used = 0;
     *ret_right = false;
-    if (strncmp(in->ptr, "HTTP/1.1 200 OK\r\n", 17) != 0 || id == NULL || strtoul(id + 6, NULL, 10) != p->id)
+    if (strncmp(in->ptr, "HTTP/1.1 200 OK\r\n", 17) != 0 || id == NULL ||
+        strtoul(id + 6, NULL, 10) != p->id)
         return in->len; /* wrong */
     bool chunked = strstr(in->ptr, "Transfer-Encoding: chunked") != NULL;
     end[2] = '\r';
@@ -273,7 +280,8 @@ converse(struct ledger *ledger, unsigned *rng)
         promises[i] = ask(ledger, &out, rng, manner == CLOSES && i + 1 == count);
     if (piece < 100 && out.len > 20000)
         piece = 5000;
-    size_t leave_at = manner == RESETS || manner == LEAVES ? (size_t)rand_r(rng) % (out.len + 1) : SIZE_MAX;
+    size_t leave_at =
+        manner == RESETS || manner == LEAVES ? (size_t)rand_r(rng) % (out.len + 1) : SIZE_MAX;
     char *block = malloc(65536);
     int fd = dial(&ledger->server), one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -302,7 +310,8 @@ converse(struct ledger *ledger, unsigned *rng)
             usleep((unsigned)rand_r(rng) % 1000);
         bool right;
         size_t used;
-        while (taken < count && in.len > 0 && (used = take_answer(&in, &promises[taken], &right)) > 0) {
+        while (taken < count && in.len > 0 &&
+               (used = take_answer(&in, &promises[taken], &right)) > 0) {
             if (!right)
                 note_mistake(ledger, &promises[taken], "wrong answer");
             memmove(in.ptr, in.ptr + used, in.len - used);
@@ -314,7 +323,8 @@ converse(struct ledger *ledger, unsigned *rng)
         ledger->abandoned++;
     } else {
         if (taken < count)
-            note_mistake(ledger, &promises[taken], ended ? "no answer: the connection ended" : "no answer");
+            note_mistake(ledger, &promises[taken],
+                         ended ? "no answer: the connection ended" : "no answer");
         ledger->answered += (unsigned)taken;
         if (!ended && (manner == CLOSES || manner == HALF_CLOSES)) {
             struct pollfd p = {.fd = fd, .events = POLLIN};

@@ -302,7 +302,7 @@ test_a_live_unix_socket_is_refused_and_a_stale_one_replaced(void **state)
     assert_int_equal(open_text(text, &second, &err), SL_EBUSY);
     snprintf(expected, sizeof expected, "%s is in use by another server", text);
     assert_string_equal(err.text, expected);
-    close(client_to(&l)); /* still there */
+    close(client_to(&l));  /* still there */
     sl_listener_close(&l); /* the file stays: now it is stale */
     assert_opens(text, &second);
     assert_true(sl_listener_unlink(&second));

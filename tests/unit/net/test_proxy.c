@@ -219,7 +219,8 @@ test_a_checksum_is_verified(void **state)
     const char *sentence = "?";
     /* checksum computed with an independent table-driven CRC-32C */
     char header[] = SIGNATURE "\x21\x11\x00\x13\x7f\x00\x00\x01\x7f\x00\x00\x02\x12\x34\x00\x50"
-                              "\x03\x00\x04" "\xbb\x1c\x0f\x72";
+                              "\x03\x00\x04"
+                              "\xbb\x1c\x0f\x72";
     size_t len = sizeof header - 1;
     assert_int_equal(len, 35);
     assert_int_equal(feed(header, len, 3, &proxy, &sentence), 35);

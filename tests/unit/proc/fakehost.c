@@ -35,8 +35,7 @@ fake_world_new(int *ret_fd)
     int fd = memfd_create("fake-world", 0);
     if (fd < 0 || ftruncate(fd, sizeof(struct fake_world)) < 0)
         abort();
-    struct fake_world *world =
-        mmap(NULL, sizeof *world, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    struct fake_world *world = mmap(NULL, sizeof *world, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (world == MAP_FAILED)
         abort();
     atomic_store(&world->status, -1);
@@ -308,7 +307,7 @@ fake_run(struct fake_world *world, int world_fd)
     struct sl_arbiter *arbiter;
     int before = fake_count_descriptors();
     snprintf(host.fd_text, sizeof host.fd_text, "%d", world_fd);
-    host.argv[0] = host.argv[1] = (char *)(uintptr_t)"successor";
+    host.argv[0] = host.argv[1] = (char *)(uintptr_t) "successor";
     host.argv[2] = host.fd_text;
     host.table.exec_program = "/proc/self/exe";
     host.table.exec_argv = host.argv;

@@ -16,10 +16,10 @@ struct child {
     enum life life;
     pid_t pid;
     unsigned generation;
-    int asked;            /* strongest signal it was sent */
-    bool left;            /* it was asked to leave: its place is free */
-    bool hung, stubborn;  /* does not beat; does not obey TERM, QUIT or ABRT */
-    int exit_status;      /* wait status it will end with */
+    int asked;           /* strongest signal it was sent */
+    bool left;           /* it was asked to leave: its place is free */
+    bool hung, stubborn; /* does not beat; does not obey TERM, QUIT or ABRT */
+    int exit_status;     /* wait status it will end with */
     long long asked_ms, aborted_ms, beat_ms, spawned_ms;
     long long ready_ms, drains_ms, dies_ms; /* NEVER */
     long long drained_ms, exits_from_ms;
@@ -32,7 +32,11 @@ struct world {
     struct sl_plan *plan;
     struct sl_plan_action *actions;
     struct child children[SLOTS];
-    struct { unsigned target; bool exclusive; long long failed_ms; } generations[GENERATIONS];
+    struct {
+        unsigned target;
+        bool exclusive;
+        long long failed_ms;
+    } generations[GENERATIONS];
     unsigned current, next, loading;
     struct sl_plan_group spec;
     bool stopped, upgrading;
@@ -97,8 +101,8 @@ count_places(const struct world *world, unsigned generation)
         const struct child *child = &world->children[i];
         bool untold = child->life == FORK_PENDING || child->life == EXITS;
         bool leaves = child->left || (untold && world->plan->workers[i].leaving);
-        count += child->life != GONE && child->generation == generation && !leaves &&
-                 child->asked == 0;
+        count +=
+            child->life != GONE && child->generation == generation && !leaves && child->asked == 0;
     }
     return count;
 }
@@ -134,8 +138,8 @@ check_clocks(struct world *world)
 {
     for (int i = 0; i < SLOTS; i++) {
         const struct child *child = &world->children[i];
-        long long from_ms = child->beat_ms > world->stood_still_ms ? child->beat_ms
-                                                                   : world->stood_still_ms;
+        long long from_ms =
+            child->beat_ms > world->stood_still_ms ? child->beat_ms : world->stood_still_ms;
         if (child->life == GONE)
             continue;
         if (child->hung && child->asked == 0 && child->life == SERVES &&
@@ -159,7 +163,8 @@ check_clocks(struct world *world)
 
 /* ---- children ------------------------------------------------------------------------------ */
 
-/* It leaves within ms; some say that they have drained and then run exit hooks, perhaps too long. */
+/* It leaves within ms; some say that they have drained and then run exit hooks, perhaps too long.
+ */
 static void
 plan_leaving(struct world *world, struct child *child, unsigned ms)
 {
@@ -212,7 +217,8 @@ answer_fork(struct world *world, unsigned slot)
         child->life = GONE;
         if (child->spawned_ms > *failed_ms)
             *failed_ms = world->now_ms;
-        step(world, (struct sl_plan_event){.kind = SL_EV_FORK_FAILED, .slot = slot, .why = "EAGAIN"});
+        step(world,
+             (struct sl_plan_event){.kind = SL_EV_FORK_FAILED, .slot = slot, .why = "EAGAIN"});
         return;
     }
     child->life = BOOTS;
@@ -355,18 +361,33 @@ static void
 carry_out(struct world *world, const struct sl_plan_action *action)
 {
     switch (action->kind) {
-    case SL_DO_SPAWN: prepare(world, action); break;
-    case SL_DO_KILL: receive(world, action); break;
-    case SL_DO_LOAD: world->loading = action->generation; break;
-    case SL_DO_ADOPT: world->current = action->generation; break;
-    case SL_DO_GIVE_UP: world->next = world->current; break;
+    case SL_DO_SPAWN:
+        prepare(world, action);
+        break;
+    case SL_DO_KILL:
+        receive(world, action);
+        break;
+    case SL_DO_LOAD:
+        world->loading = action->generation;
+        break;
+    case SL_DO_ADOPT:
+        world->current = action->generation;
+        break;
+    case SL_DO_GIVE_UP:
+        world->next = world->current;
+        break;
     case SL_DO_WORKERS_CHANGED:
         if (sl_plan_next_generation(world->plan) == 0 || action->old < 0)
             world->next = world->current;
         break;
-    case SL_DO_NOTIFY_STOPPING: world->stop_ms = world->now_ms; break;
-    case SL_DO_EXIT: finish(world, action); break;
-    default: break;
+    case SL_DO_NOTIFY_STOPPING:
+        world->stop_ms = world->now_ms;
+        break;
+    case SL_DO_EXIT:
+        finish(world, action);
+        break;
+    default:
+        break;
     }
 }
 
@@ -374,10 +395,17 @@ static void
 answer(struct world *world, const struct sl_plan_action *action)
 {
     switch (action->kind) {
-    case SL_DO_LOAD: answer_load(world, action->generation); break;
-    case SL_DO_LISTEN: answer_listen(world); break;
-    case SL_DO_UPGRADE: answer_upgrade(world); break;
-    default: break;
+    case SL_DO_LOAD:
+        answer_load(world, action->generation);
+        break;
+    case SL_DO_LISTEN:
+        answer_listen(world);
+        break;
+    case SL_DO_UPGRADE:
+        answer_upgrade(world);
+        break;
+    default:
+        break;
     }
 }
 
@@ -420,8 +448,8 @@ step(struct world *world, struct sl_plan_event event)
          sl_plan_reload_name(world->plan));
     struct sl_plan_action actions[SLOTS * 6 + 32];
     unsigned ready = count_ready(world);
-    bool exclusive = world->generations[world->current].exclusive ||
-                     world->generations[world->next].exclusive;
+    bool exclusive =
+        world->generations[world->current].exclusive || world->generations[world->next].exclusive;
     size_t count = sl_plan_step(world->plan, &event, actions);
     for (size_t i = 0; i < count; i++) {
         show(world, &actions[i]);

@@ -32,13 +32,13 @@ struct scene {
 static int descriptors_before;
 
 /* Waits until condition holds; fails the test when it does not come true. */
-#define wait_for(scene, condition)                                                                \
-    do {                                                                                          \
-        uint64_t until_ms = sl_clock_ms() + PATIENCE_MS;                                          \
-        while (!(condition) && sl_clock_ms() < until_ms)                                          \
-            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);                              \
-        if (!(condition))                                                                         \
-            fail_msg("never came true: %s; log:\n%s", #condition, (scene)->world->log);           \
+#define wait_for(scene, condition)                                                                 \
+    do {                                                                                           \
+        uint64_t until_ms = sl_clock_ms() + PATIENCE_MS;                                           \
+        while (!(condition) && sl_clock_ms() < until_ms)                                           \
+            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);                               \
+        if (!(condition))                                                                          \
+            fail_msg("never came true: %s; log:\n%s", #condition, (scene)->world->log);            \
     } while (0)
 
 static bool
@@ -301,7 +301,8 @@ test_failing_start_hooks_end_the_start(void **state)
     assert_true(logged(scene, "the on_starting hook failed"));
 }
 
-/* ---- deaths ----------------------------------------------------------------------------------- */
+/* ---- deaths -----------------------------------------------------------------------------------
+ */
 
 static void
 test_a_killed_worker_is_replaced(void **state)
@@ -426,7 +427,8 @@ test_hooks_that_fail_do_not_end_the_service(void **state)
     stop_arbiter(scene);
 }
 
-/* ---- counts and reload ------------------------------------------------------------------------ */
+/* ---- counts and reload ------------------------------------------------------------------------
+ */
 
 static void
 test_ttin_and_ttou_change_the_number(void **state)
@@ -533,7 +535,8 @@ test_an_exclusive_worker_is_gone_before_its_successor(void **state)
     assert_int_equal(access("arbiter-test.lock", F_OK), -1);
 }
 
-/* ---- upgrade ----------------------------------------------------------------------------------- */
+/* ---- upgrade -----------------------------------------------------------------------------------
+ */
 
 static void
 upgrade(struct scene *scene, unsigned workers)
@@ -597,7 +600,8 @@ test_usr2_that_fails_leaves_the_arbiter_alone(void **state)
     stop_arbiter(scene);
 }
 
-/* ---- the world outside --------------------------------------------------------------------------- */
+/* ---- the world outside
+ * --------------------------------------------------------------------------- */
 
 static pid_t
 pid_in(const char *path)
@@ -730,7 +734,8 @@ test_the_service_manager_is_told(void **state)
     struct scene *scene = *state;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path + 1, 60, "saola-notify-%d", (int)getpid());
-    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(address.sun_path + 1));
+    socklen_t len =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(address.sun_path + 1));
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct timeval limit = {.tv_sec = 5};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);

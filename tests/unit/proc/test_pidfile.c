@@ -117,8 +117,8 @@ test_a_second_arbiter_is_told_who_runs(void **state)
     struct sl_error err;
     char expected[200];
     assert_int_equal(sl_pidfile_open(path, &file, NULL), SL_OK);
-    snprintf(expected, sizeof expected,
-             "Already running on PID %d (or pid file '%s' is stale)", (int)getpid(), path);
+    snprintf(expected, sizeof expected, "Already running on PID %d (or pid file '%s' is stale)",
+             (int)getpid(), path);
     assert_int_equal(sl_pidfile_open(path, &other, &err), SL_EBUSY);
     assert_string_equal(err.text, expected);
     assert_contains(path, own_line());
@@ -218,7 +218,7 @@ test_promotion_moves_the_file_over_the_old_ones_place(void **state)
     assert_string_equal(promoted.path, path);
     assert_int_equal(stat(second, &st), -1);
     assert_contains(path, own_line());
-    assert_int_equal(sl_pidfile_open(path, &old, NULL), SL_EBUSY); /* still locked */
+    assert_int_equal(sl_pidfile_open(path, &old, NULL), SL_EBUSY);     /* still locked */
     assert_int_equal(sl_pidfile_rename(&promoted, path, &err), SL_OK); /* to where it is */
     write_text(second, "1\n");
     assert_int_equal(sl_pidfile_rename(&promoted, second, &err), SL_OK); /* over a stale one */

@@ -32,7 +32,8 @@ count(const struct bench *bench, enum sl_plan_action_kind kind, int number)
 {
     unsigned found = 0;
     for (size_t i = 0; i < bench->count; i++)
-        found += bench->actions[i].kind == kind && (number == 0 || bench->actions[i].number == number);
+        found +=
+            bench->actions[i].kind == kind && (number == 0 || bench->actions[i].number == number);
     return found;
 }
 
@@ -56,8 +57,8 @@ static void
 fork_slot(struct bench *bench, unsigned slot)
 {
     bench->pids[slot] = ++bench->last_pid;
-    feed(bench, (struct sl_plan_event){
-                    .kind = SL_EV_FORKED, .slot = slot, .pid = bench->pids[slot]});
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_FORKED, .slot = slot, .pid = bench->pids[slot]});
 }
 
 static void
@@ -93,8 +94,8 @@ serving(unsigned workers, bool exclusive, bool daemon)
                                           .timeout_ms = 30000,
                                           .graceful_ms = 30000,
                                           .exit_ms = 20000};
-    feed(bench, (struct sl_plan_event){
-                    .kind = SL_EV_START, .groups = &bench->group, .group_count = 1});
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_START, .groups = &bench->group, .group_count = 1});
     assert_int_equal(count(bench, SL_DO_SPAWN, 0), workers);
     for (unsigned slot = 0; slot < workers; slot++)
         fork_slot(bench, slot);
@@ -203,8 +204,8 @@ test_old_workers_leave_only_when_all_new_ones_are_ready(void **state)
     (void)state;
     struct bench *bench = serving(2, false, false);
     signal_arrives(bench, SIGHUP);
-    feed(bench, (struct sl_plan_event){
-                    .kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
     feed(bench, (struct sl_plan_event){.kind = SL_EV_LISTENING});
     assert_int_equal(count(bench, SL_DO_SPAWN, 0), 2);
     fork_slot(bench, 2);
@@ -225,8 +226,8 @@ test_a_stop_wins_over_a_reload(void **state)
     signal_arrives(bench, SIGHUP);
     signal_arrives(bench, SIGTERM);
     assert_int_equal(count(bench, SL_DO_GIVE_UP, 0), 1);
-    feed(bench, (struct sl_plan_event){
-                    .kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
     assert_int_equal(bench->count, 0);
     dies(bench, 0, 0);
     assert_int_equal(count(bench, SL_DO_EXIT, 0), 1);
@@ -242,8 +243,8 @@ test_an_exclusive_group_has_one_worker(void **state)
     assert_true(says(bench, SL_SAY_EXCLUSIVE));
     assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
     signal_arrives(bench, SIGHUP);
-    feed(bench, (struct sl_plan_event){
-                    .kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
     feed(bench, (struct sl_plan_event){.kind = SL_EV_LISTENING});
     assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
     assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
@@ -301,8 +302,8 @@ test_an_exit_timeout_of_0_is_no_limit(void **state)
     sl_plan_free(bench->plan);
     bench->plan = sl_plan_new(SLOTS, false, false);
     bench->group.exit_ms = 0;
-    feed(bench, (struct sl_plan_event){
-                    .kind = SL_EV_START, .groups = &bench->group, .group_count = 1});
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_START, .groups = &bench->group, .group_count = 1});
     fork_slot(bench, 0);
     make_ready(bench, 0);
     signal_arrives(bench, SIGTERM);

@@ -134,9 +134,9 @@ bind_receiver(const char *address, const char *target)
     if (address[0] == '@')
         un.sun_path[0] = '\0';
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&un,
-                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)),
-                     0);
+    assert_int_equal(
+        bind(fd, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)),
+        0);
     setenv("NOTIFY_SOCKET", target, 1);
     return fd;
 }
