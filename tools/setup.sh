@@ -83,7 +83,10 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
     case $target in
     test) have curl || echo curl ;;
     check) have clang-format || echo clang-format ;;
-    bench) have wrk || echo wrk ;;
+    bench)
+        have wrk || echo wrk
+        [ -e /usr/include/ev.h ] || echo libev-dev # bjoern builds against it
+        ;;
     esac
 }
 
