@@ -254,8 +254,11 @@ test_a_reader_never_sees_two_requests_mixed(void **state)
         }
     }
     int mixed = 0, got = 0;
-    uint64_t deadline_ms = sl_clock_ms() + 30000; /* a busy machine may not run both for a while */
-    for (unsigned misses = 0; got < 100000 && sl_clock_ms() < deadline_ms;) {
+    /* A hundred thousand where that is quick, and a thousand even where one of the two hardly runs.
+     */
+    uint64_t now_ms = sl_clock_ms(), enough_ms = now_ms + 5000, deadline_ms = now_ms + 40000;
+    for (unsigned misses = 0; got < 100000 && now_ms < (got < 1000 ? deadline_ms : enough_ms);
+         now_ms = sl_clock_ms()) {
         struct sl_slot_request seen;
         if (!sl_slot_request(slot, 0, &seen)) {
             if (++misses % 1024 == 0) /* the writer may wait for this very processor */
@@ -269,7 +272,7 @@ test_a_reader_never_sees_two_requests_mixed(void **state)
     }
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
-    assert_int_equal(got, 100000);
+    assert_true(got >= 1000);
     assert_int_equal(mixed, 0);
     sl_scoreboard_close(&board);
 }
