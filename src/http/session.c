@@ -392,8 +392,14 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
         if (outcome == SERVED && pos < len && batch_full(ws)) {
             int rc = sl_out_flush(&ws->out, conn->fd);
             slow = rc == SL_EAGAIN;
-            if (rc < 0)
-                break; /* gone: sl_conn_send() sees to it */
+            if (slow)
+                break;
+            if (rc < 0) { /* the answer is broken off, even if a next try would succeed */
+                sl_out_release(&ws->out);
+                sl_buf_release(&ws->x.spill);
+                sl_engine_drop(ws->engine, conn);
+                return SL_STEP_DONE;
+            }
         }
     }
     sl_buf_release(&ws->x.spill);
