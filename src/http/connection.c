@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "http/session.h"
+#include "http/engine_state.h"
 #include "http/text.h"
 
 /* ---- closing -------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@
 #include <saola/host.h>
 
 #include "base/clock.h"
-#include "http/session.h"
+#include "http/engine_state.h"
 #include "http/text.h"
 
 enum {

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "http/session.h"
+#include "http/engine_state.h"
 
 enum {
     GATE_INSIDE = 1,

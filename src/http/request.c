@@ -5,7 +5,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#include "http/session.h"
+#include "http/engine_state.h"
 
 enum { RECEIVE_STEP = 64 * 1024 };
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "http/session.h"
+#include "http/engine_state.h"
 #include "http/text.h"
 
 /* The exchange that a response is part of, and its connection. */

@@ -1,10 +1,10 @@
-/* One connection's requests: receive, cut, run the handler, conclude. Life: session.h. */
+/* One connection's requests: receive, cut, run the handler, conclude. Life: engine_state.h. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "http/session.h"
+#include "http/engine_state.h"
 #include "net/proxy.h"
 
 /* What became of the bytes at the front of the input. */

@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "http/session.h"
+#include "http/engine_state.h"
 
 static unsigned
 threads_of(void **state)

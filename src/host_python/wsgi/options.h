@@ -2,7 +2,7 @@
 #ifndef SAOLA_HOST_PYTHON_OPTIONS_H
 #define SAOLA_HOST_PYTHON_OPTIONS_H
 
-#include "state.h"
+#include "../state.h"
 #include <saola/engine.h>
 
 enum { SL_PY_KEPT_BLOCKS = 16 };

@@ -7,7 +7,7 @@
 #ifndef SAOLA_HOST_PYTHON_WSGI_H
 #define SAOLA_HOST_PYTHON_WSGI_H
 
-#include "state.h"
+#include "../state.h"
 #include <saola/http.h>
 
 /* Keys of environ that every request may set: field, text. Interned and hashed once. */
