@@ -58,7 +58,7 @@ sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const 
     const struct sl_engine_options *opt = &ws->engine->opt;
     char *room = sl_out_reserve(&ws->out, 1024);
     size_t len = 0;
-    bool head_only = req->method.len == 4 && memcmp(req->method.ptr, "HEAD", 4) == 0;
+    bool head_only = sl_request_is_head(req);
     if (room != NULL &&
         sl_http_error_page(room, 1024, status, sentence, 1, head_only, &len) == SL_OK)
         ws->out.end += len;

@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <saola/engine.h>
 
 #include "base/buffer.h"
@@ -224,6 +225,8 @@ int sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeo
 enum { SL_ELOST = 1 };
 
 /* request.c */
+/* Appends "100 Continue" (RFC 9110 section 15.2.1). SL_OK or SL_ENOMEM. */
+int sl_out_continue(struct sl_out *out);
 void sl_exchange_begin(struct sl_exchange *x, struct sl_conn *conn, char *view, size_t view_len);
 /* Discards what is left of the body in the view; true when the body is complete. */
 bool sl_exchange_skip_body(struct sl_exchange *x);
@@ -256,5 +259,11 @@ void sl_pool_queue(struct sl_pool *pool, struct sl_conn *conn);
 void sl_pool_return(struct sl_pool *pool, struct sl_conn *conn);
 /* Owner: takes all returned connections, linked by ->next; still marked away. */
 struct sl_conn *sl_pool_collect(struct sl_pool *pool);
+
+static inline bool
+sl_request_is_head(const struct sl_request *req)
+{
+    return req->method.len == 4 && memcmp(req->method.ptr, "HEAD", 4) == 0;
+}
 
 #endif

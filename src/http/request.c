@@ -142,15 +142,21 @@ sl_request_body_done(const struct sl_request *req)
     return x->body.done && x->slice_len == 0;
 }
 
+int
+sl_out_continue(struct sl_out *out)
+{
+    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    return sl_out_append(out, text, sizeof text - 1);
+}
+
 static int
 send_continue(struct sl_exchange *x)
 {
-    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct sl_out *out = &x->res.ws->out;
     x->req.expect_continue = false;
     if (x->res.committed)
         return SL_OK;
-    return sl_out_append(out, text, sizeof text - 1);
+    return sl_out_continue(out);
 }
 
 /* Waits until the socket is ready for events; SL_ETIMEOUT after the body timeout. */

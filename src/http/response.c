@@ -195,7 +195,7 @@ choose_framing(struct sl_response *res, bool whole, size_t len)
 {
     struct sl_exchange *x = exchange_of(res);
     const struct sl_engine *engine = res->ws->engine;
-    bool head = x->req.method.len == 4 && memcmp(x->req.method.ptr, "HEAD", 4) == 0;
+    bool head = sl_request_is_head(&x->req);
     bool bodyless = res->status < 200 || res->status == 204 || res->status == 304;
     res->no_body = head || bodyless;
     if (res->status < 200 || res->status == 204)
@@ -430,7 +430,7 @@ sl_response_fail(struct sl_response *res, int status, const char *sentence)
         res->failed = true;
         return;
     }
-    bool head = x->req.method.len == 4 && memcmp(x->req.method.ptr, "HEAD", 4) == 0;
+    bool head = sl_request_is_head(&x->req);
     size_t room_len = 2048 + 6 * (sentence != NULL ? strlen(sentence) : 0), len = 0; /* escaped */
     char *room = sl_out_reserve(&ws->out, room_len);
     if (room == NULL || sl_http_error_page(room, room_len, status, sentence, x->req.version_minor,

@@ -16,8 +16,6 @@ enum outcome {
     LOST,   /* answered, but the engine is another thread's now */
 };
 
-static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
 /* ---- input that waits ----------------------------------------------------------------------- */
 
 /* Keeps buf[pos..len) as conn->in. own: buf is conn->in itself. */
@@ -95,7 +93,7 @@ body_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_reques
     }
     if (req->expect_continue && !conn->sent_continue) {
         conn->sent_continue = true;
-        if (sl_out_append(&ws->out, CONTINUE, sizeof CONTINUE - 1) < 0)
+        if (sl_out_continue(&ws->out) < 0)
             sl_conn_end(conn, false);
     }
     return false;
