@@ -18,6 +18,7 @@ struct engine_object {
     struct sl_py_kept kept;
     bool serving;
     bool threaded;
+    bool abandoned; /* closed with a thread inside, which may call back at any time */
 };
 
 /* ---- callbacks of the engine ----------------------------------------------------------------- */
@@ -236,6 +237,7 @@ close_engine(struct engine_object *self, unsigned wait_ms)
     PyThreadState *saved = sl_py_lock_release(); /* pool threads need it to end */
     int rc = sl_engine_close(engine, wait_ms);
     sl_py_lock_restore(saved);
+    self->abandoned = rc != SL_OK;
     return rc;
 }
 
@@ -244,7 +246,7 @@ engine_clear(PyObject *object)
 {
     struct engine_object *self = (struct engine_object *)object;
     /* An open engine may still call back: what it calls is released with it, in dealloc. */
-    if (self->engine != NULL)
+    if (self->engine != NULL || self->abandoned)
         return 0;
     Py_CLEAR(self->on_bad_request);
     Py_CLEAR(self->on_limit);
@@ -258,7 +260,8 @@ engine_dealloc(PyObject *object)
     struct engine_object *self = (struct engine_object *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
-    if (close_engine(self, 0) == SL_OK) {
+    (void)close_engine(self, 0);
+    if (!self->abandoned) {
         engine_clear(object);
         sl_py_kept_release(&self->kept);
         type->tp_free(object);
