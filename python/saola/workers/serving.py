@@ -221,8 +221,7 @@ class EngineWorker(base.Worker):
         finally:
             self.nr = engine.requests
             if not engine.close(0.1 if self._quitting or self._aborting else 0.5):
-                # Threads that will not come back: no interpreter shutdown with them inside.
-                self.abandoned = True
+                self.abandoned = engine  # a thread is inside: it stays as long as the process
             self.engine = None
 
     def _tick(self):

@@ -12,13 +12,13 @@
 
 struct engine_object {
     PyObject_HEAD struct sl_engine *engine; /* NULL: closed, or never opened */
+    struct sl_engine *abandoned; /* closed with a thread inside, which may call back at any time */
     struct sl_wsgi wsgi;
     PyObject *on_bad_request; /* on_bad_request(addr, status, sentence, method, uri) */
     PyObject *on_limit;       /* on_limit() */
     struct sl_py_kept kept;
     bool serving;
     bool threaded;
-    bool abandoned; /* closed with a thread inside, which may call back at any time */
 };
 
 /* ---- callbacks of the engine ----------------------------------------------------------------- */
@@ -237,7 +237,8 @@ close_engine(struct engine_object *self, unsigned wait_ms)
     PyThreadState *saved = sl_py_lock_release(); /* pool threads need it to end */
     int rc = sl_engine_close(engine, wait_ms);
     sl_py_lock_restore(saved);
-    self->abandoned = rc != SL_OK;
+    if (rc != SL_OK)
+        self->abandoned = engine;
     return rc;
 }
 
@@ -246,7 +247,7 @@ engine_clear(PyObject *object)
 {
     struct engine_object *self = (struct engine_object *)object;
     /* An open engine may still call back: what it calls is released with it, in dealloc. */
-    if (self->engine != NULL || self->abandoned)
+    if (self->engine != NULL || self->abandoned != NULL)
         return 0;
     Py_CLEAR(self->on_bad_request);
     Py_CLEAR(self->on_limit);
@@ -261,7 +262,7 @@ engine_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     (void)close_engine(self, 0);
-    if (!self->abandoned) {
+    if (self->abandoned == NULL) {
         engine_clear(object);
         sl_py_kept_release(&self->kept);
         type->tp_free(object);
