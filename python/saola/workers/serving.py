@@ -70,6 +70,7 @@ class EngineWorker(base.Worker):
 
     def __init__(self, *args, **kwargs):
         self.engine = None
+        self.abandoned = None
         super().__init__(*args, **kwargs)
         self._stop_at = None
 
