@@ -6,12 +6,13 @@
 #   make venv    only the virtual environment .venv with saola in it
 #   make bench   CPU time per request against a raw epoll loop and against other servers
 #   make check   include table, generated files, formatting, compiler warnings
+#   make long    the process-level tests that take minutes or assert times; wants a quiet machine
 #   make asan    the process-level tests with the C parts under ASan and UBSan
 #   make fuzz    fuzz each parser for FUZZ_SECONDS (60)
 #   make differential  our parser against llhttp and h11 on 100,000 mutated requests
 #   make clean   remove .venv and build/
 #
-# Options: ADDRESS=127.0.0.1:8000 (run), TESTS="tests/e2e/test_demo.py -k name" (test, test-pythons, asan),
+# Options: ADDRESS=127.0.0.1:8000 (run), TESTS="tests/e2e/test_demo.py -k name" (test, test-pythons, long, asan),
 # BENCH="arguments" (bench), DIFFERENTIAL="--seed 7", JOBS=2.
 # What is installed and how is in tools/setup.sh; what a test run consists of in tools/test.sh.
 
@@ -44,6 +45,10 @@ check:
 	@tools/setup.sh check
 	@tools/test.sh check
 
+long:
+	@tools/setup.sh test
+	@tools/test.sh long $(TESTS)
+
 asan:
 	@tools/setup.sh test
 	@tools/test.sh asan $(TESTS)
@@ -62,4 +67,4 @@ help:
 clean:
 	rm -rf .venv build
 
-.PHONY: run test test-pythons venv bench check asan fuzz differential help clean
+.PHONY: run test test-pythons venv bench check long asan fuzz differential help clean

@@ -3,6 +3,7 @@
 #
 #   tools/test.sh all [pytest arguments]    every test; closes with the counts
 #   tools/test.sh check                     include table, stale files, formatting, warnings as errors
+#   tools/test.sh long [pytest arguments]   process-level tests that take minutes or assert times
 #   tools/test.sh asan [pytest arguments]   process-level tests with the C parts under ASan and UBSan
 #   tools/test.sh fuzz SECONDS              each fuzz target for so long
 #   tools/test.sh pythons [pytest arguments]  process-level tests under every other CPython found
@@ -11,7 +12,7 @@
 # On a terminal one sees what runs; elsewhere only results. Full output of each step: build/logs.
 set -eu
 cd "$(dirname "$0")/.."
-what=${1:?all, check, asan, fuzz, pythons or differential}
+what=${1:?all, check, long, asan, fuzz, pythons or differential}
 shift
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
@@ -245,11 +246,12 @@ check)
     fi
     build check-clang clang -Dwerror=true -Dtests=true || true
     ;;
+long) e2e_jobs=1 && e2e_tests -m long "$@" ;;
 asan) asan_tests "$@" ;;
 fuzz) fuzz_run "$@" ;;
 differential) differential "$@" ;;
 *)
-    echo "tools/test.sh: $what: not one of all, check, asan, fuzz, pythons, differential" >&2
+    echo "tools/test.sh: $what: not one of all, check, long, asan, fuzz, pythons, differential" >&2
     exit 2
     ;;
 esac

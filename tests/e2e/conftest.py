@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
                                        "expected in a server's log")
     config.addinivalue_line("markers", "leaves(*names): files that the test's server may leave in "
                                        "its directory")
+    config.addinivalue_line("markers", "long: takes minutes or asserts a time; only in `make long`")
     config.addinivalue_line("markers", "fault(*names): rows of docs/faults.md that the test injects")
     harness.become_subreaper()
 
