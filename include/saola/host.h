@@ -119,6 +119,7 @@ struct sl_host {
     /* (EXEC) argv and directory of the program that USR2 starts. */
     char *const *exec_argv;
     const char *exec_program; /* looked up in PATH when it has no slash */
+    const char *exec_dir;     /* NULL: where sl_arbiter_new() was called */
 };
 
 /* ---- arbiter ------------------------------------------------------------------------------- */

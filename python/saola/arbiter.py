@@ -15,7 +15,7 @@ import time
 import traceback
 
 import saola
-from . import _saola, errors, util
+from . import _saola, errors, successor, util
 from .errors import HaltServer
 from .sock import wrap_listener
 from .workers.base import Worker
@@ -90,8 +90,9 @@ class Arbiter:
         self.START_CTX = {
             0: sys.executable,
             "args": [sys.executable, *(sys.orig_argv[1:] or sys.argv)],
-            "cwd": util.getcwd(),
+            "cwd": util.START_DIR,
         }
+        self._script = util.script_with_interpreter()
         self._core = None
         self._saved = None        # before the generation that is not settled yet
         self._loaded_by = {}      # number of a generation -> its cfg
@@ -100,6 +101,7 @@ class Arbiter:
         self._settled = False
         # One byte in a pipe: who reads it tells the whole reason of a failed boot, others in short.
         self._boot_report = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        successor.take()
         self.setup(app)
         self._core = _saola.ArbiterCore(self)
 
@@ -286,6 +288,7 @@ class Arbiter:
         saved, self._saved = self._saved, None
         if accepted:
             self._settled = True
+            successor.done()
             self._refill_boot_report()
         elif saved is not None:
             saved.restore(self)
@@ -305,7 +308,15 @@ class Arbiter:
 
     def _exec_argv(self):
         """The program that USR2 starts and its argv; user code may have changed START_CTX."""
-        return [self.START_CTX[0], *self.START_CTX["args"]]
+        program, *argv = self.START_CTX[0], *self.START_CTX["args"]
+        if self._script and program == argv[0] == sys.executable:
+            # As the script's first line says now: its environment may have been replaced.
+            program = argv[0] = util.interpreter_of(
+                os.path.join(self._exec_dir(), self._script)) or program
+        return [program, *argv]
+
+    def _exec_dir(self):
+        return self.START_CTX["cwd"]
 
     def _listeners_changed(self, listeners):
         """listeners: pairs of descriptor and name. Wrappers of those that stay are kept."""
@@ -349,7 +360,6 @@ class Arbiter:
             self.WORKERS.pop(worker.pid, None)
         elif name == "pre_exec":
             self._undo_env()
-            os.chdir(self.START_CTX["cwd"])
         try:
             if name == "when_ready":
                 _forget_inherited()
@@ -435,6 +445,7 @@ class Arbiter:
             say("Worker failed to boot again: %s", text.splitlines()[-1].strip())
         else:
             self.log.error("%s", text)
+            successor.tell(text)
         return status
 
     def _worker_end(self, worker, status):

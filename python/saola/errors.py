@@ -9,6 +9,8 @@ import os
 import sys
 import traceback
 
+from . import successor
+
 _PACKAGE_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 _IMPORTLIB_DIR = os.path.join(os.path.dirname(os.path.abspath(importlib.__file__)), "")
 
@@ -102,6 +104,7 @@ def describe_boot_failure(exc):
 def fail(message, status=1, prog="saola"):
     """Prints one line on standard error and ends the program."""
     text = " ".join(str(message).split("\n"))
+    successor.tell(text)
     try:
         print(f"{prog}: {text}", file=sys.stderr, flush=True)
     except (OSError, ValueError):

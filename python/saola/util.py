@@ -94,6 +94,37 @@ def getcwd():
     return real
 
 
+def _start_dir():
+    try:
+        return getcwd()
+    except OSError:  # deleted
+        return os.environ.get("PWD", "/")
+
+
+#: The directory in which the program was started; USR2 starts the next one there.
+START_DIR = _start_dir()
+
+
+def interpreter_of(script):
+    """The Python that the first line of a script names, or None."""
+    try:
+        with open(script, "rb") as file:
+            line = os.fsdecode(file.readline(4096))
+    except OSError:
+        return None
+    program = line[2:].strip() if line.startswith("#!/") and line.endswith("\n") else ""
+    named = os.path.basename(program).startswith(("python", "pypy"))
+    return program if named and os.access(program, os.X_OK) else None
+
+
+def script_with_interpreter():
+    """The script as which this program was started by its own first line (`#!`), or None."""
+    argv = sys.orig_argv
+    if len(argv) > 1 and interpreter_of(argv[1]) == argv[0] != "":
+        return argv[1]
+    return None
+
+
 def warn(message):
     """Prints a warning that nobody overlooks on standard error."""
     print(f"\nWARNING: {message}\n", file=sys.stderr)

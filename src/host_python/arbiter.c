@@ -19,7 +19,8 @@ struct arbiter_object {
     struct sl_arbiter *arbiter;
     struct sl_host host;
     PyThreadState *asleep; /* between sleep_begin and sleep_end */
-    char **exec_argv;      /* what host.exec_argv points to */
+    char *exec_dir;
+    char **exec_argv; /* what host.exec_argv points to */
     bool running;
 };
 
@@ -123,6 +124,25 @@ exec_argv_free(char **argv)
     free(argv);
 }
 
+static int
+exec_dir_load(struct arbiter_object *self)
+{
+    PyObject *dir = PyObject_CallMethod(self->owner, "_exec_dir", NULL), *bytes = NULL;
+    char *copy = NULL;
+    if (dir != NULL && PyUnicode_FSConverter(dir, &bytes))
+        copy = strdup(PyBytes_AS_STRING(bytes));
+    if (bytes != NULL && copy == NULL)
+        PyErr_NoMemory();
+    Py_XDECREF(bytes);
+    Py_XDECREF(dir);
+    if (copy == NULL)
+        return -1;
+    free(self->exec_dir);
+    self->exec_dir = copy;
+    self->host.exec_dir = copy;
+    return 0;
+}
+
 /* Reads the owner's START_CTX anew: user code may change it until the moment of the exec. */
 static int
 exec_argv_load(struct arbiter_object *self)
@@ -173,7 +193,7 @@ host_hook(void *ctx, const struct sl_hook_call *call)
     }
     bool failed = done == Py_False;
     Py_DECREF(done);
-    if (call->hook == SL_HOOK_pre_exec && exec_argv_load(self) < 0) {
+    if (call->hook == SL_HOOK_pre_exec && (exec_argv_load(self) < 0 || exec_dir_load(self) < 0)) {
         report(self, name);
         return SL_EHOST;
     }
@@ -354,7 +374,7 @@ arbiter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->module = Py_NewRef(PyType_GetModule(type));
     self->host = host_template;
     struct sl_error err = {0};
-    if (exec_argv_load(self) < 0)
+    if (exec_argv_load(self) < 0 || exec_dir_load(self) < 0)
         goto error;
     if (sl_arbiter_new(&self->host, self, &self->arbiter, &err) < 0) {
         PyErr_SetString(PyExc_RuntimeError, err.text);
@@ -399,6 +419,7 @@ arbiter_dealloc(PyObject *object)
     PyObject_GC_UnTrack(object);
     arbiter_clear(object);
     exec_argv_free(self->exec_argv);
+    free(self->exec_dir);
     type->tp_free(object);
     Py_DECREF(type);
 }

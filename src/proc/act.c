@@ -11,7 +11,7 @@ say(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
 {
     char text[768];
     sl_plan_message_format(action, text, sizeof text);
-    arbiter->host->log(arbiter->ctx, sl_plan_message_level(action->message), text);
+    sl_arbiter_log(arbiter, sl_plan_message_level(action->message), "%s", text);
 }
 
 static void
@@ -121,6 +121,10 @@ notify_ready(struct sl_arbiter *arbiter)
 {
     if (!arbiter->settled)
         settle_host(arbiter, true);
+    if (!arbiter->settled && arbiter->words_fd >= 0) {
+        close(arbiter->words_fd);
+        arbiter->words_fd = -1;
+    }
     arbiter->settled = true;
     sl_arbiter_notify_ready(arbiter);
 }

@@ -31,9 +31,9 @@ sl_arbiter_new(const struct sl_host *host, void *ctx, struct sl_arbiter **ret_ar
     arbiter->death_fds[0] = arbiter->death_fds[1] = -1;
     arbiter->parent_fd = -1;
     arbiter->pidfile.fd = -1;
+    arbiter->upgrade_fd = arbiter->words_fd = arbiter->notice.fd = -1;
     atomic_init(&arbiter->asked_workers, -1);
-    if (getcwd(arbiter->start_dir, sizeof arbiter->start_dir) == NULL)
-        arbiter->start_dir[0] = '\0';
+    sl_arbiter_find_start_dir(arbiter);
     *ret_arbiter = arbiter;
     return SL_OK;
 }
@@ -55,6 +55,8 @@ sl_arbiter_log(struct sl_arbiter *arbiter, enum sl_log_level level, const char *
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     arbiter->host->log(arbiter->ctx, level, text);
+    if (level >= SL_LOG_ERROR)
+        sl_arbiter_tell_parent(arbiter, text);
 }
 
 int
@@ -142,6 +144,8 @@ take_signals(struct sl_arbiter *arbiter)
     while (count < SIGNALS_AT_ONCE && (number = sl_signals_next(&arbiter->signals)) != 0) {
         if (ends_service(number))
             feed_signal(arbiter, number);
+        else if (number == SL_SIGNALS_TERMINAL_GONE)
+            sl_arbiter_log(arbiter, SL_LOG_INFO, "The terminal is gone; serving on without it.");
         else if (number != SIGCHLD)
             waiting[count++] = number;
     }
@@ -229,12 +233,13 @@ loop(struct sl_arbiter *arbiter)
                                                     .groups = arbiter->groups,
                                                     .group_count = arbiter->group_count});
     while (!arbiter->done) {
+        sl_arbiter_tell_state(arbiter);
         sleep_until_something(arbiter);
         run_host(arbiter);
+        sl_arbiter_watch_parent(arbiter); /* a stop depends on it: whose are the files? */
         take_signals(arbiter);
         sl_arbiter_listen_to_workers(arbiter);
         sl_arbiter_reap(arbiter);
-        sl_arbiter_watch_parent(arbiter);
         take_requests(arbiter);
         tick(arbiter);
     }
@@ -255,12 +260,18 @@ end(struct sl_arbiter *arbiter)
 {
     sl_arbiter_drop_generation(arbiter, &arbiter->next);
     sl_arbiter_drop_generation(arbiter, &arbiter->current);
+    sl_binds_finish(&arbiter->binds);
+    sl_notice_close(&arbiter->notice);
+    free(arbiter->upgrade_why);
+    arbiter->upgrade_why = NULL;
     sl_signals_close(&arbiter->signals);
     for (int i = 0; i < 2; i++) {
         close_fd(&arbiter->ready_fds[i]);
         close_fd(&arbiter->death_fds[i]);
     }
     close_fd(&arbiter->parent_fd);
+    close_fd(&arbiter->upgrade_fd);
+    close_fd(&arbiter->words_fd);
     sl_reserve_lend(&arbiter->reserve);
     sl_scoreboard_close(&arbiter->board);
     sl_plan_free(arbiter->plan);
@@ -278,6 +289,9 @@ sl_arbiter_run(struct sl_arbiter *arbiter)
     bool started = arbiter->status == 0;
     if (started)
         loop(arbiter);
+    /* Who went meanwhile? Pid file and sockets are left to another arbiter that lives. */
+    if (started)
+        sl_arbiter_watch_parent(arbiter);
     sl_arbiter_pidfile_close(arbiter);
     if (started)
         sl_arbiter_hook(arbiter, SL_HOOK_on_exit, NULL);

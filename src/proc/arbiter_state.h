@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <config/config.h>
 #include <proc/binds.h>
+#include <proc/notice.h>
 #include <proc/pidfile.h>
 #include <proc/plan.h>
 #include <proc/reserve.h>
@@ -59,6 +60,12 @@ struct sl_arbiter {
     int parent_fd;    /* pidfd of the arbiter that started this one, or -1 */
     pid_t parent;     /* its pid, or 0 */
     pid_t upgrade_pid;
+    int upgrade_fd;    /* what the successor says before it serves; -1 */
+    int words_fd;      /* the same, of the arbiter before, as long as this one does not serve; -1 */
+    unsigned upgrades; /* how often one was tried */
+    char *upgrade_why; /* how the last one failed; NULL: it did not */
+    struct sl_notice notice;
+    bool stopping; /* the service manager was told, or is to be told on promotion */
     struct sl_pidfile pidfile;
     struct sl_reserve reserve;
     char start_dir[4096];
@@ -103,8 +110,10 @@ void sl_arbiter_listen_to_workers(struct sl_arbiter *arbiter);
 /* outside.c: what the world outside is told */
 int sl_arbiter_pidfile_open(struct sl_arbiter *arbiter, struct sl_error *err);
 void sl_arbiter_pidfile_close(struct sl_arbiter *arbiter);
-void sl_arbiter_pidfile_follow(struct sl_arbiter *arbiter);  /* after reload */
-void sl_arbiter_pidfile_promote(struct sl_arbiter *arbiter); /* "X.2" becomes "X" */
+void sl_arbiter_pidfile_follow(struct sl_arbiter *arbiter);                /* after reload */
+void sl_arbiter_pidfile_promote(struct sl_arbiter *arbiter);               /* "X.2" becomes "X" */
+void sl_arbiter_pidfile_bury(struct sl_arbiter *arbiter, pid_t successor); /* its "X.2" */
+void sl_arbiter_tell_state(struct sl_arbiter *arbiter);                    /* the notice */
 void sl_arbiter_tell_name(struct sl_arbiter *arbiter);
 void sl_arbiter_notify_ready(struct sl_arbiter *arbiter);
 void sl_arbiter_notify_reloading(struct sl_arbiter *arbiter);
@@ -112,9 +121,12 @@ void sl_arbiter_notify_stopping(struct sl_arbiter *arbiter);
 void sl_arbiter_notify_promoted(struct sl_arbiter *arbiter);
 
 /* reexec.c */
+void sl_arbiter_find_start_dir(struct sl_arbiter *arbiter);
 void sl_arbiter_upgrade(struct sl_arbiter *arbiter);
-void sl_arbiter_upgrade_gone(struct sl_arbiter *arbiter);
+void sl_arbiter_upgrade_gone(struct sl_arbiter *arbiter, int status);
 void sl_arbiter_find_parent(struct sl_arbiter *arbiter);
 void sl_arbiter_watch_parent(struct sl_arbiter *arbiter);
+/* Tells the arbiter before why this one does not come up. */
+void sl_arbiter_tell_parent(const struct sl_arbiter *arbiter, const char *text);
 
 #endif

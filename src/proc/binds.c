@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <config/config.h>
 #include <proc/binds.h>
@@ -31,6 +32,58 @@ add(struct sl_binds *binds, const char *spec, const struct sl_listener *listener
     return bind;
 }
 
+/* ---- files of unix sockets ------------------------------------------------------------------ */
+
+static bool
+is_at(int fd, const char *path)
+{
+    struct stat ours, there;
+    return fstat(fd, &ours) == 0 && lstat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+           ours.st_ino == there.st_ino;
+}
+
+/* Whoever of two arbiters ends last removes the file; which of them that is shows only then. */
+static void
+remember_file(struct sl_binds *binds, const struct sl_listener *listener)
+{
+    struct stat st;
+    if (listener->file == NULL)
+        return;
+    struct sl_bind_file *file = calloc(1, sizeof *file);
+    int fd = open(listener->file, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    char *path = strdup(listener->file);
+    if (file != NULL && path != NULL && fd >= 0 && fstat(fd, &st) == 0 &&
+        st.st_dev == listener->device && st.st_ino == listener->inode) {
+        *file = (struct sl_bind_file){.next = binds->left, .fd = fd, .path = path};
+        binds->left = file;
+        return;
+    }
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    free(file);
+}
+
+static void
+forget_files(struct sl_binds *binds, bool remove)
+{
+    struct sl_bind_file *file;
+    while ((file = binds->left) != NULL) {
+        binds->left = file->next;
+        if (remove && is_at(file->fd, file->path))
+            (void)unlink(file->path);
+        close(file->fd);
+        free(file->path);
+        free(file);
+    }
+}
+
+void
+sl_binds_finish(struct sl_binds *binds)
+{
+    forget_files(binds, !binds->keep_files);
+}
+
 static void
 discard(struct sl_binds *binds, struct sl_bind *bind)
 {
@@ -38,7 +91,9 @@ discard(struct sl_binds *binds, struct sl_bind *bind)
     while (*link != bind)
         link = &(*link)->next;
     *link = bind->next;
-    if (!bind->foreign && !binds->keep_files)
+    if (!bind->foreign && binds->keep_files)
+        remember_file(binds, &bind->listener);
+    else if (!bind->foreign)
         sl_listener_unlink(&bind->listener);
     sl_listener_close(&bind->listener);
     free(bind->spec);
@@ -306,6 +361,7 @@ int
 sl_binds_enter_worker(struct sl_binds *binds, struct sl_bind_set *set, struct sl_error *err)
 {
     int rc = SL_OK;
+    forget_files(binds, false);
     for (struct sl_bind *bind = binds->all; bind != NULL && rc == SL_OK; bind = bind->next) {
         if (!holds(set, bind))
             sl_listener_close(&bind->listener);

@@ -23,8 +23,16 @@ struct sl_bind {
     int backlog;
 };
 
+/* The file of a unix socket that was closed while another arbiter served it. */
+struct sl_bind_file {
+    struct sl_bind_file *next;
+    int fd; /* O_PATH: keeps the inode's number from being used again */
+    char *path;
+};
+
 struct sl_binds {
     struct sl_bind *all;
+    struct sl_bind_file *left;
     bool keep_files; /* another arbiter serves the same unix sockets */
 };
 
@@ -49,6 +57,10 @@ void sl_binds_drop(struct sl_binds *binds, struct sl_bind_set *set);
 
 /* Closes inherited sockets that no set took. */
 void sl_binds_forget(struct sl_binds *binds);
+
+/* At the end: removes the files of sockets that were closed while another arbiter served them,
+ * unless one still does. */
+void sl_binds_finish(struct sl_binds *binds);
 
 /* (worker) With reuse_port: replaces the bound sockets of set, at their descriptors, by listening
  * ones of this process. Closes what other sets hold. */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <base/clock.h>
+#include <config/config.h>
 #include <proc/arbiter_state.h>
 #include <proc/systemd.h>
 
@@ -83,6 +84,17 @@ sl_arbiter_pidfile_promote(struct sl_arbiter *arbiter)
 }
 
 void
+sl_arbiter_pidfile_bury(struct sl_arbiter *arbiter, pid_t successor)
+{
+    char path[4096];
+    size_t len = pidfile_path(arbiter, path, sizeof path - 2) ? strlen(path) : 0;
+    if (len == 0 || arbiter->parent != 0)
+        return;
+    memcpy(path + len, ".2", sizeof ".2");
+    sl_pidfile_remove_left(path, successor);
+}
+
+void
 sl_arbiter_tell_name(struct sl_arbiter *arbiter)
 {
     if (arbiter->host->arbiter_named != NULL)
@@ -91,9 +103,12 @@ sl_arbiter_tell_name(struct sl_arbiter *arbiter)
 
 /* ---- service manager ------------------------------------------------------------------------ */
 
+/* As long as the arbiter before lives the service is its: what this one does is no news. */
 static void
 notify(struct sl_arbiter *arbiter, const char *state)
 {
+    if (arbiter->parent != 0)
+        return;
     int rc = sl_systemd_notify(state);
     if (rc != SL_OK && rc != SL_ENOENT)
         sl_arbiter_log(arbiter, SL_LOG_WARNING, "The service manager was not told \"%.40s\": %s",
@@ -123,6 +138,7 @@ void
 sl_arbiter_notify_stopping(struct sl_arbiter *arbiter)
 {
     char state[64];
+    arbiter->stopping = true;
     if (arbiter->upgrade_pid == 0) {
         notify(arbiter, "STOPPING=1");
         return;
@@ -135,6 +151,38 @@ void
 sl_arbiter_notify_promoted(struct sl_arbiter *arbiter)
 {
     char state[64];
-    snprintf(state, sizeof state, "MAINPID=%d\nREADY=1", (int)arbiter->pid);
+    snprintf(state, sizeof state, "MAINPID=%d\n%s", (int)arbiter->pid,
+             arbiter->stopping ? "STOPPING=1" : "READY=1");
     notify(arbiter, state);
+}
+
+/* ---- notice -------------------------------------------------------------------------------- */
+
+static long long
+stop_limit_seconds(const struct sl_config *config)
+{
+    bool endless = config->graceful_timeout == 0 || config->exit_timeout == 0;
+    return endless ? 0 : config->graceful_timeout + config->exit_timeout;
+}
+
+/* What `saola upgrade` reads, and whoever looks for the arbiter of a machine; docs/upgrade.md. */
+void
+sl_arbiter_tell_state(struct sl_arbiter *arbiter)
+{
+    char lines[SL_NOTICE_SIZE];
+    const struct sl_plan *plan = arbiter->plan;
+    bool begun = plan != NULL && sl_plan_generation(plan) != 0;
+    const struct sl_config *config = arbiter->current.config;
+    snprintf(
+        lines, sizeof lines,
+        "pid %d\nparent %d\nsuccessor %d\nstate %s\nreload %s\ngeneration %u\nworkers %u\n"
+        "ready %u\nforks %lu\nexclusive %d\nlocked %d\nstop_limit %lld\nupgrades %u\nwhy\n%.2000s",
+        (int)arbiter->pid, (int)arbiter->parent, (int)arbiter->upgrade_pid,
+        plan == NULL ? "starting" : sl_plan_phase_name(plan),
+        plan == NULL ? "steady" : sl_plan_reload_name(plan), arbiter->current.id,
+        sl_arbiter_workers_wanted(arbiter), begun ? sl_plan_workers_ready(plan) : 0, arbiter->ages,
+        config->hand_over == SL_HAND_OVER_EXCLUSIVE, begun && sl_plan_is_locked(plan),
+        stop_limit_seconds(config), arbiter->upgrades,
+        arbiter->upgrade_why == NULL ? "" : arbiter->upgrade_why);
+    sl_notice_put(&arbiter->notice, lines);
 }

@@ -184,6 +184,19 @@ sl_pidfile_close(struct sl_pidfile *file)
 }
 
 void
+sl_pidfile_remove_left(const char *path, pid_t pid)
+{
+    char text[32] = "";
+    struct sl_error err;
+    int fd;
+    if (lock_old(path, &fd, &err) != SL_OK || fd < 0)
+        return;
+    if (pread(fd, text, sizeof text - 1, 0) > 0 && strtol(text, NULL, 10) == (long)pid)
+        (void)unlink(path);
+    close(fd);
+}
+
+void
 sl_pidfile_forget(struct sl_pidfile *file)
 {
     if (file == NULL || file->path == NULL)

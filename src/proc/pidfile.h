@@ -8,6 +8,7 @@
 #define SL_PROC_PIDFILE_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 #include <saola/status.h>
 
 struct sl_pidfile {
@@ -27,6 +28,9 @@ int sl_pidfile_rename(struct sl_pidfile *file, const char *path, struct sl_error
 /* Removes the file if it still is ours, and unlocks. NULL and a closed one are accepted. True if it
  * was removed. */
 bool sl_pidfile_close(struct sl_pidfile *file);
+
+/* Removes the file that the process pid, now dead, has left at path. Another's is not touched. */
+void sl_pidfile_remove_left(const char *path, pid_t pid);
 
 /* (worker) Lets go of the inherited lock without touching the file. */
 void sl_pidfile_forget(struct sl_pidfile *file);

@@ -285,12 +285,16 @@ on_upgrade_failed(struct sl_plan *plan, const char *why)
 }
 
 static void
-on_upgrade_exited(struct sl_plan *plan, pid_t pid)
+on_upgrade_exited(struct sl_plan *plan, const struct sl_plan_event *event)
 {
-    if (!plan->upgrading || pid != plan->upgrade_pid)
+    if (!plan->upgrading || event->pid != plan->upgrade_pid)
         return;
     plan->upgrading = false;
-    sl_plan_say(plan, SL_SAY_UPGRADE_GONE)->pid = pid;
+    bool stopping = plan->phase == PHASE_STOPPING;
+    struct sl_plan_action *action =
+        sl_plan_say(plan, stopping ? SL_SAY_UPGRADE_LOST : SL_SAY_UPGRADE_GONE);
+    action->pid = event->pid;
+    action->why = event->why;
 }
 
 static void
@@ -353,7 +357,7 @@ dispatch(struct sl_plan *plan, const struct sl_plan_event *event)
         on_upgrade_failed(plan, event->why);
         break;
     case SL_EV_UPGRADE_EXITED:
-        on_upgrade_exited(plan, event->pid);
+        on_upgrade_exited(plan, event);
         break;
     case SL_EV_PROMOTED:
         on_promoted(plan);
@@ -457,6 +461,18 @@ unsigned
 sl_plan_workers_wanted(const struct sl_plan *plan)
 {
     return plan->current.groups[0].target;
+}
+
+unsigned
+sl_plan_workers_ready(const struct sl_plan *plan)
+{
+    return sl_plan_ready(plan, plan->current.id, 0);
+}
+
+bool
+sl_plan_is_locked(const struct sl_plan *plan)
+{
+    return plan->current.groups[0].locked;
 }
 
 unsigned

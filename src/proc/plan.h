@@ -44,7 +44,7 @@ enum sl_plan_event_kind {
     SL_EV_LISTEN_FAILED,  /* why */
     SL_EV_UPGRADE_FORKED, /* pid: the child that becomes the next arbiter */
     SL_EV_UPGRADE_FAILED, /* why */
-    SL_EV_UPGRADE_EXITED, /* pid */
+    SL_EV_UPGRADE_EXITED, /* pid, why */
     SL_EV_PROMOTED,       /* the arbiter that started this one (USR2) is gone */
     SL_EV_SET_WORKERS,    /* number: workers wanted in the first group */
     SL_EV_COUNT
@@ -110,6 +110,7 @@ enum sl_plan_message {
     SL_SAY_PARENT_EXISTS,
     SL_SAY_UPGRADE_FAILED,
     SL_SAY_UPGRADE_GONE,
+    SL_SAY_UPGRADE_LOST,
     SL_SAY_PROMOTED,
     SL_SAY_COUNT
 };
@@ -145,6 +146,10 @@ long long sl_plan_wake_ms(const struct sl_plan *plan);
 bool sl_plan_wants_beats(const struct sl_plan *plan);
 
 unsigned sl_plan_workers_wanted(const struct sl_plan *plan);
+/* Workers of the generation in force that are ready (first group), and whether one of it waits
+ * until somebody else lets go of what the group has once. */
+unsigned sl_plan_workers_ready(const struct sl_plan *plan);
+bool sl_plan_is_locked(const struct sl_plan *plan);
 /* Id of the generation in force, and of the one being loaded (0 = none). */
 unsigned sl_plan_generation(const struct sl_plan *plan);
 unsigned sl_plan_next_generation(const struct sl_plan *plan);

@@ -47,7 +47,9 @@ static const struct row {
     [SL_SAY_PARENT_EXISTS] = {SL_LOG_WARNING, "USR2 signal ignored. Parent exists."},
     [SL_SAY_UPGRADE_FAILED] = {SL_LOG_ERROR, "The new arbiter could not be started: %w"},
     [SL_SAY_UPGRADE_GONE] = {SL_LOG_WARNING,
-                             "The new arbiter (pid:%p) is gone; this one serves on alone."},
+                             "The new arbiter (pid:%p) is gone; this one serves on alone: %w"},
+    [SL_SAY_UPGRADE_LOST] = {SL_LOG_ERROR,
+                             "The new arbiter (pid:%p) is gone while this one stops: %w"},
     [SL_SAY_PROMOTED] = {SL_LOG_INFO, "Master has been promoted."},
 };
 

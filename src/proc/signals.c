@@ -29,6 +29,14 @@ sl_signals_note(int number)
     errno = saved;
 }
 
+static void
+take(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    bool lost = number == SIGHUP && info->si_code == SI_KERNEL;
+    sl_signals_note(lost ? SL_SIGNALS_TERMINAL_GONE : number);
+}
+
 static sigset_t
 handled_set(void)
 {
@@ -50,12 +58,11 @@ sl_signals_open(struct sl_signals *signals, struct sl_error *err)
     signals->read_fd = fds[0];
     signals->write_fd = fds[1];
     atomic_store(&note_fd, fds[1]);
-    struct sigaction action = {.sa_handler = sl_signals_note, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_sigaction = take, .sa_flags = SA_RESTART | SA_SIGINFO};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigfillset(&action.sa_mask);
-    for (int i = 0; i < SL_SIGNALS_COUNT; i++) {
-        action.sa_handler = handled[i] == SIGPIPE ? SIG_IGN : sl_signals_note;
-        sigaction(handled[i], &action, &signals->before[i]);
-    }
+    for (int i = 0; i < SL_SIGNALS_COUNT; i++)
+        sigaction(handled[i], handled[i] == SIGPIPE ? &ignore : &action, &signals->before[i]);
     sigset_t set = handled_set();
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     return SL_OK;

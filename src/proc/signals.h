@@ -12,7 +12,10 @@
 #include <signal.h>
 #include <saola/status.h>
 
-enum { SL_SIGNALS_COUNT = 11 };
+enum {
+    SL_SIGNALS_COUNT = 11,
+    SL_SIGNALS_TERMINAL_GONE = 128, /* a HUP that nobody sent: the kernel's, of a lost terminal */
+};
 
 struct sl_signals {
     int read_fd, write_fd; /* non-blocking, close-on-exec; -1 = closed */
@@ -26,7 +29,7 @@ int sl_signals_open(struct sl_signals *signals, struct sl_error *err);
 /* Puts back what was before. */
 void sl_signals_close(struct sl_signals *signals);
 
-/* Next signal that arrived, 0 = none. */
+/* Next signal that arrived, or SL_SIGNALS_TERMINAL_GONE; 0 = none. */
 int sl_signals_next(struct sl_signals *signals);
 
 /* As if the signal had arrived. Async-signal-safe; without an open pipe nothing happens. */

@@ -34,6 +34,11 @@ close_arbiters(struct sl_arbiter *arbiter)
     close(arbiter->ready_fds[0]);
     if (arbiter->parent_fd >= 0)
         close(arbiter->parent_fd);
+    if (arbiter->upgrade_fd >= 0)
+        close(arbiter->upgrade_fd);
+    if (arbiter->words_fd >= 0)
+        close(arbiter->words_fd);
+    sl_notice_close(&arbiter->notice);
     sl_pidfile_forget(&arbiter->pidfile);
 }
 
@@ -285,7 +290,7 @@ sl_arbiter_reap(struct sl_arbiter *arbiter)
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid == arbiter->upgrade_pid)
-            sl_arbiter_upgrade_gone(arbiter);
+            sl_arbiter_upgrade_gone(arbiter, status);
         else if (find_child(arbiter, pid, &slot))
             reaped(arbiter, slot, status);
     }

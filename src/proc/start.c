@@ -152,6 +152,11 @@ find_parent(struct sl_arbiter *arbiter, struct sl_error *err)
     (void)err;
     sl_arbiter_find_parent(arbiter);
     sl_arbiter_tell_name(arbiter);
+    if (!sl_notice_open(&arbiter->notice))
+        sl_arbiter_log(arbiter, SL_LOG_WARNING,
+                       "No memory for the notice: `saola upgrade` cannot "
+                       "find this arbiter.");
+    sl_arbiter_tell_state(arbiter);
     return SL_OK;
 }
 

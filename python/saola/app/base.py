@@ -10,7 +10,7 @@ import shlex
 import sys
 import traceback
 
-from .. import util
+from .. import successor, util
 from ..errors import (ConfigError, UsageError, describe_boot_failure, fail, format_app_traceback,
                       has_user_frame, is_server_frame)
 from . import usage
@@ -111,7 +111,9 @@ class BaseApplication:
             # A logger or worker class of the user's; what is ours is shown in full.
             if not has_user_frame(exc):
                 raise
-            print(f"saola: cannot start:\n{format_app_traceback(exc)}", file=sys.stderr)
+            text = f"cannot start:\n{format_app_traceback(exc)}"
+            successor.tell(text)
+            print(f"saola: {text}", file=sys.stderr)
             sys.exit(1)
 
     # ---- for subclasses of ours

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 
-from .. import _saola, errors, util
+from .. import _saola, errors, successor, util
 from .workertmp import WorkerTmp
 
 
@@ -81,6 +81,8 @@ class Worker:
     @booted.setter
     def booted(self, value):
         self._booted = bool(value)
+        if self._booted:
+            successor.done()
         if self._booted and self.slot is not None:
             self.slot.ready()
 

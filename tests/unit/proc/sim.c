@@ -545,7 +545,8 @@ chaos(struct world *world)
             stand_still(world);
         if (world->upgrading && chance(world, 5)) {
             world->upgrading = false;
-            step(world, (struct sl_plan_event){.kind = SL_EV_UPGRADE_EXITED, .pid = 99999});
+            step(world, (struct sl_plan_event){
+                            .kind = SL_EV_UPGRADE_EXITED, .pid = 99999, .why = "it left"});
         }
         advance(world, roll(world, 400));
     }

@@ -309,6 +309,33 @@ test_a_relative_path_survives_chdir(void **state)
     assert_true(sl_pidfile_close(&file));
 }
 
+static void
+write_pid(const char *file, int pid)
+{
+    FILE *out = fopen(file, "we");
+    assert_non_null(out);
+    fprintf(out, "%d\n", pid);
+    fclose(out);
+}
+
+static void
+test_what_a_dead_successor_left_is_removed_and_nothing_else(void **state)
+{
+    (void)state;
+    struct sl_pidfile file;
+    struct sl_error err;
+    sl_pidfile_remove_left(second, 4711); /* nothing there */
+    write_pid(second, 4712);
+    sl_pidfile_remove_left(second, 4711); /* another's */
+    assert_contains(second, "4712\n");
+    sl_pidfile_remove_left(second, 4712);
+    assert_int_equal(access(second, F_OK), -1);
+    assert_int_equal(sl_pidfile_open(second, &file, &err), SL_OK);
+    sl_pidfile_remove_left(second, getpid()); /* its writer lives */
+    assert_int_equal(access(second, F_OK), 0);
+    sl_pidfile_close(&file);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -326,6 +353,7 @@ main(void)
         TEST(test_failures_leave_no_temporary_file),
         TEST(test_file_systems_without_links_work_too),
         TEST(test_a_relative_path_survives_chdir),
+        TEST(test_what_a_dead_successor_left_is_removed_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
