@@ -33,6 +33,9 @@ def main(argv=None):
 
 
 def _run():
+    if sys.argv[1:2] == ["upgrade"]:  # an application of that name: saola upgrade:application
+        from . import upgrade
+        sys.exit(upgrade.main(sys.argv[2:]))
     from . import gunicorn
     gunicorn.install()
     CommandLine("%(prog)s [OPTIONS] [APP_MODULE]", prog="saola").run()
