@@ -181,11 +181,12 @@ void sl_slot_ready(struct sl_slot *slot); /* booted: the arbiter is woken and to
  * this worker, also when the arbiter dies. Called once, before the first of them, at every orderly
  * end. */
 void sl_slot_drained(struct sl_slot *slot);
-/* What the engine notes of the requests it serves, for clocks and status. thread: from 0, each
- * record has one writer; threads beyond SL_SLOT_THREADS are counted but their requests have no
- * record. line is the request line without CRLF (cut to SL_SLOT_LINE - 1 bytes), now_ns
- * CLOCK_MONOTONIC. slot may be NULL. */
-enum { SL_SLOT_THREADS = 16, SL_SLOT_LINE = 104 };
+/* What the engine notes of the requests it serves, for clocks and status: a request begins when its
+ * handler is called and ends when that has returned. thread: from 0, each record has one writer;
+ * threads beyond SL_SLOT_THREADS are counted but their requests have no record, so that no clock
+ * runs for them. line is method and target (cut to SL_SLOT_LINE bytes), now_ns CLOCK_MONOTONIC (the
+ * coarse one will do). slot may be NULL. */
+enum { SL_SLOT_THREADS = 128, SL_SLOT_LINE = 100 };
 void sl_slot_request_begin(struct sl_slot *slot, unsigned thread, const char *line, size_t len,
                            uint64_t now_ns);
 void sl_slot_request_end(struct sl_slot *slot, unsigned thread);

@@ -133,6 +133,7 @@ struct sl_workspace {
     size_t fixed_len, fixed_date;
     char *scratch;   /* SL_SCRATCH_SIZE */
     uint64_t ticket; /* pool.c: this thread's handler call */
+    unsigned record; /* of this thread in the scoreboard */
 };
 
 struct sl_pool;

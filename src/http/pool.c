@@ -443,8 +443,11 @@ new_pool(struct sl_engine *engine)
     pool->threads = calloc(pool->limit + 1u, sizeof *pool->threads);
     pool->spaces = calloc(pool->limit + 1u, sizeof *pool->spaces);
     bool good = pool->news_fd >= 0 && pool->threads != NULL && pool->spaces != NULL;
-    for (unsigned i = 0; good && i <= pool->limit; i++)
+    for (unsigned i = 0; good && i <= pool->limit; i++) {
         good = (pool->spaces[i] = sl_workspace_new(engine)) != NULL;
+        if (good)
+            pool->spaces[i]->record = i;
+    }
     if (good)
         return pool;
     free_pool(pool);

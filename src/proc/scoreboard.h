@@ -38,7 +38,8 @@ struct sl_slot_thread {
     alignas(SL_CACHE_LINE) _Atomic uint64_t mark; /* twice the requests begun; odd: being written */
     _Atomic uint64_t ended;
     _Atomic uint64_t started_ns;
-    char line[SL_SLOT_LINE]; /* NUL-terminated */
+    uint32_t line_len;
+    char line[SL_SLOT_LINE];
 };
 
 struct sl_slot {
@@ -53,7 +54,7 @@ struct sl_slot {
     alignas(SL_CACHE_LINE) _Atomic uint64_t heartbeat_ms;
     _Atomic uint64_t ready_ms;   /* 0: not yet */
     _Atomic uint64_t drained_ms; /* 0: not yet */
-    _Atomic uint64_t requests;   /* begun, all threads */
+    _Atomic uint64_t requests;   /* begun by threads that have no record */
     _Atomic unsigned connections;
     _Atomic unsigned lifecycle[SL_LIFE_COUNT];
     struct sl_slot_thread threads[SL_SLOT_THREADS];
@@ -68,7 +69,7 @@ struct sl_scoreboard {
 struct sl_slot_request {
     unsigned thread;
     uint64_t started_ns;
-    char line[SL_SLOT_LINE];
+    char line[SL_SLOT_LINE + 1]; /* NUL-terminated; what is not printable ASCII is '?' */
 };
 
 /* Maps count (> 0) EMPTY slots. (arbiter, before the first fork) SL_EINVAL, SL_ENOMEM. */
@@ -105,5 +106,12 @@ bool sl_slot_request(const struct sl_slot *slot, unsigned thread,
 
 /* (any process) The request in progress that began first, if there is any. */
 bool sl_slot_oldest_request(const struct sl_slot *slot, struct sl_slot_request *ret_request);
+
+/* (any process) Requests begun so far. */
+uint64_t sl_slot_requests(const struct sl_slot *slot);
+
+/* (any process) The requests in progress, oldest first, as a log line shows them:
+ * "GET /a running 3.2 s, POST /b running 0.1 s and 2 more", or "no request in progress". */
+void sl_slot_requests_print(const struct sl_slot *slot, uint64_t now_ns, char *buf, size_t size);
 
 #endif

@@ -212,11 +212,11 @@ test_the_oldest_request_is_found_and_its_line_is_cut(void **state)
     sl_slot_request_begin(slot, 3, longest, sizeof longest, 100);
     sl_slot_request_begin(slot, 5, NULL, 0, 200);
     sl_slot_request_begin(slot, SL_SLOT_THREADS, "GET / HTTP/1.1", 14, 1); /* counted only */
-    assert_int_equal(slot->requests, 4);
+    assert_int_equal(sl_slot_requests(slot), 4);
     assert_true(sl_slot_oldest_request(slot, &seen));
     assert_int_equal(seen.thread, 3);
     assert_int_equal(seen.started_ns, 100);
-    assert_int_equal(strlen(seen.line), SL_SLOT_LINE - 1);
+    assert_int_equal(strlen(seen.line), SL_SLOT_LINE);
     sl_slot_request_end(slot, 3);
     sl_slot_request_end(slot, 5);
     sl_slot_request_end(slot, SL_SLOT_THREADS);
@@ -232,6 +232,30 @@ test_the_oldest_request_is_found_and_its_line_is_cut(void **state)
     sl_slot_ready(NULL);
     slot->threads[0].mark++; /* killed in the middle of begin: the reader must come back */
     assert_false(sl_slot_request(slot, 0, &seen));
+    sl_scoreboard_close(&board);
+}
+
+static void
+test_requests_in_progress_are_printed_oldest_first(void **state)
+{
+    (void)state;
+    struct sl_scoreboard board;
+    char text[256];
+    assert_int_equal(sl_scoreboard_open(1, &board), SL_OK);
+    struct sl_slot *slot = sl_scoreboard_take(&board, 1, -1);
+    sl_slot_requests_print(slot, 0, text, sizeof text);
+    assert_string_equal(text, "no request in progress");
+    sl_slot_request_begin(slot, 1, "POST /\nb", 8, 3000000000u);
+    sl_slot_request_begin(slot, 7, "GET /a", 6, 1000000000u);
+    sl_slot_requests_print(slot, 3100000000u, text, sizeof text);
+    assert_string_equal(text, "GET /a running 2.1 s, POST /?b running 0.1 s");
+    for (unsigned i = 20; i < 24; i++)
+        sl_slot_request_begin(slot, i, "GET /c", 6, 3100000000u);
+    sl_slot_requests_print(slot, 3100000000u, text, sizeof text);
+    assert_string_equal(text, "GET /a running 2.1 s, POST /?b running 0.1 s, GET /c running 0.0 s, "
+                              "GET /c running 0.0 s and 2 more");
+    sl_slot_requests_print(slot, 3100000000u, text, 30); /* too small: cut, never beyond */
+    assert_true(strlen(text) < 30);
     sl_scoreboard_close(&board);
 }
 
@@ -288,6 +312,7 @@ main(void)
         cmocka_unit_test(test_ready_survives_an_arbiter_that_is_gone),
         cmocka_unit_test(test_a_worker_whose_parent_died_is_an_orphan),
         cmocka_unit_test(test_the_oldest_request_is_found_and_its_line_is_cut),
+        cmocka_unit_test(test_requests_in_progress_are_printed_oldest_first),
         cmocka_unit_test(test_a_reader_never_sees_two_requests_mixed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
