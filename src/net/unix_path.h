@@ -1,4 +1,5 @@
-/* The file of a unix socket: when it may be replaced, and whose it is. Private to listener.c. */
+/* The file of a unix socket: when it may be replaced, and whose it is. For listener.c,
+ * and for proc when two arbiters serve one socket. */
 #ifndef SL_NET_UNIX_PATH_H
 #define SL_NET_UNIX_PATH_H
 

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <config/config.h>
+#include <net/unix_path.h>
 #include <proc/binds.h>
 #include <proc/privileges.h>
 #include <proc/systemd.h>
@@ -64,13 +66,33 @@ remember_file(struct sl_binds *binds, const struct sl_listener *listener)
     free(file);
 }
 
+/* Two arbiters may end in the same moment, each seeing the other alive: what counts is whether
+ * anybody listens. */
+static void
+remove_unserved(const struct sl_bind_file *file)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sl_error err;
+    size_t len = strlen(file->path);
+    if (len >= sizeof address.sun_path)
+        return;
+    memcpy(address.sun_path, file->path, len);
+    int lock = sl_unix_path_lock(file->path);
+    if (is_at(file->fd, file->path))
+        (void)sl_unix_path_clear((struct sockaddr *)&address, sizeof address, &err);
+    if (lock >= 0)
+        close(lock);
+}
+
 static void
 forget_files(struct sl_binds *binds, bool remove)
 {
     struct sl_bind_file *file;
     while ((file = binds->left) != NULL) {
         binds->left = file->next;
-        if (remove && is_at(file->fd, file->path))
+        if (remove && binds->keep_files)
+            remove_unserved(file);
+        else if (remove && is_at(file->fd, file->path))
             (void)unlink(file->path);
         close(file->fd);
         free(file->path);
@@ -81,7 +103,7 @@ forget_files(struct sl_binds *binds, bool remove)
 void
 sl_binds_finish(struct sl_binds *binds)
 {
-    forget_files(binds, !binds->keep_files);
+    forget_files(binds, true);
 }
 
 static void

@@ -58,8 +58,8 @@ void sl_binds_drop(struct sl_binds *binds, struct sl_bind_set *set);
 /* Closes inherited sockets that no set took. */
 void sl_binds_forget(struct sl_binds *binds);
 
-/* At the end: removes the files of sockets that were closed while another arbiter served them,
- * unless one still does. */
+/* At the end, when no worker is left: removes the files of sockets that were closed while another
+ * arbiter served them, unless somebody still does. */
 void sl_binds_finish(struct sl_binds *binds);
 
 /* (worker) With reuse_port: replaces the bound sockets of set, at their descriptors, by listening

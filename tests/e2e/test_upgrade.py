@@ -8,20 +8,14 @@ from __future__ import annotations
 import os
 import pty
 import select
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 import harness
-from harness import Connection, Load, wait_until
-from test_sockets import notify, start_activated  # noqa: F401 (a fixture)
+from harness import Load, wait_until
 
 GOOD = """
 import os
