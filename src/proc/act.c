@@ -4,13 +4,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <base/clock.h>
 #include <proc/arbiter_state.h>
 
 static void
 say(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
 {
-    char text[768];
-    sl_plan_message_format(action, text, sizeof text);
+    char text[1200], requests[640];
+    struct sl_plan_action full = *action;
+    const struct child *child = &arbiter->children[action->slot];
+    if (sl_plan_message_wants_requests(action->message) && child->pid == action->pid) {
+        sl_slot_requests_print(child->slot, sl_clock_ns(), requests, sizeof requests);
+        full.why = requests;
+    }
+    sl_plan_message_format(&full, text, sizeof text);
     sl_arbiter_log(arbiter, sl_plan_message_level(action->message), "%s", text);
 }
 

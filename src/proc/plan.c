@@ -210,6 +210,10 @@ reopen_logs(struct sl_plan *plan)
 static void
 on_signal(struct sl_plan *plan, int number)
 {
+    if (number == SIGCONT) {
+        sl_plan_stood_still(plan);
+        return;
+    }
     sl_plan_say(plan, SL_SAY_SIGNAL)->number = number;
     bool stopping = plan->phase == PHASE_STOPPING;
     switch (number) {
@@ -265,7 +269,7 @@ on_tick(struct sl_plan *plan)
 {
     long long due_ms = sl_plan_wake_ms(plan);
     if (due_ms >= 0 && plan->now_ms - due_ms > LATE_MS)
-        plan->judge_from_ms = plan->now_ms;
+        sl_plan_stood_still(plan);
     sl_plan_judge_clocks(plan);
 }
 
@@ -409,6 +413,8 @@ sl_plan_step(struct sl_plan *plan, const struct sl_plan_event *event,
         return 0;
     dispatch(plan, event);
     settle(plan);
+    if (event->kind != SL_EV_BEAT)
+        plan->turned_ms = plan->now_ms;
     plan->out = NULL;
     return plan->out_count;
 }

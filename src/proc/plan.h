@@ -122,7 +122,8 @@ struct sl_plan_action {
     pid_t pid;
     int number, old;
     long long ms;
-    const char *why;
+    long long elapsed_ms; /* LOG of a clock: since it started */
+    const char *why;      /* LOG: see sl_plan_message_wants_requests() */
 };
 
 struct sl_plan;
@@ -154,6 +155,9 @@ bool sl_plan_is_locked(const struct sl_plan *plan);
 unsigned sl_plan_generation(const struct sl_plan *plan);
 unsigned sl_plan_next_generation(const struct sl_plan *plan);
 
+/* True for a LOG action whose text is to name the requests of the worker in its slot: the shell
+ * puts them into why. */
+bool sl_plan_message_wants_requests(enum sl_plan_message message);
 /* Writes a message as the error log shows it. */
 void sl_plan_message_format(const struct sl_plan_action *action, char *buf, size_t size);
 enum sl_log_level sl_plan_message_level(enum sl_plan_message message);

@@ -1,6 +1,6 @@
 /* The plan in words. What its decisions say in the error log: one row a message, gunicorn's words
  * where it has them. In the texts: %p pid, %n number, %G signal name, %h its short form, %s
- * seconds, %w why.
+ * seconds, %e seconds elapsed, %w why, %r the requests in progress (the shell's to know).
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -19,11 +19,11 @@ static const struct row {
     [SL_SAY_RELOAD_FAILED] = {SL_LOG_ERROR, "Reload failed, generation %n goes on unchanged: %w"},
     [SL_SAY_FORK_FAILED] = {SL_LOG_ERROR,
                             "A worker could not be started: %w; next attempt in %s seconds."},
-    [SL_SAY_TIMEOUT] = {SL_LOG_CRITICAL, "WORKER TIMEOUT (pid:%p)"},
+    [SL_SAY_TIMEOUT] = {SL_LOG_CRITICAL, "WORKER TIMEOUT (pid:%p) silent for %e s: %r"},
     [SL_SAY_BOOT_TIMEOUT] = {SL_LOG_CRITICAL,
-                             "WORKER TIMEOUT (pid:%p) not ready %s seconds after its start"},
+                             "WORKER TIMEOUT (pid:%p) not ready %e s after its start"},
     [SL_SAY_GRACE_OVER] = {SL_LOG_WARNING,
-                           "Worker (pid:%p) did not stop within %s seconds, aborting it."},
+                           "Worker (pid:%p) did not stop within %s seconds, aborting it: %r"},
     [SL_SAY_EXIT_OVER] =
         {SL_LOG_ERROR, "Exit hooks of worker (pid:%p) did not end within %s seconds, killing it."},
     [SL_SAY_LOCKED] = {SL_LOG_WARNING,
@@ -75,8 +75,12 @@ format_field(const struct sl_plan_action *action, char field, char *buf, size_t 
         return snprintf(buf, size, "%d", action->number);
     case 'w':
         return snprintf(buf, size, "%s", action->why ? action->why : "unknown reason");
+    case 'r':
+        return snprintf(buf, size, "%s", action->why ? action->why : "requests unknown");
     case 's':
         return snprintf(buf, size, "%g", (double)action->ms / 1000.0);
+    case 'e':
+        return snprintf(buf, size, "%.1f", (double)action->elapsed_ms / 1000.0);
     case 'G':
         return format_signal(action, false, buf, size);
     case 'h':
@@ -100,6 +104,12 @@ sl_plan_message_format(const struct sl_plan_action *action, char *buf, size_t si
             buf[at] = '\0';
         }
     }
+}
+
+bool
+sl_plan_message_wants_requests(enum sl_plan_message message)
+{
+    return strstr(rows[message].text, "%r") != NULL;
 }
 
 enum sl_log_level

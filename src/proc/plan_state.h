@@ -34,12 +34,13 @@ enum reload {
  *                           +--- asked to leave ----> LEAVING
  *                           |                            | grace
  *                           +--- a clock ran out ---> ABORTING --1 s--> KILLED
- *                           |                          |    ^
+ *                           |            (or 0.4 s)    |    ^
  *                           |                          |    | exit_timeout
  *                           `--- drained, by itself or asked --> EXITING
  *
- * A worker that says it has drained runs its exit hooks: from then on their own clock counts, and
- * no other, and nothing is asked of it any more.
+ * An aborted worker's place is free at once: in an overlap group its successor is made while it
+ * dies. A worker that says it has drained runs its exit hooks: from then on their own clock counts,
+ * and no other, and nothing is asked of it any more.
  */
 enum worker_state {
     WORKER_FREE,
@@ -55,6 +56,7 @@ enum worker_state {
 
 enum {
     ABORT_MS = 1000,      /* from SIGABRT to SIGKILL */
+    ABORT_ALONE_MS = 400, /* ... where the next worker has to wait for it */
     QUICK_MS = 2000,      /* what INT leaves of a stop in progress */
     UNKILLABLE_MS = 5000, /* a killed worker that does not die is left behind at a stop */
     SETTLED_MS = 10000,   /* a worker that lived this long ends a crash loop */
@@ -77,7 +79,7 @@ struct worker {
     unsigned long age;
     pid_t pid;
     int asked; /* last signal that asked it to leave */
-    long long forked_ms, beat_ms, deadline_ms;
+    long long forked_ms, beat_ms, left_ms, deadline_ms;
     long long boot_ms, timeout_ms, graceful_ms, exit_ms;
 };
 
@@ -109,6 +111,7 @@ struct sl_plan {
     unsigned generation_ids;
     unsigned long ages;
     long long now_ms;
+    long long turned_ms;     /* the last event that was not a beat */
     long long judge_from_ms; /* no heartbeat counts as older than this */
     struct generation current, next;
     unsigned slot_count;
@@ -135,6 +138,8 @@ enum rule {
     RULE_BACK_OFF,
     RULE_EXIT_HAS_ITS_CLOCK,
     RULE_EXIT_CLOCK_ENDS,
+    RULE_ABORT_FREES_PLACE,
+    RULE_ABORT_ALONE_IS_SHORT,
     RULE_COUNT
 };
 #ifdef SL_PLAN_MUTANTS
@@ -152,6 +157,7 @@ void sl_plan_begin_stop(struct sl_plan *plan, int signal_number, int status, con
 void sl_plan_kill(struct sl_plan *plan, unsigned slot, int signal_number);
 void sl_plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number);
 void sl_plan_judge_clocks(struct sl_plan *plan);
+void sl_plan_stood_still(struct sl_plan *plan);
 void sl_plan_on_forked(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_on_fork_failed(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_on_locked(struct sl_plan *plan, const struct sl_plan_event *event);

@@ -75,6 +75,7 @@ sl_plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number)
     worker->leaving = true;
     if (worker->state == WORKER_BOOTING || worker->state == WORKER_READY) {
         move(worker, WORKER_LEAVING);
+        worker->left_ms = plan->now_ms;
         worker->deadline_ms = plan->now_ms + worker->graceful_ms;
     } else if (worker->state != WORKER_LEAVING || worker->asked == signal_number ||
                worker->asked == SIGQUIT) {
@@ -86,20 +87,33 @@ sl_plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number)
 
 /* ---- clocks -------------------------------------------------------------------------------- */
 
+static void count_against(struct sl_plan *plan, const struct worker *worker, int code);
+
 /* It shows where it is and may still save what it has; a second later it is killed unless it has
- * drained meanwhile. */
+ * drained meanwhile. Its place is free from now on, and its failure counted, if it had not been
+ * asked to leave. */
 static void
-abort_late(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, long long limit_ms)
+abort_late(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, long long limit_ms,
+           long long since_ms)
 {
     struct worker *worker = &plan->workers[slot];
     struct sl_plan_action *action = sl_plan_say(plan, message);
+    action->slot = slot;
     action->pid = worker->pid;
     action->ms = limit_ms;
+    action->elapsed_ms = plan->now_ms - since_ms;
+    bool alone = worker->hand_over && HOLDS(plan, RULE_ABORT_ALONE_IS_SHORT);
+    struct worker was = *worker;
     move(worker, WORKER_ABORTING);
-    worker->deadline_ms = plan->now_ms + ABORT_MS;
+    worker->deadline_ms = plan->now_ms + (alone ? ABORT_ALONE_MS : ABORT_MS);
     sl_plan_kill(plan, slot, SIGABRT);
-    if (message == SL_SAY_BOOT_TIMEOUT && worker->generation == plan->next.id)
+    if (was.leaving || !HOLDS(plan, RULE_ABORT_FREES_PLACE))
+        return;
+    worker->leaving = true;
+    if (message == SL_SAY_BOOT_TIMEOUT && was.generation == plan->next.id)
         sl_plan_give_up(plan, "a new worker was not ready within boot_timeout.");
+    else
+        count_against(plan, &was, -1);
 }
 
 static void
@@ -152,15 +166,29 @@ sl_plan_judge_clocks(struct sl_plan *plan)
         if (due_ms < 0 || plan->now_ms < due_ms)
             continue;
         if (worker->state == WORKER_BOOTING)
-            abort_late(plan, slot, SL_SAY_BOOT_TIMEOUT, worker->boot_ms);
+            abort_late(plan, slot, SL_SAY_BOOT_TIMEOUT, worker->boot_ms, worker->forked_ms);
         else if (worker->state == WORKER_READY)
-            abort_late(plan, slot, SL_SAY_TIMEOUT, worker->timeout_ms);
+            abort_late(plan, slot, SL_SAY_TIMEOUT, worker->timeout_ms, worker->beat_ms);
         else if (worker->state == WORKER_LEAVING)
-            abort_late(plan, slot, SL_SAY_GRACE_OVER, worker->graceful_ms);
+            abort_late(plan, slot, SL_SAY_GRACE_OVER, worker->graceful_ms, worker->left_ms);
         else if (worker->state == WORKER_EXITING)
-            abort_late(plan, slot, SL_SAY_EXIT_OVER, worker->exit_ms);
+            abort_late(plan, slot, SL_SAY_EXIT_OVER, worker->exit_ms, worker->left_ms);
         else if (worker->state != WORKER_KILLED)
             kill_for_good(plan, slot);
+    }
+}
+
+/* The arbiter was stopped, and perhaps everybody with it: nothing that happened before counts as
+ * old, and what has to end by a certain time gets the time that may have been lost. */
+void
+sl_plan_stood_still(struct sl_plan *plan)
+{
+    long long lost_ms = plan->now_ms - plan->turned_ms;
+    plan->judge_from_ms = plan->now_ms;
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        struct worker *worker = &plan->workers[slot];
+        if (worker->state >= WORKER_ABORTING && worker->state <= WORKER_EXITING)
+            worker->deadline_ms += lost_ms;
     }
 }
 
@@ -243,13 +271,12 @@ judge_at_start(struct sl_plan *plan, const struct worker *was, int code)
         sl_plan_begin_stop(plan, SIGTERM, SL_EXIT_WORKER_BOOT, boot_reason(SL_EXIT_WORKER_BOOT));
 }
 
+/* A worker failed: it died, or it hangs (code -1) and is about to. */
 static void
-judge_death(struct sl_plan *plan, const struct worker *was, int code)
+count_against(struct sl_plan *plan, const struct worker *was, int code)
 {
-    bool alone = was->state == WORKER_READY || was->state == WORKER_EXITING;
-    bool orderly = was->booted && alone && code == 0;
     struct generation *generation = sl_plan_find_generation(plan, was->generation);
-    if (orderly || was->leaving || generation == NULL || plan->phase >= PHASE_STOPPING)
+    if (generation == NULL || plan->phase >= PHASE_STOPPING)
         return;
     struct group *group = &generation->groups[was->group];
     if (count_failure(plan, group, was, 0))
@@ -258,6 +285,15 @@ judge_death(struct sl_plan *plan, const struct worker *was, int code)
         judge_in_reload(plan, was, code);
     else if (plan->phase == PHASE_STARTING)
         judge_at_start(plan, was, code);
+}
+
+static void
+judge_death(struct sl_plan *plan, const struct worker *was, int code)
+{
+    bool alone = was->state == WORKER_READY || was->state == WORKER_EXITING;
+    bool orderly = was->booted && alone && code == 0;
+    if (!orderly && !was->leaving)
+        count_against(plan, was, code);
 }
 
 static void
@@ -368,6 +404,7 @@ sl_plan_on_drained(struct sl_plan *plan, const struct sl_plan_event *event)
         return;
     move(worker, WORKER_EXITING);
     worker->drained = true;
+    worker->left_ms = plan->now_ms;
     worker->deadline_ms = plan->now_ms + worker->exit_ms;
 }
 

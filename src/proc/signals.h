@@ -13,7 +13,7 @@
 #include <saola/status.h>
 
 enum {
-    SL_SIGNALS_COUNT = 11,
+    SL_SIGNALS_COUNT = 12,
     SL_SIGNALS_TERMINAL_GONE = 128, /* a HUP that nobody sent: the kernel's, of a lost terminal */
 };
 

@@ -151,8 +151,9 @@ check_clocks(struct world *world)
         if (child->left && child->asked != SIGKILL && child->life != EXITS &&
             world->now_ms > child->asked_ms + world->spec.graceful_ms + ABORT_MS + SLACK_MS)
             violate(world, "a worker outstayed graceful_timeout");
+        bool alone = world->plan->workers[i].hand_over;
         if (child->asked == SIGABRT && child->life != EXITS &&
-            world->now_ms > child->aborted_ms + ABORT_MS + SLACK_MS)
+            world->now_ms > child->aborted_ms + (alone ? ABORT_ALONE_MS : ABORT_MS) + SLACK_MS)
             violate(world, "an aborted worker was not killed");
     }
     if (world->stop_ms != NEVER && !world->stopped &&
@@ -429,6 +430,21 @@ check_service(struct world *world, unsigned ready_before, bool was_exclusive)
         violate(world, "no ready worker is left");
 }
 
+/* While an aborted worker dies, its successor is made, unless that is held back for a reason. */
+static void
+check_successor(struct world *world, const struct sl_plan_action *action)
+{
+    const struct sl_plan *plan = world->plan;
+    const struct group *group = &plan->current.groups[0];
+    bool held_back = group->hand_over || plan->reload != RELOAD_STEADY ||
+                     plan->phase >= PHASE_STOPPING || group->spawn_at_ms > world->now_ms;
+    if (action->kind != SL_DO_KILL || action->number != SIGABRT || held_back)
+        return;
+    if (world->children[action->slot].generation == plan->current.id &&
+        count_places(world, plan->current.id) < group->target)
+        violate(world, "the place of an aborted worker stayed empty");
+}
+
 static bool
 asks_anyone(const struct sl_plan_action *actions, size_t count)
 {
@@ -459,6 +475,8 @@ step(struct world *world, struct sl_plan_event event)
     }
     if (asks_anyone(actions, count))
         check_service(world, ready, exclusive);
+    for (size_t i = 0; i < count; i++)
+        check_successor(world, &actions[i]);
     for (size_t i = 0; i < count; i++)
         answer(world, &actions[i]);
 }

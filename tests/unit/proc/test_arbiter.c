@@ -244,7 +244,8 @@ test_a_stop_kills_after_graceful_timeout(void **state)
     uint64_t begun_ms = sl_clock_ms();
     stop_arbiter(scene);
     assert_in_range(sl_clock_ms() - begun_ms, 900, 2500);
-    assert_int_equal(count_logged(scene, "did not stop within 1 seconds, aborting it."), 2);
+    assert_int_equal(count_logged(scene, "did not stop within 1 seconds, aborting it: no request"),
+                     2);
 }
 
 static void
@@ -347,10 +348,10 @@ test_a_hung_worker_is_aborted_and_replaced(void **state)
     wait_for(scene, ready(scene) == 2);
     pid_t victim = some_worker(scene);
     kill(victim, SIGSTOP);
+    snprintf(line, sizeof line, "Worker (pid:%d) was sent SIG", (int)victim);
+    wait_for(scene, logged(scene, line));
     wait_for(scene, atomic_load(&scene->world->worker_count) == 3 && ready(scene) == 2);
-    snprintf(line, sizeof line, "4 WORKER TIMEOUT (pid:%d)\n", (int)victim);
-    assert_true(logged(scene, line));
-    snprintf(line, sizeof line, "Worker (pid:%d) was sent SIGKILL!", (int)victim);
+    snprintf(line, sizeof line, "4 WORKER TIMEOUT (pid:%d) silent for 1.", (int)victim);
     assert_true(logged(scene, line));
     stop_arbiter(scene);
 }
@@ -364,7 +365,7 @@ test_a_worker_that_hangs_at_boot_is_replaced(void **state)
     wait_for(scene, ready(scene) == 2);
     atomic_store(&scene->world->mode, FAKE_HANG_BOOT);
     kill(some_worker(scene), SIGKILL);
-    wait_for(scene, logged(scene, "not ready 1 seconds after its start"));
+    wait_for(scene, logged(scene, ") not ready 1."));
     atomic_store(&scene->world->mode, FAKE_SERVE);
     wait_for(scene, ready(scene) == 2);
     stop_arbiter(scene);

@@ -405,6 +405,83 @@ test_nobody_is_called_hung_because_everything_stood_still(void **state)
     done(bench);
 }
 
+/* Stopped and continued between two ticks, so that no tick is late by much. */
+static void
+test_after_a_continue_silence_counts_afresh(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(2, false, false);
+    signal_arrives(bench, SIGTTOU);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
+    bench->now_ms += 29990;
+    signal_arrives(bench, SIGCONT);
+    assert_int_equal(bench->count, 0);
+    tick_at(bench, bench->now_ms + 29989);
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    tick_at(bench, bench->now_ms + 11);
+    assert_true(says(bench, SL_SAY_TIMEOUT));
+    assert_true(says(bench, SL_SAY_GRACE_OVER)); /* the leaving one had lost the time, too */
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 2);
+    done(bench);
+}
+
+static void
+test_the_successor_of_a_hung_worker_is_made_while_it_is_aborted(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    tick_at(bench, bench->now_ms + 30000);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    fork_slot(bench, 1);
+    make_ready(bench, 1);
+    tick_at(bench, bench->now_ms + 1000);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGKILL), 1);
+    dies(bench, 0, SIGKILL);
+    assert_int_equal(bench->count, 1); /* its death is told and nothing else */
+    assert_true(says(bench, SL_SAY_SIGNALED));
+    done(bench);
+}
+
+static void
+test_a_hung_exclusive_worker_is_gone_within_400_ms(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, true, false);
+    tick_at(bench, bench->now_ms + 30000);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+    tick_at(bench, bench->now_ms + 399);
+    assert_int_equal(bench->count, 0);
+    tick_at(bench, bench->now_ms + 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGKILL), 1);
+    dies(bench, 0, SIGKILL);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+}
+
+static void
+test_workers_that_hang_again_and_again_back_off(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    unsigned slot = 0, spawned = 0;
+    for (int i = 0; i < 4; i++) {
+        tick_at(bench, bench->now_ms + (i == 0 ? 30000 : 60000)); /* timeout, then boot_timeout */
+        assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+        spawned += count(bench, SL_DO_SPAWN, 0);
+        dies(bench, slot, SIGKILL);
+        if (i > 0) {
+            assert_int_equal(sl_plan_wake_ms(bench->plan) - bench->now_ms, 50ll << i);
+            tick_at(bench, bench->now_ms + (50ll << i));
+            spawned += count(bench, SL_DO_SPAWN, 0);
+        }
+        slot = i == 0 ? 1 : 0;
+        fork_slot(bench, slot);
+    }
+    assert_int_equal(spawned, 4);
+    done(bench);
+}
+
 static void
 test_winch_rests_the_workers_of_a_daemon_only(void **state)
 {
@@ -455,6 +532,10 @@ main(void)
         cmocka_unit_test(test_a_hangup_ends_a_reload_that_no_clock_would_end),
         cmocka_unit_test(test_usr1_waits_until_a_worker_can_take_it),
         cmocka_unit_test(test_nobody_is_called_hung_because_everything_stood_still),
+        cmocka_unit_test(test_after_a_continue_silence_counts_afresh),
+        cmocka_unit_test(test_the_successor_of_a_hung_worker_is_made_while_it_is_aborted),
+        cmocka_unit_test(test_a_hung_exclusive_worker_is_gone_within_400_ms),
+        cmocka_unit_test(test_workers_that_hang_again_and_again_back_off),
         cmocka_unit_test(test_winch_rests_the_workers_of_a_daemon_only),
         cmocka_unit_test(test_messages_are_gunicorns),
     };
