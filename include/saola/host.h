@@ -196,6 +196,20 @@ void sl_slot_connections(struct sl_slot *slot, unsigned open_now);
 enum sl_lifecycle { SL_LIFE_LOAD, SL_LIFE_STARTUP, SL_LIFE_READY, SL_LIFE_EXIT, SL_LIFE_COUNT };
 void sl_slot_count(struct sl_slot *slot, enum sl_lifecycle step);
 
+/* ---- where a worker is (worker) -------------------------------------------------------------- */
+
+/* Before the arbiter aborts a worker that hangs, it sends this signal, upon which the worker writes
+ * the stacks of its threads for the error log. The core's handler writes the native stack of the
+ * thread that takes the signal. A host that has more to say installs a handler for the same signal,
+ * which writes to sl_stacks_fd() (-1: nobody wants it) and takes no lock that the worker may hold,
+ * then calls sl_stacks_wrap(): the core's handler is on top again and calls the host's first. */
+int sl_stacks_signal(void);
+int sl_stacks_fd(void);
+void sl_stacks_wrap(void);
+/* For a host's SIGABRT handler, outside of signal context: shows them now, unless they were shown
+ * since the last call. False: the arbiter is gone, nobody will log them. */
+bool sl_stacks_show(void);
+
 /* Descriptor that becomes readable (end of file) when the arbiter has died. -1 outside a worker. */
 int sl_worker_death_fd(void);
 /* True when the arbiter is gone (the parent changed). */

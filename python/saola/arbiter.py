@@ -404,6 +404,7 @@ class Arbiter:
         for number in (signal.SIGHUP, signal.SIGUSR2):  # nothing for a worker, also while it boots
             signal.signal(number, signal.SIG_IGN)
         worker.pid = os.getpid()
+        worker._watch_stacks()
         # A handler raises at most once, and never after _leaving is set: two nets hold it.
         try:
             try:

@@ -45,6 +45,26 @@ slot_death_fd(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+slot_wrap_stacks(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    sl_stacks_wrap();
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+slot_show_stacks(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    bool shown = ((struct slot_object *)self)->slot != NULL && sl_stacks_show();
+    return PyBool_FromLong(shown);
+}
+
+static PyObject *
+slot_get_stacks(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return Py_BuildValue("ii", sl_stacks_signal(), sl_stacks_fd());
+}
+
+static PyObject *
 slot_get_index(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromUnsignedLong(((struct slot_object *)self)->index);
@@ -68,11 +88,21 @@ static PyMethodDef slot_methods[] = {
     {"death_fd", slot_death_fd, METH_NOARGS,
      "death_fd()\n--\n\nDescriptor that reads end of file once the arbiter is gone; -1 outside a "
      "worker."},
+    {"wrap_stacks", slot_wrap_stacks, METH_NOARGS,
+     "wrap_stacks()\n--\n\nThe handler just installed for the signal of `stacks` is called by the "
+     "core's own from now on."},
+    {"show_stacks", slot_show_stacks, METH_NOARGS,
+     "show_stacks()\n--\n\nLet the arbiter log the stacks of all threads, unless it has since the "
+     "last call. False when there is no arbiter to do it."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef slot_getset[] = {
     {"index", slot_get_index, NULL, "Position in the scoreboard.", NULL},
+    {"stacks", slot_get_stacks, NULL,
+     "Signal upon which the worker shows its stacks, and the descriptor to write them to (-1: "
+     "none).",
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <base/clock.h>
 #include <proc/arbiter_state.h>
+#include <proc/stacks.h>
 
 static void
 say(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
@@ -31,7 +32,12 @@ kill_worker(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
         arbiter->host->worker_aborted(arbiter->ctx, child->worker);
     if (action->number == SIGTERM || action->number == SIGQUIT)
         sl_slot_stopping(child->slot);
-    if (kill(child->pid, action->number) < 0)
+    if (action->number == SIGABRT)
+        (void)kill(child->pid, sl_stacks_signal());
+    int rc = kill(child->pid, action->number);
+    if (action->number == SIGABRT)
+        (void)kill(child->pid, SIGCONT); /* one that is stopped shows where, too */
+    if (rc < 0)
         sl_arbiter_log(arbiter, SL_LOG_ERROR, "Worker (pid:%d) cannot be signalled: %s",
                        (int)child->pid, strerror(errno));
 }
@@ -165,6 +171,8 @@ void
 sl_arbiter_act(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
 {
     bool lent = needs_descriptors(action->kind);
+    if (action->kind == SL_DO_SPAWN) /* before the reserve is lent: not for something that stays */
+        sl_stacks_clear(&arbiter->stacks_fds[action->slot]);
     if (action->kind != SL_DO_LOG)
         sl_arbiter_bury(arbiter);
     if (lent)

@@ -277,6 +277,9 @@ end(struct sl_arbiter *arbiter)
     sl_plan_free(arbiter->plan);
     free(arbiter->actions);
     free(arbiter->events);
+    for (unsigned i = 0; i < arbiter->child_count && arbiter->stacks_fds != NULL; i++)
+        close_fd(&arbiter->stacks_fds[i]);
+    free(arbiter->stacks_fds);
     free(arbiter->children);
     arbiter->plan = NULL;
 }

@@ -26,6 +26,7 @@ struct generation {
 struct child {
     pid_t pid; /* 0: none */
     bool told_ready, told_drained;
+    size_t told_stacks; /* bytes of its stacks that were logged */
     int lock_fd; /* of an exclusive worker, between the lock and the fork; -1 */
     struct sl_slot *slot;
     void *worker; /* the host's */
@@ -44,6 +45,7 @@ struct sl_arbiter {
 
     struct sl_scoreboard board;
     struct child *children;
+    int *stacks_fds; /* one for each child, stacks.h; -1 */
     unsigned child_count;
     struct child dead; /* reaped, not buried yet; pid 0: none */
     int dead_status;

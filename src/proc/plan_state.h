@@ -56,7 +56,7 @@ enum worker_state {
 
 enum {
     ABORT_MS = 1000,      /* from SIGABRT to SIGKILL */
-    ABORT_ALONE_MS = 400, /* ... where the next worker has to wait for it */
+    ABORT_ALONE_MS = 400, /* ... of one that hangs where the next has to wait for its end */
     QUICK_MS = 2000,      /* what INT leaves of a stop in progress */
     UNKILLABLE_MS = 5000, /* a killed worker that does not die is left behind at a stop */
     SETTLED_MS = 10000,   /* a worker that lived this long ends a crash loop */

@@ -102,8 +102,8 @@ abort_late(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, lo
     action->pid = worker->pid;
     action->ms = limit_ms;
     action->elapsed_ms = plan->now_ms - since_ms;
-    bool alone = worker->hand_over && HOLDS(plan, RULE_ABORT_ALONE_IS_SHORT);
     struct worker was = *worker;
+    bool alone = was.hand_over && !was.leaving && HOLDS(plan, RULE_ABORT_ALONE_IS_SHORT);
     move(worker, WORKER_ABORTING);
     worker->deadline_ms = plan->now_ms + (alone ? ABORT_ALONE_MS : ABORT_MS);
     sl_plan_kill(plan, slot, SIGABRT);

@@ -194,6 +194,21 @@ sl_slot_drained(struct sl_slot *slot)
         write_notice(fd);
 }
 
+void
+sl_slot_shown(struct sl_slot *slot, size_t size)
+{
+    STORE(slot->shown, size);
+    int fd = LOAD(slot->notify_fd);
+    if (fd >= 0)
+        write_notice(fd);
+}
+
+size_t
+sl_slot_bytes_shown(const struct sl_slot *slot)
+{
+    return (size_t)LOAD(slot->shown);
+}
+
 bool
 sl_worker_orphaned(const struct sl_slot *slot)
 {

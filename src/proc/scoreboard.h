@@ -55,6 +55,7 @@ struct sl_slot {
     _Atomic uint64_t ready_ms;   /* 0: not yet */
     _Atomic uint64_t drained_ms; /* 0: not yet */
     _Atomic uint64_t requests;   /* begun by threads that have no record */
+    _Atomic uint64_t shown;      /* bytes of stacks written so far (stacks.h) */
     _Atomic unsigned connections;
     _Atomic unsigned lifecycle[SL_LIFE_COUNT];
     struct sl_slot_thread threads[SL_SLOT_THREADS];
@@ -96,6 +97,10 @@ void sl_slot_dead(struct sl_slot *slot);
 
 /* (arbiter) Makes it EMPTY. NULL is accepted. */
 void sl_slot_give(struct sl_slot *slot);
+
+/* (worker, in a signal handler) It has shown its stacks, size bytes in all; wakes the arbiter. */
+void sl_slot_shown(struct sl_slot *slot, size_t size);
+size_t sl_slot_bytes_shown(const struct sl_slot *slot);
 
 enum sl_slot_state sl_slot_state(const struct sl_slot *slot);
 const char *sl_slot_state_name(enum sl_slot_state state); /* "READY"; never NULL */

@@ -11,6 +11,7 @@
 #include <proc/exclusive.h>
 #include <proc/orphan.h>
 #include <proc/privileges.h>
+#include <proc/stacks.h>
 
 /* What a worker process is asked about itself; set once, right after its fork. */
 static struct {
@@ -28,8 +29,12 @@ sl_worker_death_fd(void)
 /* ---- in the child -------------------------------------------------------------------------- */
 
 static void
-close_arbiters(struct sl_arbiter *arbiter)
+close_arbiters(struct sl_arbiter *arbiter, const struct child *own)
 {
+    for (unsigned slot = 0; slot < arbiter->child_count; slot++) {
+        if (&arbiter->children[slot] != own && arbiter->stacks_fds[slot] >= 0)
+            close(arbiter->stacks_fds[slot]);
+    }
     close(arbiter->death_fds[1]);
     close(arbiter->ready_fds[0]);
     if (arbiter->parent_fd >= 0)
@@ -79,7 +84,8 @@ run_child(struct sl_arbiter *arbiter, struct child *child, struct generation *ge
     sl_signals_leave(&arbiter->signals);
     sl_orphan_prepare(arbiter->pid, generation->config->graceful_timeout * 1000,
                       generation->config->exit_timeout * 1000);
-    close_arbiters(arbiter);
+    close_arbiters(arbiter, child);
+    sl_stacks_prepare(child->slot, arbiter->stacks_fds[child - arbiter->children]);
     sl_slot_forked(child->slot, getpid());
     if (child->lock_fd >= 0)
         sl_exclusive_sign(child->lock_fd);
@@ -219,6 +225,20 @@ note(struct sl_arbiter *arbiter, unsigned slot, bool *told, const _Atomic uint64
     sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = kind, .slot = slot});
 }
 
+/* One record, through the host's logger. */
+static void
+log_stacks(struct sl_arbiter *arbiter, unsigned slot)
+{
+    struct child *child = &arbiter->children[slot];
+    char *stacks = sl_stacks_read(arbiter->stacks_fds[slot], &child->told_stacks), *text;
+    if (stacks != NULL &&
+        asprintf(&text, "Stacks of worker (pid:%d):\n%s", (int)child->pid, stacks) >= 0) {
+        arbiter->host->log(arbiter->ctx, SL_LOG_ERROR, text);
+        free(text);
+    }
+    free(stacks);
+}
+
 /* What the worker in this slot has said of itself. */
 static void
 listen_to(struct sl_arbiter *arbiter, unsigned slot)
@@ -228,6 +248,8 @@ listen_to(struct sl_arbiter *arbiter, unsigned slot)
         return;
     note(arbiter, slot, &child->told_ready, &child->slot->ready_ms, SL_EV_READY);
     note(arbiter, slot, &child->told_drained, &child->slot->drained_ms, SL_EV_DRAINED);
+    if (sl_slot_bytes_shown(child->slot) > child->told_stacks)
+        log_stacks(arbiter, slot);
 }
 
 void
@@ -257,7 +279,8 @@ static void
 reaped(struct sl_arbiter *arbiter, unsigned slot, int status)
 {
     struct child *child = &arbiter->children[slot];
-    listen_to(arbiter, slot); /* it may have been ready, for a moment */
+    listen_to(arbiter, slot);  /* it may have been ready, for a moment */
+    log_stacks(arbiter, slot); /* it may not have come to the end of them */
     arbiter->dead = *child;
     arbiter->dead_status = status;
     *child = (struct child){0}; /* never signal a pid that is not ours any more */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <proc/arbiter_state.h>
 #include <proc/exclusive.h>
+#include <proc/stacks.h>
 
 enum { SLOTS_MIN = 512, SLOTS_SPARE = 64 };
 
@@ -126,13 +127,18 @@ make_plan(struct sl_arbiter *arbiter, struct sl_error *err)
     unsigned count = wanted < SLOTS_MIN ? SLOTS_MIN : (unsigned)wanted;
     arbiter->plan = sl_plan_new(count, config->daemon, arbiter->parent != 0);
     arbiter->children = calloc(count, sizeof *arbiter->children);
+    arbiter->stacks_fds = malloc(count * sizeof *arbiter->stacks_fds);
+    for (unsigned i = 0; i < count && arbiter->stacks_fds != NULL; i++)
+        arbiter->stacks_fds[i] = -1;
     arbiter->child_count = count;
+    sl_stacks_warm_up();
     arbiter->event_size = 2 * (size_t)count + 64;
     arbiter->events = calloc(arbiter->event_size, sizeof *arbiter->events);
     if (arbiter->plan != NULL)
         arbiter->actions = calloc(sl_plan_actions_max(arbiter->plan), sizeof *arbiter->actions);
-    if (arbiter->plan == NULL || arbiter->children == NULL || arbiter->events == NULL ||
-        arbiter->actions == NULL || sl_scoreboard_open(count, &arbiter->board) != SL_OK)
+    if (arbiter->plan == NULL || arbiter->children == NULL || arbiter->stacks_fds == NULL ||
+        arbiter->events == NULL || arbiter->actions == NULL ||
+        sl_scoreboard_open(count, &arbiter->board) != SL_OK)
         return sl_error_set(err, SL_ENOMEM, "no memory for %lld workers", config->workers);
     return SL_OK;
 }

@@ -5,6 +5,7 @@ calls init_process(), which prepares the process and ends in run(). A subclass o
 calls notify() more often than every `timeout` seconds and leaves once `alive` is false.
 """
 
+import faulthandler
 import os
 import random
 import signal
@@ -185,6 +186,15 @@ class Worker:
             return False
         return True
 
+    def _watch_stacks(self):
+        """From now on the arbiter can see the stacks of all threads, whatever the worker is doing: they
+        are written by a handler in C, which needs neither the interpreter's lock nor its cooperation."""
+        number, fd = self.slot.stacks
+        if fd < 0:
+            return
+        faulthandler.register(number, file=fd, all_threads=True)
+        self.slot.wrap_stacks()
+
     # ---- signals --------------------------------------------------------------------------------
 
     def init_signals(self):
@@ -221,10 +231,11 @@ class Worker:
             sys.exit(0)
 
     def handle_abort(self, sig, frame):
-        """ABRT: the arbiter has found that the worker hangs. Shows where, then leaves."""
+        """ABRT: the arbiter has found that the worker hangs. It has been shown where, by _watch_stacks();
+        when somebody else has sent the signal it is shown now. Then leaves."""
         self.alive = False
-        self.log.error("Worker (pid:%s) got SIGABRT; its threads are at:\n%s",
-                       self.pid, format_threads(frame))
+        if self.slot is None or not self.slot.show_stacks():
+            self.log.error("Stacks of worker (pid:%s):\n%s", self.pid, format_threads(frame))
         if self._leaving or self._aborting:
             return
         self._aborting = True

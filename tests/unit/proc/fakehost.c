@@ -224,15 +224,15 @@ on_signal(int number)
         asked = number;
 }
 
-/* What came from outside, the death pipe, the ready pipe, the listeners, the lock of an exclusive
- * worker: nothing else. */
+/* What came from outside, the death pipe, the ready pipe, the worker's own stacks, the listeners,
+ * the lock of an exclusive worker: nothing else. */
 static int
 count_strangers(const struct host *host)
 {
     int lock = 0;
     for (int i = 0; i < FAKE_SETTINGS; i++)
         lock += strcmp(host->world->settings[i][0], "exclusive_lock") == 0;
-    return fake_count_descriptors() - host->world->outside - 2 - lock - (int)host->listener_count;
+    return fake_count_descriptors() - host->world->outside - 3 - lock - (int)host->listener_count;
 }
 
 static int

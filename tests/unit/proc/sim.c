@@ -151,7 +151,7 @@ check_clocks(struct world *world)
         if (child->left && child->asked != SIGKILL && child->life != EXITS &&
             world->now_ms > child->asked_ms + world->spec.graceful_ms + ABORT_MS + SLACK_MS)
             violate(world, "a worker outstayed graceful_timeout");
-        bool alone = world->plan->workers[i].hand_over;
+        bool alone = world->plan->workers[i].hand_over && !child->left;
         if (child->asked == SIGABRT && child->life != EXITS &&
             world->now_ms > child->aborted_ms + (alone ? ABORT_ALONE_MS : ABORT_MS) + SLACK_MS)
             violate(world, "an aborted worker was not killed");

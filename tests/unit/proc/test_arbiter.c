@@ -342,7 +342,7 @@ static void
 test_a_hung_worker_is_aborted_and_replaced(void **state)
 {
     struct scene *scene = *state;
-    char line[64];
+    char line[100];
     fake_world_set(scene->world, "timeout", "1");
     start_arbiter(scene);
     wait_for(scene, ready(scene) == 2);
@@ -353,6 +353,10 @@ test_a_hung_worker_is_aborted_and_replaced(void **state)
     wait_for(scene, atomic_load(&scene->world->worker_count) == 3 && ready(scene) == 2);
     snprintf(line, sizeof line, "4 WORKER TIMEOUT (pid:%d) silent for 1.", (int)victim);
     assert_true(logged(scene, line));
+    /* It was stopped, and could show where all the same. */
+    snprintf(line, sizeof line, "3 Stacks of worker (pid:%d):\nNative stack of thread %d:\n",
+             (int)victim, (int)victim);
+    assert_int_equal(count_logged(scene, line), 1);
     stop_arbiter(scene);
 }
 

@@ -1,0 +1,163 @@
+/* The handler's side and the reader's side of a worker's stacks. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#if __has_include(<execinfo.h>)
+#include <execinfo.h>
+#define HAVE_NATIVE_STACKS
+#endif
+#include <proc/scoreboard.h>
+#include <proc/stacks.h>
+
+enum { FRAMES = 24, TEXT_MAX = 1 << 20 };
+
+/* Set once, after the fork; read by the handler. */
+static struct {
+    struct sl_slot *slot;
+    int fd;
+    size_t checked; /* shown when sl_stacks_show() looked last */
+    void (*inner)(int number);
+} here = {.fd = -1};
+
+int
+sl_stacks_signal(void)
+{
+    return SIGRTMAX - 2;
+}
+
+int
+sl_stacks_fd(void)
+{
+    return here.fd;
+}
+
+/* ---- the handler --------------------------------------------------------------------------- */
+
+static void
+write_native(int fd)
+{
+    char title[64];
+    int len = snprintf(title, sizeof title, "Native stack of thread %d:\n", (int)gettid());
+    ssize_t n = write(fd, title, (size_t)len);
+    (void)n;
+#ifdef HAVE_NATIVE_STACKS
+    void *frames[FRAMES];
+    backtrace_symbols_fd(frames, backtrace(frames, FRAMES), fd);
+#endif
+}
+
+static void
+show(int number)
+{
+    int saved = errno;
+    if (here.fd >= 0) {
+        if (here.inner != NULL)
+            here.inner(number);
+        write_native(here.fd);
+        off_t end = lseek(here.fd, 0, SEEK_CUR);
+        sl_slot_shown(here.slot, end > 0 ? (size_t)end : 0);
+    }
+    errno = saved;
+}
+
+/* The arbiter asks before it aborts, so that mostly there is nothing left to show. */
+static void
+show_and_die(int number)
+{
+    if (sl_slot_bytes_shown(here.slot) == 0)
+        show(number);
+    signal(number, SIG_DFL);
+    raise(number); /* pending until this handler returns */
+}
+
+static void
+install(int number, void (*handler)(int), int flags)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    sigset_t set;
+    sigaction(number, &action, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void
+sl_stacks_prepare(struct sl_slot *slot, int fd)
+{
+    here.slot = slot;
+    here.fd = fd;
+    install(sl_stacks_signal(), show, SA_RESTART);
+    install(SIGABRT, show_and_die, 0);
+}
+
+void
+sl_stacks_wrap(void)
+{
+    struct sigaction now;
+    if (here.slot == NULL || sigaction(sl_stacks_signal(), NULL, &now) < 0 ||
+        now.sa_handler == show || now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN ||
+        (now.sa_flags & SA_SIGINFO))
+        return;
+    here.inner = now.sa_handler;
+    install(sl_stacks_signal(), show, now.sa_flags | SA_RESTART);
+}
+
+bool
+sl_stacks_show(void)
+{
+    if (here.fd < 0 || sl_worker_orphaned(here.slot))
+        return false;
+    if (sl_slot_bytes_shown(here.slot) == here.checked)
+        raise(sl_stacks_signal());
+    here.checked = sl_slot_bytes_shown(here.slot);
+    return true;
+}
+
+/* ---- in the arbiter ------------------------------------------------------------------------ */
+
+void
+sl_stacks_warm_up(void)
+{
+#ifdef HAVE_NATIVE_STACKS
+    void *frame;
+    (void)backtrace(&frame, 1);
+#endif
+}
+
+void
+sl_stacks_clear(int *fd)
+{
+    if (*fd < 0)
+        *fd = memfd_create("saola-stacks", MFD_CLOEXEC);
+    else if (ftruncate(*fd, 0) < 0 || lseek(*fd, 0, SEEK_SET) < 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+char *
+sl_stacks_read(int fd, size_t *told)
+{
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0 || (size_t)st.st_size <= *told)
+        return NULL;
+    size_t from = *told, size = (size_t)st.st_size - from;
+    *told += size;
+    if (size > TEXT_MAX)
+        size = TEXT_MAX;
+    char *text = malloc(size + 1);
+    ssize_t n = text == NULL ? -1 : pread(fd, text, size, (off_t)from);
+    if (n <= 0) {
+        free(text);
+        return NULL;
+    }
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
+    text[n] = '\0';
+    return text;
+}
