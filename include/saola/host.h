@@ -128,7 +128,8 @@ struct sl_host {
 int sl_arbiter_new(const struct sl_host *host, void *ctx, struct sl_arbiter **ret_arbiter,
                    struct sl_error *err);
 /* Runs from "Starting" to the end; returns the exit status of the program. In a worker it does not
- * return: the process ends inside. */
+ * return: the process ends inside. The process is to end then: the arbiter's signals but INT are
+ * ignored from here on. */
 int sl_arbiter_run(struct sl_arbiter *arbiter);
 void sl_arbiter_free(struct sl_arbiter *arbiter);
 

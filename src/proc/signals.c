@@ -62,7 +62,7 @@ sl_signals_open(struct sl_signals *signals, struct sl_error *err)
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigfillset(&action.sa_mask);
     for (int i = 0; i < SL_SIGNALS_COUNT; i++)
-        sigaction(handled[i], handled[i] == SIGPIPE ? &ignore : &action, &signals->before[i]);
+        sigaction(handled[i], handled[i] == SIGPIPE ? &ignore : &action, NULL);
     sigset_t set = handled_set();
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     return SL_OK;
@@ -82,8 +82,12 @@ sl_signals_close(struct sl_signals *signals)
 {
     if (signals->read_fd < 0)
         return;
-    for (int i = 0; i < SL_SIGNALS_COUNT; i++)
-        sigaction(handled[i], &signals->before[i], NULL);
+    struct sigaction action = {.sa_handler = SIG_IGN};
+    for (int i = 0; i < SL_SIGNALS_COUNT; i++) {
+        bool by_default = handled[i] == SIGINT || handled[i] == SIGCHLD;
+        action.sa_handler = by_default ? SIG_DFL : SIG_IGN;
+        sigaction(handled[i], &action, NULL);
+    }
     close_pipe(signals);
 }
 

@@ -19,14 +19,14 @@ enum {
 
 struct sl_signals {
     int read_fd, write_fd; /* non-blocking, close-on-exec; -1 = closed */
-    struct sigaction before[SL_SIGNALS_COUNT];
 };
 
 /* Installs the handlers and unblocks their signals (which the arbiter that executed this program by
  * USR2 had blocked). SL_ESYS, SL_EBUSY (there is one already). */
 int sl_signals_open(struct sl_signals *signals, struct sl_error *err);
 
-/* Puts back what was before. */
+/* The process is about to end: INT, for the impatient, ends it now; all others are ignored, or one
+ * that comes late would make a failure of an orderly end. */
 void sl_signals_close(struct sl_signals *signals);
 
 /* Next signal that arrived, or SL_SIGNALS_TERMINAL_GONE; 0 = none. */

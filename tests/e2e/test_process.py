@@ -26,6 +26,7 @@ def test_the_pid_file(serve, tmp_path, worker_class):
     assert not pidfile.exists()
 
 
+@pytest.mark.fault("M9")
 def test_a_second_server_with_the_same_pid_file_does_not_start(serve, tmp_path, worker_class):
     pidfile = tmp_path / "pid"
     server = serve("hello:app", "--pid", str(pidfile), worker_class=worker_class)
@@ -36,6 +37,7 @@ def test_a_second_server_with_the_same_pid_file_does_not_start(serve, tmp_path, 
     assert server.get().status == 200
 
 
+@pytest.mark.fault("M9")
 def test_a_stale_pid_file_is_replaced(serve, tmp_path, worker_class):
     ended = subprocess.Popen(["true"])
     ended.wait()
@@ -43,6 +45,55 @@ def test_a_stale_pid_file_is_replaced(serve, tmp_path, worker_class):
     pidfile.write_text(f"{ended.pid}\n")
     server = serve("hello:app", "--pid", str(pidfile), worker_class=worker_class)
     assert pidfile.read_text() == f"{server.pid}\n"
+
+
+@pytest.mark.fault("M9")
+def test_a_stale_pid_file_whose_pid_lives_again_is_replaced(serve, tmp_path, adopt):
+    """The number is another process's by now: the lock tells, not the number."""
+    pidfile = tmp_path / "pid"
+    first = serve("hello:app", "--pid", str(pidfile))
+    adopt(first.wait_workers(1)[0])
+    first.signal(signal.SIGKILL)
+    first.wait_exit()
+    assert pidfile.read_text() == f"{first.pid}\n"  # left behind
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        pidfile.write_text(f"{other.pid}\n")
+        server = serve("hello:app", "--pid", str(pidfile))
+        assert pidfile.read_text() == f"{server.pid}\n"
+        assert server.stop() == 0 and not pidfile.exists()
+        assert other.poll() is None
+        other.kill()
+
+
+@pytest.mark.fault("M8")
+def test_a_pid_file_directory_that_is_removed_does_not_stop_a_reload(serve, tmp_path, adopt):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    server = serve("hello:app", "--pid", str(folder / "pid"))
+    (folder / "pid").unlink()
+    folder.rmdir()
+    for count in (1, 2):
+        server.signal(signal.SIGHUP)
+        server.wait_log("Reload done", count=count)
+        server.wait_log(r"\[WARNING\] The pid file was not written: .*does not exist", count=count)
+    assert server.get().status == 200
+    folder.mkdir()  # back again: so is the file
+    server.signal(signal.SIGHUP)
+    server.wait_log("Reload done", count=3)
+    wait_until(lambda: (folder / "pid").exists(), "the pid file")
+    assert (folder / "pid").read_text() == f"{server.pid}\n"
+    # Removed once more: an upgrade works, too, and the new arbiter's file is there in the end.
+    (folder / "pid").unlink()
+    folder.rmdir()
+    server.signal(signal.SIGUSR2)
+    server.wait_log("this one serves on alone: .*does not exist")  # a first start wants its file
+    folder.mkdir()
+    done = subprocess.run([*harness.SERVER, "upgrade", str(server.pid)], capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: (folder / "pid").exists(), "the pid file")
+    adopt(int((folder / "pid").read_text()))
+    assert server.get().status == 200
 
 
 @root_only

@@ -31,6 +31,7 @@ def test_the_umask_decides_who_may_connect(serve, place, worker_class):
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
+@pytest.mark.fault("M10")
 def test_a_stale_unix_socket_is_replaced(serve, place, worker_class):
     path = place / "web.sock"
     stale = socket.socket(socket.AF_UNIX)
@@ -40,6 +41,65 @@ def test_a_stale_unix_socket_is_replaced(serve, place, worker_class):
     assert answers(str(path))
 
 
+@pytest.mark.fault("M10")
+def test_a_second_server_on_a_unix_socket_does_not_start(serve, place):
+    """The first one's clients are served all the time; its own end removes its own file only."""
+    path = place / "web.sock"
+    first = serve("hello:app", bind=f"unix:{path}")
+    inode = path.stat().st_ino
+    with Load(str(path), clients=1) as load:
+        load.wait_for(5)
+        second = serve("hello:app", bind=f"unix:{path}", wait=False)
+        assert second.wait_exit() == 1
+        assert f"unix:{path} is in use by another server" in second.log
+        load.wait_for(5)
+    load.assert_clean(at_least=10)
+    assert path.stat().st_ino == inode
+    # Somebody has removed the file, and another server has taken the name: it is not ours any more.
+    path.unlink()
+    third = serve("hello:app", bind=f"unix:{path}")
+    assert first.stop() == 0
+    assert path.is_socket() and answers(str(path))
+    assert third.stop() == 0 and not path.exists()
+
+
+@pytest.mark.fault("M11")
+@pytest.mark.parametrize("what, reason", [
+    ("a directory", "not a socket"),
+    ("a link to a file", "not a socket"),
+    ("a dangling link", "not a socket"),
+    ("a fifo", "not a socket"),
+    ("no directory", "web.sock"),
+    ("a foreign directory", "web.sock"),
+])
+def test_what_is_in_the_way_of_a_unix_socket_is_not_touched(serve, place, tmp_path, what, reason):
+    path, target = place / "web.sock", tmp_path / "precious"
+    if what == "a directory":
+        path.mkdir()
+    elif what == "a link to a file":
+        target.write_text("precious")
+        path.symlink_to(target)
+    elif what == "a dangling link":
+        path.symlink_to(target)
+    elif what == "a fifo":
+        os.mkfifo(path)
+    elif what == "no directory":
+        path = place / "nowhere" / "web.sock"
+    else:
+        path = tmp_path / "closed" / "web.sock"
+        path.parent.mkdir(mode=0o500)
+        if os.geteuid() == 0:
+            pytest.skip("root may write everywhere")
+    before = sorted(place.rglob("*"))
+    server = serve("hello:app", bind=f"unix:{path}", wait=False)
+    assert server.wait_exit() == 1
+    assert reason in server.log and "Traceback" not in server.log
+    assert sorted(place.rglob("*")) == before
+    assert what != "a link to a file" or target.read_text() == "precious"
+    assert what != "a dangling link" or not target.exists()
+
+
+@pytest.mark.fault("M11")
 def test_a_file_in_place_of_a_unix_socket_is_not_removed(serve, place, worker_class):
     path = place / "web.sock"
     path.write_text("precious")
@@ -67,6 +127,38 @@ def test_a_descriptor_from_the_parent(serve, worker_class):
         assert answers(address)
 
 
+@pytest.mark.fault("M13")
+@pytest.mark.parametrize("taken_by", ["a port", "a unix socket", "an address that is not ours"])
+def test_an_address_in_use_at_a_reload_changes_nothing(serve, place, tmp_path, worker_class, taken_by):
+    """The new address is opened before anything else; the old ones are still served, by the old
+    workers, and the next reload works."""
+    file, path = tmp_path / "live.conf.py", place / "taken.sock"
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket(socket.AF_UNIX) as other:
+        if taken_by == "a unix socket":
+            other.bind(str(path))
+            other.listen()
+        new = {"a port": "127.0.0.1:%d" % taken.getsockname()[1], "a unix socket": f"unix:{path}",
+               "an address that is not ours": "192.0.2.1:8000"}[taken_by]
+        file.write_text("bind = ['127.0.0.1:0']\n")
+        server = serve("hello:app", "-c", str(file), bind=None, worker_class=worker_class)
+        workers = server.wait_workers(1)
+        wait_until(lambda: server.get().status == 200, "an answer")
+        with Load(server.address, clients=2) as load:
+            file.write_text(f"bind = ['127.0.0.1:0', {new!r}]\n")
+            server.signal(signal.SIGHUP)
+            server.wait_log("Reload failed, generation 1 goes on unchanged: ")
+            load.wait_for(10)
+            assert server.worker_pids == workers
+            file.write_text("bind = ['127.0.0.1:0']\n")
+            server.signal(signal.SIGHUP)
+            server.wait_log("Reload done")
+            load.wait_for(10)
+        load.assert_clean(at_least=20)
+    if path.exists():
+        path.unlink()
+
+
+@pytest.mark.fault("M12")
 def test_a_port_in_use_is_one_line_and_code_1(serve, worker_class):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -102,6 +194,7 @@ def start_activated(serve, listeners, worker_class, **options):
                  preexec=prepare, pass_fds=range(3, 3 + len(listeners)), **options)
 
 
+@pytest.mark.fault("M31")
 def test_systemd_sockets_are_served(serve, worker_class):
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         server = start_activated(serve, [one, two], worker_class)
@@ -114,6 +207,7 @@ def test_systemd_sockets_are_served(serve, worker_class):
             pass
 
 
+@pytest.mark.fault("M31")
 def test_systemd_sockets_survive_reload_and_upgrade(serve, worker_class, adopt):
     with socket.create_server(("127.0.0.1", 0)) as one:
         server = start_activated(serve, [one], worker_class)
@@ -155,6 +249,7 @@ def notify(tmp_path):
         yield messages
 
 
+@pytest.mark.fault("M31")
 def test_systemd_is_told(serve, worker_class, notify):
     server = serve("hello:app", worker_class=worker_class, env={"NOTIFY_SOCKET": notify.path})
     wait_until(lambda: "READY=1" in notify(), lambda: f"READY=1 in {notify()}")
@@ -169,6 +264,7 @@ def test_systemd_is_told(serve, worker_class, notify):
     assert "STOPPING=1" in notify()
 
 
+@pytest.mark.fault("M31")
 def test_systemd_learns_of_the_new_arbiter(serve, worker_class, notify, adopt):
     server = serve("hello:app", worker_class=worker_class, env={"NOTIFY_SOCKET": notify.path})
     known = set(server.wait_workers(1))
