@@ -16,6 +16,7 @@ import pytest
 
 import harness
 from harness import Load, wait_until
+from saola.upgrade import Peer
 
 GOOD = """
 import os
@@ -44,6 +45,15 @@ def upgrade(server, *args, timeout=120, **env) -> subprocess.CompletedProcess:
                           env=os.environ | env, capture_output=True, text=True, timeout=timeout)
 
 
+def is_ready(arbiter: int) -> bool:
+    """All its workers serve, by its own word."""
+    peer = Peer(arbiter)
+    try:
+        return bool(peer.look() and peer.is_ready())
+    finally:
+        peer.close()
+
+
 def workers_of(arbiter: int) -> list[int]:
     """The workers of an arbiter, ordered by pid; another arbiter below it is none."""
     return sorted(process.pid for process in harness.children_of(arbiter)
@@ -57,7 +67,7 @@ def live(serve, place, tmp_path):
         write_app(place, "one")
         server = serve("live:app", *args, workers=workers, wait=False, **options)
         server.pidfile = tmp_path / "pid"
-        server.wait_log("Booting worker", count=workers or 1)
+        wait_until(lambda: is_ready(server.pid), lambda: f"all workers:\n{server.log}")
         return server
     pidfile = tmp_path / "pid"
     return lambda *args, **options: start("--pid", str(pidfile), *args, **options)

@@ -20,7 +20,7 @@ import pytest
 import harness
 from harness import Connection, Load, wait_until
 from test_sockets import notify, start_activated  # noqa: F401 (a fixture)
-from test_upgrade import (GOOD, live, read_pid, second_arbiter, upgrade,  # noqa: F401
+from test_upgrade import (GOOD, is_ready, live, read_pid, second_arbiter, upgrade,  # noqa: F401
                           workers_of, write_app)
 
 
@@ -47,8 +47,7 @@ def pair(live, place, adopt):
     old = workers_of(server.pid)
     server.signal(signal.SIGUSR2)
     second = second_arbiter(server, adopt)
-    wait_until(lambda: len(workers_of(second)) == 1, "the new worker")
-    server.wait_log("Booting worker", count=2)
+    wait_until(lambda: is_ready(second), "the new worker")
     for worker in old + workers_of(second):  # a killed arbiter's may end a moment later, as ours
         adopt(worker)
     server.path = path
@@ -91,7 +90,7 @@ def test_one_of_two_arbiters_ends_and_the_other_serves_on(pair, ending):
     # It is a whole arbiter: the next upgrade works, and its end leaves nothing.
     os.kill(survivor, signal.SIGUSR2)
     third = wait_until(lambda: read_pid(server.pidfile.with_name("pid.2")), lambda: server.log)
-    wait_until(lambda: len(workers_of(third)) == 1, "the third's worker")
+    wait_until(lambda: is_ready(third), "the third's worker")
     os.kill(third, signal.SIGTERM)
     wait_until(lambda: read_pid(server.pidfile.with_name("pid.2")) is None, lambda: server.log)
     wait_until(lambda: gone(third), "the third's end")
@@ -174,7 +173,7 @@ def test_a_daemon_is_rolled_back_as_nginx_does(serve, place, tmp_path, adopt):
         os.kill(first, signal.SIGUSR2)
         second = wait_until(lambda: read_pid(tmp_path / "pid.2"), "the new arbiter")
         adopt(second)
-        wait_until(lambda: len(workers_of(second)) == 1, "its worker")
+        wait_until(lambda: is_ready(second), "its worker")
         wait_until(lambda: any(body.endswith(b" %d" % workers_of(second)[0])
                                for body in list(load.bodies)), "an answer of the new one")
         os.kill(first, signal.SIGWINCH)
@@ -238,8 +237,8 @@ def test_an_upgrade_follows_a_link_to_the_next_release(serve, place, releases, t
     server.files_before = set()
     server.cwd = place  # the server's own directory will be gone
     server.pidfile = pidfile
-    first = workers_of(server.pid)
     assert server.get().text.startswith("r1 ")
+    first = workers_of(server.pid)
     switch(releases)
     assert server.get().text == f"r1 {first[0]}"  # the old code goes on
     done = upgrade(server, "-p", pidfile)
@@ -259,6 +258,7 @@ def test_the_directory_is_gone_for_good(serve, tmp_path, place, adopt):
     pidfile = tmp_path / "pid"
     server = serve("live:app", "--pid", str(pidfile), "--preload", cwd=home)
     server.files_before, server.cwd = set(), place
+    wait_until(lambda: is_ready(server.pid), lambda: server.log)
     first, = workers_of(server.pid)
     shutil.rmtree(home)
     done = upgrade(server, "-p", pidfile)
@@ -299,9 +299,10 @@ def test_no_signal_kills_an_arbiter_between_exec_and_its_handlers(live, adopt):
     thread = threading.Thread(target=shoot)
     thread.start()
     try:
+        server.signal(signal.SIGUSR2)
+        wait_until(lambda: shot[0], "the fork")
         for _ in range(20):
             server.signal(signal.SIGHUP)  # the old one is not spared
-        server.signal(signal.SIGUSR2)
         second = second_arbiter(server, adopt)
         server.wait_log("Listening at", count=2)
         wait_until(lambda: workers_of(second), lambda: server.log)
@@ -350,7 +351,7 @@ def test_systemd_is_told_in_order(live, notify, adopt):  # noqa: F811
     # An upgrade that is taken back: the service has neither stopped nor become ready again.
     server.signal(signal.SIGUSR2)
     second = second_arbiter(server, adopt)
-    wait_until(lambda: len(workers_of(second)) == 1, "its worker")
+    wait_until(lambda: is_ready(second), "its worker")
     os.kill(second, signal.SIGTERM)
     server.wait_log("this one serves on alone")
     assert said() == []
@@ -371,7 +372,7 @@ def test_systemd_is_told_when_the_old_arbiter_was_killed(live, notify, adopt):  
         adopt(worker)
     server.signal(signal.SIGUSR2)
     second = second_arbiter(server, adopt)
-    wait_until(lambda: len(workers_of(second)) == 1, "its worker")
+    wait_until(lambda: is_ready(second), "its worker")
     del notify()[:]
     server.signal(signal.SIGKILL)
     wait_until(lambda: [line for line in notify() if "=" in line][:2] == [
@@ -418,7 +419,7 @@ def test_no_kind_of_socket_loses_a_request(serve, place, tmp_path, adopt, worker
     server, address = start_on(kind, serve, place, stack, worker_class=worker_class, workers=2,
                                settings={"pidfile": str(pidfile)})
     server.pidfile = pidfile
-    server.wait_log("Booting worker", count=2)
+    wait_until(lambda: is_ready(server.pid), lambda: server.log)
     arbiter = server.pid
     with Load(address, clients=2) as load, Load(address, clients=1, keepalive=True) as kept:
         for round_ in range(1, 3):
