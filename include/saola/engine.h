@@ -46,9 +46,10 @@ struct sl_engine_options {
     uint32_t body_timeout_ms;   /* longest pause inside a request body or while sending; 0 = none */
     uint32_t max_connections;   /* accepted at once; 0 = no limit */
     uint64_t max_requests;      /* on_limit is called when this many were begun; 0 = never */
-    bool multiple_workers;      /* others accept from the same sockets: accept one at a time */
-    const char *server_name;    /* value of the Server header */
-    uint8_t proxy_protocol;     /* 0 off, 1, 2, or 3 = either */
+    bool own_listeners;      /* reuse_port: nobody else accepts from TCP ones with SO_REUSEPORT */
+    bool multiple_workers;   /* others accept from the same sockets: accept one at a time */
+    const char *server_name; /* value of the Server header */
+    uint8_t proxy_protocol;  /* 0 off, 1, 2, or 3 = either */
     const char *const *proxy_allow;                /* NULL-terminated addresses and CIDR; "*" */
     const char *const *forwarded_allow;            /* the same */
     const struct sl_scheme_header *scheme_headers; /* ends with name NULL */
@@ -89,8 +90,11 @@ int sl_engine_fd(const struct sl_engine *engine);
 /* Makes a blocked sl_engine_turn() return. Async-signal-safe. */
 void sl_engine_wake(struct sl_engine *engine);
 
-/* Graceful: stop accepting, answer what is in progress with "Connection: close", let idle
- * connections go. Turns go on until SL_ECLOSED. Async-signal-safe. */
+/* Graceful: answers what is in progress, the last on each connection with "Connection: close", lets
+ * idle connections go half a second later. Accepting ends at once where others accept from the same
+ * sockets, else (own_listeners, sl_slot_ending_listeners()) when their queues are empty; sockets of
+ * ours alone are then shut down, their descriptors stay the caller's. Turns go on until SL_ECLOSED.
+ * Async-signal-safe. */
 void sl_engine_stop(struct sl_engine *engine);
 
 /* Requests begun since it was opened; connections open now. Any thread. */

@@ -182,6 +182,13 @@ void sl_slot_ready(struct sl_slot *slot); /* booted: the arbiter is woken and to
  * this worker, also when the arbiter dies. Called once, before the first of them, at every orderly
  * end. */
 void sl_slot_drained(struct sl_slot *slot);
+/* True when a stop is near (drain_delay): serve on, and say "Connection: close" with each answer.
+ * May become true at any time. slot may be NULL, here and below. */
+bool sl_slot_stop_is_near(const struct sl_slot *slot);
+/* Which of this worker's listening sockets nobody else accepts from when it leaves: bit N for the
+ * Nth of listeners_changed(), from 0. What waits in their queues is this worker's (and its
+ * siblings') to serve, and they may be shut down then. Final before TERM is sent. */
+uint64_t sl_slot_ending_listeners(const struct sl_slot *slot);
 /* What the engine notes of the requests it serves, for clocks and status: a request begins when its
  * handler is called and ends when that has returned. thread: from 0, each record has one writer;
  * threads beyond SL_SLOT_THREADS are counted but their requests have no record, so that no clock

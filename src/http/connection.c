@@ -40,11 +40,19 @@ begin_linger(struct sl_engine *engine, struct sl_conn *conn)
 }
 
 void
+sl_conn_set_reset(struct sl_conn *conn, bool on)
+{
+    struct linger reset = {.l_onoff = on, .l_linger = 0};
+    (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
+void
 sl_conn_finish(struct sl_engine *engine, struct sl_conn *conn)
 {
+    if (conn->undelimited && !conn->abort)
+        sl_conn_set_reset(conn, false);
     if (conn->abort) {
-        struct linger reset = {.l_onoff = 1, .l_linger = 0};
-        (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        sl_conn_set_reset(conn, true);
     } else if ((conn->linger || has_unread(conn)) && begin_linger(engine, conn)) {
         return;
     }
@@ -175,12 +183,20 @@ limit_of(const struct sl_engine *engine, const struct sl_conn *conn)
 {
     const struct sl_engine_options *opt = &engine->opt;
     if (conn->state == SL_CONN_LINGERING)
-        return SL_LINGER_MS;
+        return conn->close_after ? SL_LINGER_MS : SL_STOP_FIN_MS;
     if (conn->state == SL_CONN_WRITING || conn->draining || conn->need > 0)
         return opt->body_timeout_ms;
     if (conn->in.len > 0 || conn->first)
         return opt->header_timeout_ms;
     return opt->keepalive_ms;
+}
+
+/* Stopping: it waits for a request and none was begun. */
+static bool
+is_idle(const struct sl_engine *engine, const struct sl_conn *conn)
+{
+    return engine->draining && conn->state == SL_CONN_READING && !conn->draining &&
+           conn->in.len == 0;
 }
 
 static bool
@@ -190,7 +206,7 @@ is_over(const struct sl_engine *engine, const struct sl_conn *conn)
     if (conn->state == SL_CONN_LINGERING &&
         engine->now_ms - conn->linger_ms >= (engine->draining ? SL_LINGER_MS : SL_LINGER_MAX_MS))
         return true;
-    if (engine->draining && conn->state == SL_CONN_READING && !conn->draining && conn->in.len == 0)
+    if (is_idle(engine, conn))
         return idle >= SL_STOP_LINGER_MS && engine->now_ms - engine->stop_ms >= SL_STOP_LINGER_MS;
     return limit != 0 && idle >= limit;
 }
@@ -208,7 +224,7 @@ sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn)
     if (conn->state == SL_CONN_READING && !conn->draining && conn->in.len > 0) {
         sl_conn_refuse(ws, conn, 408, "The request did not arrive in time.", &nothing);
         sl_conn_send(ws, conn);
-    } else {
+    } else if (!is_idle(engine, conn) || !begin_linger(engine, conn)) {
         sl_engine_drop(engine, conn);
     }
 }

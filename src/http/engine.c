@@ -108,11 +108,21 @@ describe_point(struct sl_listen_point *point)
     }
 }
 
-static int
-listen_on(struct sl_engine *engine)
+static bool
+shares_port(int fd)
+{
+    int on = 0;
+    socklen_t len = sizeof on;
+    return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, &len) == 0 && on;
+}
+
+int
+sl_engine_listen_on(struct sl_engine *engine)
 {
     for (size_t i = 0; i < engine->opt.listener_count; i++) {
         struct sl_listen_point *point = &engine->points[i];
+        if (point->left)
+            continue;
         int rc = sl_loop_add(engine->loop, point->fd, SL_LOOP_READ | SL_LOOP_LISTEN, point);
         if (rc < 0 && rc != SL_EBUSY)
             return rc;
@@ -121,8 +131,8 @@ listen_on(struct sl_engine *engine)
     return SL_OK;
 }
 
-static void
-listen_off(struct sl_engine *engine)
+void
+sl_engine_listen_off(struct sl_engine *engine)
 {
     if (!engine->listening)
         return;
@@ -216,11 +226,12 @@ admit(struct sl_engine *engine, const struct sl_listen_point *point, int fd,
         return;
     }
     sl_list_push_back(&engine->conns, &conn->link);
+    engine->accepted_ms = engine->now_ms;
     atomic_fetch_add_explicit(&engine->connections, 1, memory_order_relaxed);
 }
 
-static bool
-full(const struct sl_engine *engine)
+bool
+sl_engine_full(const struct sl_engine *engine)
 {
     uint32_t limit = engine->opt.max_connections;
     return limit != 0 && sl_engine_connections(engine) >= limit;
@@ -256,8 +267,8 @@ accept_some(struct sl_engine *engine, const struct sl_listen_point *point)
     while (budget-- > 0 && engine->listening) {
         struct sockaddr_storage sa = {0};
         socklen_t len = sizeof sa;
-        if (full(engine)) {
-            listen_off(engine);
+        if (sl_engine_full(engine)) {
+            sl_engine_listen_off(engine);
             return;
         }
         int fd = accept4(point->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -268,7 +279,7 @@ accept_some(struct sl_engine *engine, const struct sl_listen_point *point)
         if (passing(errno))
             continue;
         if (errno != EAGAIN) { /* no descriptors or memory: let others go first */
-            listen_off(engine);
+            sl_engine_listen_off(engine);
             engine->accept_after_ms = engine->now_ms + ACCEPT_PAUSE_MS;
         }
         return;
@@ -299,14 +310,6 @@ forgive(struct sl_engine *engine, uint64_t now)
 }
 
 static void
-begin_stop(struct sl_engine *engine)
-{
-    engine->draining = true;
-    engine->stop_ms = engine->now_ms;
-    listen_off(engine);
-}
-
-static void
 keep_time(struct sl_engine *engine, struct sl_workspace *ws)
 {
     uint64_t now = sl_clock_ms();
@@ -317,10 +320,14 @@ keep_time(struct sl_engine *engine, struct sl_workspace *ws)
         engine->beat_ms = now;
         sl_slot_beat(engine->opt.slot);
     }
-    if (!engine->draining && atomic_load_explicit(&engine->stopping, memory_order_relaxed))
-        begin_stop(engine);
-    if (!engine->draining && !engine->listening && now >= engine->accept_after_ms && !full(engine))
-        (void)listen_on(engine);
+    if (!engine->draining && atomic_load_explicit(&engine->stopping, memory_order_acquire))
+        sl_drain_begin(engine);
+    if (engine->queue != SL_QUEUE_OTHERS)
+        sl_drain_tend(engine);
+    bool accepting = !engine->draining || engine->queue != SL_QUEUE_OTHERS;
+    if (accepting && !engine->listening && now >= engine->accept_after_ms &&
+        !sl_engine_full(engine))
+        (void)sl_engine_listen_on(engine);
     if (now - engine->swept_ms >= (engine->draining ? STOP_SWEEP_MS : SWEEP_MS))
         sweep(engine, ws);
 }
@@ -337,7 +344,7 @@ sleep_time(const struct sl_engine *engine, int timeout_ms)
 {
     if (engine->draining)
         return shorter(timeout_ms, STOP_SWEEP_MS);
-    if (!engine->listening && !full(engine)) /* out of descriptors or memory: try again */
+    if (!engine->listening && !sl_engine_full(engine)) /* out of descriptors or memory: try again */
         return shorter(timeout_ms, ACCEPT_PAUSE_MS);
     if (sl_engine_connections(engine) > 0)
         return shorter(timeout_ms, SWEEP_MS);
@@ -410,7 +417,7 @@ sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_m
     keep_time(engine, ws);
     if (engine->pool != NULL && take_returned(engine, ws) == SL_STEP_LOST)
         return SL_ELOST;
-    if (engine->draining && sl_engine_connections(engine) == 0)
+    if (engine->draining && engine->queue == SL_QUEUE_OTHERS && sl_engine_connections(engine) == 0)
         return SL_ECLOSED;
     int n = wait_events(engine, sleep_time(engine, timeout_ms));
     if (n < 0)
@@ -454,6 +461,8 @@ sl_engine_wake(struct sl_engine *engine)
 void
 sl_engine_stop(struct sl_engine *engine)
 {
+    if (atomic_load(&engine->asked_ms) == 0)
+        atomic_store(&engine->asked_ms, sl_clock_ms());
     atomic_store(&engine->stopping, true);
     sl_engine_nudge(engine);
 }
@@ -504,10 +513,11 @@ open_points(struct sl_engine *engine, struct sl_error *err)
         int one = 1;
         engine->points[i].fd = engine->opt.listener_fds[i];
         describe_point(&engine->points[i]);
+        engine->points[i].own = engine->opt.own_listeners && shares_port(engine->points[i].fd);
         if (engine->points[i].family != AF_UNIX) /* connections inherit it */
             (void)setsockopt(engine->points[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     }
-    if (listen_on(engine) < 0)
+    if (sl_engine_listen_on(engine) < 0)
         return sl_error_set(err, SL_ESYS, "cannot watch the listening sockets: %s",
                             strerror(errno));
     return SL_OK;
@@ -584,11 +594,16 @@ sl_engine_close(struct sl_engine *engine, unsigned wait_ms)
         }
     }
     SL_LIST_EACH(link, &engine->conns)
-    sl_engine_drop(engine, SL_LIST_ENTRY(link, struct sl_conn, link));
+    {
+        struct sl_conn *conn = SL_LIST_ENTRY(link, struct sl_conn, link);
+        if (!sl_out_empty(&conn->out))
+            sl_conn_set_reset(conn, true);
+        sl_engine_drop(engine, conn);
+    }
     SL_LIST_EACH(link, &engine->spare)
     free(SL_LIST_ENTRY(link, struct sl_conn, link));
     if (engine->loop != NULL) {
-        listen_off(engine);
+        sl_engine_listen_off(engine);
         sl_loop_close(engine->loop);
     }
     sl_workspace_free(engine->ws);

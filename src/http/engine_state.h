@@ -47,6 +47,7 @@ enum {
     SL_LINGER_MS = 2000,       /* how long we wait for a silent client to see our close */
     SL_LINGER_MAX_MS = 30000,  /* ... and for one that goes on sending */
     SL_STOP_LINGER_MS = 500,   /* idle connections live this long after sl_engine_stop() */
+    SL_STOP_FIN_MS = 100,      /* ... and so long half closed */
     SL_EVENT_BATCH = 64,
 };
 
@@ -75,6 +76,7 @@ struct sl_conn {
     bool pipelined;       /* the client has sent ahead of an answer */
     bool first;           /* no request was begun yet */
     bool proxy_pending;   /* a PROXY header is allowed now */
+    bool undelimited;     /* its answer ends with the connection: until then a close is a reset */
     bool sent_continue;   /* for the request that is being buffered */
     uint64_t active_ms;   /* last progress, engine time */
     uint64_t linger_ms;   /* LINGERING: since when */
@@ -144,7 +146,17 @@ struct sl_listen_point {
     int fd;
     int family;
     uint16_t port;
+    bool own;        /* reuse_port: nobody else accepts from it */
+    bool left;       /* stopping: its queue is others' business */
     char local[112]; /* numeric address or unix path */
+};
+
+/* Who serves those that wait in the queues of the listening sockets when the engine stops; drain.c.
+ */
+enum sl_queue {
+    SL_QUEUE_OTHERS,   /* others accept from them, or they are empty */
+    SL_QUEUE_SERVED,   /* we do, and more may come */
+    SL_QUEUE_FILTERED, /* we do, and no more come */
 };
 
 struct sl_engine {
@@ -162,16 +174,20 @@ struct sl_engine {
     uint64_t now_ms;
     uint64_t swept_ms, beat_ms; /* last time of each */
     uint64_t accept_after_ms;   /* out of descriptors: no accept before */
+    uint64_t accepted_ms;       /* last connection; 0: none yet */
     uint64_t stop_ms;           /* when stopping was noticed */
-    struct sl_conn *returned;   /* came back from other threads, not looked at yet */
-    bool listening;             /* the points are in the loop */
-    bool draining;              /* stopping was noticed */
-    struct sl_workspace *ws;    /* the inline executor's */
-    struct sl_pool *pool;       /* NULL: inline */
+    uint64_t filtered_ms;       /* SL_QUEUE_FILTERED: since when */
+    enum sl_queue queue;
+    struct sl_conn *returned; /* came back from other threads, not looked at yet */
+    bool listening;           /* the points are in the loop */
+    bool draining;            /* stopping was noticed */
+    struct sl_workspace *ws;  /* the inline executor's */
+    struct sl_pool *pool;     /* NULL: inline */
 
     /* any thread */
-    atomic_bool stopping; /* asked for */
-    atomic_bool woken;    /* somebody wants the next turn not to sleep */
+    atomic_bool stopping;      /* asked for */
+    _Atomic uint64_t asked_ms; /* ... when; before stopping is set */
+    atomic_bool woken;         /* somebody wants the next turn not to sleep */
     atomic_bool limit_reached;
     atomic_bool cut; /* closed with threads still inside handlers: no answer leaves any more */
     _Atomic uint64_t requests;
@@ -212,6 +228,8 @@ void sl_conn_sink(struct sl_workspace *ws, struct sl_conn *conn);
 size_t sl_conn_drain(struct sl_conn *conn, const char *data, size_t len);
 /* LINGERING: reads what still comes; closes at its end. */
 void sl_conn_discard(struct sl_workspace *ws, struct sl_conn *conn);
+/* A close from now on is a reset: what was sent so far must not be taken for all (TCP). */
+void sl_conn_set_reset(struct sl_conn *conn, bool on);
 /* Ends the connection if its time is over. */
 void sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn);
 
@@ -224,6 +242,19 @@ void sl_engine_drop(struct sl_engine *engine, struct sl_conn *conn);
 /* One turn by the owner; SL_ELOST (1) when ownership went away meanwhile. */
 int sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_ms);
 enum { SL_ELOST = 1 };
+
+bool sl_engine_full(const struct sl_engine *engine);
+int sl_engine_listen_on(struct sl_engine *engine);
+void sl_engine_listen_off(struct sl_engine *engine);
+
+/* drain.c */
+/* Any thread, for the exchange in its workspace: the server is leaving and this is the connection's
+ * last answer. */
+bool sl_drain_last_answer(const struct sl_exchange *x);
+/* Owner: the stop was noticed. */
+void sl_drain_begin(struct sl_engine *engine);
+/* Owner, each turn of a stopping engine: gives the queues up when they are empty. */
+void sl_drain_tend(struct sl_engine *engine);
 
 /* request.c */
 /* Appends "100 Continue" (RFC 9110 section 15.2.1). SL_OK or SL_ENOMEM. */

@@ -205,10 +205,11 @@ choose_framing(struct sl_response *res, bool whole, size_t len)
         res->length = len;
     }
     res->chunked = !res->no_body && !res->has_length && x->req.version_minor >= 1;
-    if (!res->no_body && !res->has_length && !res->chunked)
-        res->close = true;
-    if (!x->req.keep_alive || engine->opt.keepalive_ms == 0 || x->broken ||
-        atomic_load_explicit(&engine->stopping, memory_order_relaxed))
+    if (!res->no_body && !res->has_length && !res->chunked) {
+        res->close = x->conn->undelimited = true;
+        sl_conn_set_reset(x->conn, true);
+    }
+    if (!x->req.keep_alive || engine->opt.keepalive_ms == 0 || x->broken || sl_drain_last_answer(x))
         res->close = true;
     if (x->req.expect_continue && !x->body.done) /* the client may or may not send its body now */
         res->close = true;

@@ -1,6 +1,7 @@
 /* Listening sockets. Everything that can be wrong with an address ends here in one sentence. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -295,6 +296,27 @@ sl_listener_unlink(struct sl_listener *listener)
         st.st_dev != listener->device || st.st_ino != listener->inode)
         return false;
     return unlink(listener->file) == 0;
+}
+
+int
+sl_listener_filter(int fd)
+{
+    enum { TCP_FLAGS = 13, SYN = 0x02, ACK = 0x10 };
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog filter = {.len = sizeof program / sizeof program[0], .filter = program};
+    int family;
+    if (get_option(fd, SO_DOMAIN, &family) != 0)
+        return SL_ESYS;
+    if (family == AF_UNIX)
+        return SL_OK;
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) == 0 ? SL_OK
+                                                                                     : SL_ESYS;
 }
 
 void

@@ -48,6 +48,11 @@ int sl_listener_adopt(int fd, int backlog, struct sl_listener *ret_listener, str
  * the open socket keeps its inode number from being used again. True if it was removed. */
 bool sl_listener_unlink(struct sl_listener *listener);
 
+/* From now on the queue of a listening TCP socket gets no new connections: packets that begin one
+ * are dropped, in all processes that share the socket and for as long as it lives; handshakes that
+ * are under way still complete. Nothing happens to a unix socket. SL_OK or SL_ESYS. */
+int sl_listener_filter(int fd);
+
 /* Closes the descriptor; the file stays. NULL and a closed one are accepted. */
 void sl_listener_close(struct sl_listener *listener);
 

@@ -22,6 +22,19 @@ say(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
     sl_arbiter_log(arbiter, sl_plan_message_level(action->message), "%s", text);
 }
 
+/* Tells the workers of a generation which of its sockets end with them; before they are asked to
+ * leave. */
+static void
+tell_ending(struct sl_arbiter *arbiter, const struct generation *generation, bool ends)
+{
+    uint64_t ending = sl_binds_ending(&arbiter->binds, &generation->binds, ends);
+    for (unsigned slot = 0; slot < arbiter->child_count; slot++) {
+        const struct child *child = &arbiter->children[slot];
+        if (child->slot != NULL && atomic_load(&child->slot->generation) == generation->id)
+            sl_slot_end_listeners(child->slot, ending);
+    }
+}
+
 static void
 kill_worker(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
 {
@@ -30,8 +43,11 @@ kill_worker(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
         return; /* reaped meanwhile */
     if (action->number == SIGABRT && arbiter->host->worker_aborted != NULL)
         arbiter->host->worker_aborted(arbiter->ctx, child->worker);
-    if (action->number == SIGTERM || action->number == SIGQUIT)
+    if (action->number == SIGTERM || action->number == SIGQUIT) {
+        if (arbiter->current.lock_path != NULL && arbiter->next.binds.count > 0)
+            tell_ending(arbiter, &arbiter->current, false); /* an exclusive one hands over */
         sl_slot_stopping(child->slot);
+    }
     if (action->number == SIGABRT)
         (void)kill(child->pid, sl_stacks_signal());
     int rc = kill(child->pid, action->number);
@@ -100,6 +116,7 @@ static void
 adopt(struct sl_arbiter *arbiter)
 {
     struct generation old = arbiter->current;
+    tell_ending(arbiter, &old, false);
     arbiter->current = arbiter->next;
     arbiter->next = (struct generation){0};
     sl_arbiter_tell_binds(arbiter, &arbiter->current);
@@ -114,6 +131,7 @@ give_up(struct sl_arbiter *arbiter)
 {
     bool loaded = arbiter->next.id != 0;
     sl_arbiter_tell_binds(arbiter, &arbiter->current);
+    tell_ending(arbiter, &arbiter->next, false);
     sl_arbiter_drop_generation(arbiter, &arbiter->next);
     if (loaded)
         settle_host(arbiter, false);
@@ -145,6 +163,7 @@ notify_ready(struct sl_arbiter *arbiter)
 static void
 close_listeners(struct sl_arbiter *arbiter)
 {
+    tell_ending(arbiter, &arbiter->current, true);
     sl_binds_drop(&arbiter->binds, &arbiter->current.binds);
 }
 

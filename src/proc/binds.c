@@ -337,6 +337,18 @@ sl_binds_drop(struct sl_binds *binds, struct sl_bind_set *set)
     *set = (struct sl_bind_set){0};
 }
 
+uint64_t
+sl_binds_ending(const struct sl_binds *binds, const struct sl_bind_set *set, bool ends)
+{
+    uint64_t ending = 0;
+    for (size_t i = 0; i < set->count && i < 64; i++) {
+        const struct sl_bind *bind = set->items[i];
+        if (!bind->foreign && !binds->keep_files && (ends || bind->sets == 1))
+            ending |= (uint64_t)1 << i;
+    }
+    return ending;
+}
+
 void
 sl_binds_forget(struct sl_binds *binds)
 {

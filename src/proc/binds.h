@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <net/listener.h>
 
 struct sl_config;
@@ -54,6 +55,11 @@ int sl_binds_open(struct sl_binds *binds, const struct sl_config *config,
 
 /* Lets go of a set; sockets that no other set holds are closed, their files removed. */
 void sl_binds_drop(struct sl_binds *binds, struct sl_bind_set *set);
+
+/* Which sockets of set nobody serves any more once its workers have left, bit N for the Nth (the
+ * first 64): those that no other set holds, or, ends: all; but none that belongs to somebody else
+ * as well (foreign, another arbiter). */
+uint64_t sl_binds_ending(const struct sl_binds *binds, const struct sl_bind_set *set, bool ends);
 
 /* Closes inherited sockets that no set took. */
 void sl_binds_forget(struct sl_binds *binds);

@@ -95,6 +95,30 @@ sl_slot_stopping(struct sl_slot *slot)
 }
 
 void
+sl_slot_announce_stop(struct sl_slot *slot)
+{
+    STORE(slot->stop_is_near, true);
+}
+
+bool
+sl_slot_stop_is_near(const struct sl_slot *slot)
+{
+    return slot != NULL && LOAD(slot->stop_is_near);
+}
+
+void
+sl_slot_end_listeners(struct sl_slot *slot, uint64_t which)
+{
+    STORE(slot->ending_listeners, which);
+}
+
+uint64_t
+sl_slot_ending_listeners(const struct sl_slot *slot)
+{
+    return slot == NULL ? 0 : LOAD(slot->ending_listeners);
+}
+
+void
 sl_slot_dead(struct sl_slot *slot)
 {
     STORE(slot->state, SL_SLOT_DEAD);

@@ -48,7 +48,9 @@ struct sl_slot {
     _Atomic pid_t pid;
     _Atomic pid_t parent;
     _Atomic unsigned generation;
-    _Atomic int notify_fd;      /* the arbiter's, inherited; -1 = none */
+    _Atomic int notify_fd; /* the arbiter's, inherited; -1 = none */
+    atomic_bool stop_is_near;
+    _Atomic uint64_t ending_listeners;
     _Atomic uint64_t forked_ms; /* monotonic, like all times here */
     /* The worker's line. */
     alignas(SL_CACHE_LINE) _Atomic uint64_t heartbeat_ms;
@@ -91,6 +93,10 @@ void sl_slot_forked(struct sl_slot *slot, pid_t pid);
 
 /* (arbiter) It was asked to stop; ready comes too late from now on. */
 void sl_slot_stopping(struct sl_slot *slot);
+
+/* (arbiter) See sl_slot_stop_is_near() and sl_slot_ending_listeners() in host.h. */
+void sl_slot_announce_stop(struct sl_slot *slot);
+void sl_slot_end_listeners(struct sl_slot *slot, uint64_t which);
 
 /* (arbiter) It was reaped or never came to be; the contents stay readable until give. */
 void sl_slot_dead(struct sl_slot *slot);

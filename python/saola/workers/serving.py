@@ -137,6 +137,7 @@ class EngineWorker(base.Worker):
             "body_timeout_ms": int(getattr(cfg, "body_timeout", 30) * 1000),
             "max_connections": cfg.worker_connections,
             "max_requests": limit,
+            "own_listeners": cfg.reuse_port,
             "multiple_workers": cfg.workers > 1,
             "server_name": self._server_name(),
             "proxy_protocol": _proxy_protocol(cfg.proxy_protocol),

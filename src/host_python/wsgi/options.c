@@ -21,6 +21,7 @@ static const struct row rows[] = {
     {"body_timeout_ms", U32, AT(body_timeout_ms), UINT32_MAX},
     {"max_connections", U32, AT(max_connections), UINT32_MAX},
     {"max_requests", U64, AT(max_requests), UINT64_MAX},
+    {"own_listeners", BOOL, AT(own_listeners), 1},
     {"multiple_workers", BOOL, AT(multiple_workers), 1},
     {"proxy_protocol", U8, AT(proxy_protocol), 3},
     {"threads", UNSIGNED, AT(threads), 10000},
