@@ -47,6 +47,8 @@ def short_help(settings, prog="saola", usage=None, bold=str):
     parts += [f"  {prog} --help-all          every option",
               f"  {prog} --help timeout      all about one setting",
               f"  {prog} --version"]
+    if prog == "saola":
+        parts.append(f"  {prog} upgrade --help      replace a running server, or change nothing")
     return "\n".join(parts) + "\n"
 
 

@@ -379,13 +379,49 @@ def test_systemd_is_told_when_the_old_arbiter_was_killed(live, notify, adopt):  
         f"MAINPID={second}", "READY=1"], notify)
 
 
+def test_an_upgrade_moves_to_other_addresses(serve, place, tmp_path, adopt):
+    """The new release has another configuration; what only the old one served goes with it."""
+    pidfile, file = tmp_path / "pid", tmp_path / "live.conf.py"
+    stays, goes, comes = place / "stays.sock", place / "goes.sock", place / "comes.sock"
+    write_app(place, "one")
+    file.write_text(f"bind = ['unix:{stays}', 'unix:{goes}']\npidfile = {str(pidfile)!r}\n")
+    server = serve("live:app", "-c", str(file), bind=None)
+    wait_until(lambda: is_ready(server.pid), lambda: server.log)
+    file.write_text(f"bind = ['unix:{stays}', 'unix:{comes}']\npidfile = {str(pidfile)!r}\n")
+    with Load(str(stays), clients=2) as load:
+        done = upgrade(server, "-c", file)
+        assert done.returncode == 0, done.stderr
+        adopt(new := read_pid(pidfile))
+        load.wait_for(10)
+    load.assert_clean(at_least=10)
+    assert ask(str(stays)).startswith("one") and ask(str(comes)).startswith("one")
+    assert not goes.exists()
+    os.kill(new, signal.SIGTERM)
+    wait_until(lambda: gone(new), "its end")
+    assert not stays.exists() and not comes.exists()
+
+
+def test_a_daemon_is_upgraded(serve, place, tmp_path, adopt):
+    write_app(place, "one")
+    pidfile, errors, path = tmp_path / "pid", tmp_path / "errors", place / "web.sock"
+    server = serve("live:app", "--daemon", "--pid", str(pidfile), "--error-logfile", str(errors),
+                   bind=f"unix:{path}", wait=False)
+    assert server.wait_exit() == 0
+    first = wait_until(lambda: read_pid(pidfile), "the pid file")
+    adopt(first)
+    wait_until(lambda: is_ready(first), errors.read_text)
+    write_app(place, "two")
+    done = upgrade(server, "-p", pidfile)
+    assert done.returncode == 0, done.stderr + errors.read_text()
+    adopt(second := read_pid(pidfile))
+    assert f"arbiter {second} has replaced {first}" in done.stdout
+    assert ask(str(path)).startswith("two")
+    os.kill(second, signal.SIGTERM)
+    wait_until(lambda: gone(second), errors.read_text)
+    assert not pidfile.exists() and not path.exists()
+
+
 # ---- every kind of listening socket, under load ------------------------------------------------------
-
-
-def free_port(family=socket.AF_INET, host="127.0.0.1") -> int:
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
 
 
 def start_on(kind, serve, place, stack, **options):

@@ -606,6 +606,23 @@ test_usr2_that_fails_leaves_the_arbiter_alone(void **state)
     stop_arbiter(scene);
 }
 
+static void
+test_usr2_without_a_process_to_be_had_leaves_the_arbiter_alone(void **state)
+{
+    struct scene *scene = *state;
+    start_arbiter(scene);
+    wait_for(scene, ready(scene) == 2);
+    atomic_store(&scene->world->forks_to_fail, 1);
+    kill(scene->arbiter, SIGUSR2);
+    wait_for(scene, logged(scene, "The new arbiter could not be started: fork failed: "));
+    kill(scene->arbiter, SIGUSR2); /* none is in the way of the next */
+    wait_for(scene, ready(scene) == 4);
+    pid_t successor = atomic_load(&scene->world->arbiter);
+    stop_arbiter(scene);
+    scene->arbiter = successor;
+    stop_arbiter(scene);
+}
+
 /* ---- the world outside
  * --------------------------------------------------------------------------- */
 
@@ -814,6 +831,7 @@ main(int argc, char **argv)
         TEST(test_usr2_hands_the_sockets_to_a_new_arbiter),
         TEST(test_usr2_works_with_reuse_port),
         TEST(test_usr2_that_fails_leaves_the_arbiter_alone),
+        TEST(test_usr2_without_a_process_to_be_had_leaves_the_arbiter_alone),
         TEST(test_the_pid_file_follows_an_upgrade),
         TEST(test_a_unix_socket_survives_an_upgrade_and_is_removed_at_the_end),
         TEST(test_usr2_works_with_sockets_of_the_service_manager),
