@@ -138,6 +138,9 @@ class Owner:
     def _exec_argv(self):
         return ("/bin/true", "true")
 
+    def _exec_dir(self):
+        return "/"
+
 def must_fail(error, function, *args, **named):
     try:
         function(*args, **named)
