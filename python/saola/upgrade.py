@@ -291,9 +291,12 @@ class Upgrade:
     def take_back(self):
         """Ends the new arbiter; the old one was not touched."""
         new = self.new
-        serves = bool(new.look().get("ready"))  # else there is nothing to be finished
-        self.say(f"arbiter {new.pid}: {'TERM' if serves else 'QUIT'}, is taken back")
-        new.signal(signal.SIGTERM if serves else signal.SIGQUIT)
+        facts = new.look()
+        # TERM lets requests be finished, if there can be any. One that has not even loaded its
+        # configuration has no workers, and its signals are still blocked.
+        name = "TERM" if facts.get("ready") else "QUIT" if facts else "KILL"
+        self.say(f"arbiter {new.pid}: {name}, is taken back")
+        new.signal(getattr(signal, f"SIG{name}"))
         limit = new.facts.get("stop_limit", 0) or 60
         if not self.wait(new.is_gone, limit + SPARE_SECONDS):
             new.signal(signal.SIGKILL)

@@ -175,6 +175,7 @@ set_workers(struct sl_plan *plan, int count)
         sl_plan_say(plan, SL_SAY_TOO_MANY)->number = (int)sl_plan_target_max(plan);
     else
         sl_plan_set_target(plan, wanted);
+    plan->rested = 0;
 }
 
 static void
@@ -185,6 +186,8 @@ rest_workers(struct sl_plan *plan)
         return;
     }
     sl_plan_say(plan, SL_SAY_WINCH);
+    if (plan->current.groups[0].target > 0)
+        plan->rested = plan->current.groups[0].target;
     sl_plan_set_target(plan, 0);
 }
 
@@ -299,6 +302,9 @@ on_upgrade_exited(struct sl_plan *plan, const struct sl_plan_event *event)
         sl_plan_say(plan, stopping ? SL_SAY_UPGRADE_LOST : SL_SAY_UPGRADE_GONE);
     action->pid = event->pid;
     action->why = event->why;
+    const struct group *group = &plan->current.groups[0]; /* perhaps of another generation by now */
+    if (!stopping && plan->rested > 0 && group->target == 0)
+        sl_plan_set_target(plan, group->spec.exclusive ? 1 : plan->rested);
 }
 
 static void

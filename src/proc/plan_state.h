@@ -104,7 +104,8 @@ struct sl_plan {
     enum phase phase;
     enum reload reload;
     bool daemon, has_parent, upgrading;
-    bool hup_waits; /* one more reload after this one */
+    bool hup_waits;  /* one more reload after this one */
+    unsigned rested; /* workers before WINCH; they come back when nobody else serves */
     pid_t upgrade_pid;
     int exit_status;
     const char *exit_reason;

@@ -244,6 +244,20 @@ def test_a_new_arbiter_that_does_not_get_ready_is_taken_back(live, place, code, 
     assert not server.pidfile.with_name("pid.2").exists()
 
 
+def test_a_new_arbiter_that_hangs_before_it_has_workers_is_taken_back(live, place, tmp_path):
+    """In its configuration, or while it preloads: no signal but KILL reaches it there."""
+    file = tmp_path / "live.conf.py"
+    file.write_text("")
+    server = live("-c", str(file))
+    workers = workers_of(server.pid)
+    file.write_text("import time\ntime.sleep(1000)\n")
+    done = upgrade(server, "-p", server.pidfile, "--timeout", "2")
+    assert done.returncode == 1
+    assert "it has not begun to start workers" in done.stderr
+    server.wait_log("this one serves on alone: it was ended by SIGKILL")
+    assert_untouched(server, workers)
+
+
 def test_a_new_arbiter_whose_workers_crash_after_they_are_ready_is_taken_back(live, place, tmp_path):
     file = tmp_path / "live.conf.py"
     file.write_text("")

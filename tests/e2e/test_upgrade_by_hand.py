@@ -192,6 +192,30 @@ def test_a_daemon_is_rolled_back_as_nginx_does(serve, place, tmp_path, adopt):
     assert not pidfile.exists() and not path.exists()
 
 
+@pytest.mark.fault("M23")
+def test_a_daemon_at_rest_serves_again_when_the_new_arbiter_dies(serve, place, tmp_path, adopt):
+    write_app(place, "one")
+    pidfile, errors, path = tmp_path / "pid", tmp_path / "errors", place / "web.sock"
+    server = serve("live:app", "--daemon", "--pid", str(pidfile), "--error-logfile", str(errors),
+                   bind=f"unix:{path}", wait=False)
+    assert server.wait_exit() == 0
+    first = wait_until(lambda: read_pid(pidfile), "the pid file")
+    adopt(first)
+    wait_until(lambda: is_ready(first), errors.read_text)
+    os.kill(first, signal.SIGUSR2)
+    second = wait_until(lambda: read_pid(tmp_path / "pid.2"), "the new arbiter")
+    wait_until(lambda: is_ready(second), errors.read_text)
+    adopt(workers_of(second)[0])
+    os.kill(first, signal.SIGWINCH)
+    wait_until(lambda: not workers_of(first), "the old workers' rest")
+    os.kill(second, signal.SIGKILL)
+    wait_until(lambda: len(workers_of(first)) == 1, errors.read_text)
+    assert ask(str(path)) == f"one {workers_of(first)[0]}"
+    assert read_pid(pidfile) == first and not (tmp_path / "pid.2").exists()
+    os.kill(first, signal.SIGTERM)
+    wait_until(lambda: gone(first), "the end")
+
+
 # ---- another release ---------------------------------------------------------------------------------
 
 

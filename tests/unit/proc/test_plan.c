@@ -499,6 +499,23 @@ test_winch_rests_the_workers_of_a_daemon_only(void **state)
 }
 
 static void
+test_workers_that_rest_come_back_when_the_successor_dies(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(2, false, true);
+    signal_arrives(bench, SIGUSR2);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_UPGRADE_FORKED, .pid = 4711});
+    signal_arrives(bench, SIGWINCH);
+    assert_int_equal(sl_plan_workers_wanted(bench->plan), 0);
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_UPGRADE_EXITED, .pid = 4711, .why = "it was killed"});
+    assert_true(says(bench, SL_SAY_UPGRADE_GONE));
+    assert_int_equal(sl_plan_workers_wanted(bench->plan), 2);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 2);
+    done(bench);
+}
+
+static void
 test_messages_are_gunicorns(void **state)
 {
     (void)state;
@@ -537,6 +554,7 @@ main(void)
         cmocka_unit_test(test_a_hung_exclusive_worker_is_gone_within_400_ms),
         cmocka_unit_test(test_workers_that_hang_again_and_again_back_off),
         cmocka_unit_test(test_winch_rests_the_workers_of_a_daemon_only),
+        cmocka_unit_test(test_workers_that_rest_come_back_when_the_successor_dies),
         cmocka_unit_test(test_messages_are_gunicorns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
