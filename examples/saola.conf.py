@@ -284,5 +284,8 @@
 # Lock file of hand_over = 'exclusive'.
 # exclusive_lock = None
 
+# Requests that get no line in the access log; may be given several times.
+# access_log_exclude = []
+
 # Value of the Server header field of responses; empty is none.
 # server_header = 'saola'

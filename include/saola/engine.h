@@ -13,6 +13,7 @@
 extern "C" {
 #endif
 
+struct sl_access_log;
 struct sl_engine;
 struct sl_slot;
 
@@ -70,6 +71,9 @@ struct sl_engine_options {
     /* max_requests was reached; called once, on the thread that runs the last request, before its
      * response ends. The usual answer is sl_engine_stop(). */
     void (*on_limit)(void *ctx);
+    /* Gets a line of each request that reached the handler or was refused after its request line;
+     * outlives the engine. NULL: none. */
+    struct sl_access_log *access_log;
     struct sl_slot *slot; /* scoreboard slot for beats and counters; NULL = none */
 };
 

@@ -22,7 +22,7 @@ import time
 import traceback
 from logging.config import dictConfig, fileConfig
 
-from . import util
+from . import accesslog, util
 
 SYSLOG_FACILITIES = {
     "auth": 4, "authpriv": 10, "cron": 9, "daemon": 3, "ftp": 11, "kern": 0, "lpr": 6, "mail": 2,
@@ -251,6 +251,7 @@ class Logger:
         self._logging_config(cfg)
         if self.access_log_enabled and type(self).access is Logger.access:
             self._check_access_format(cfg.access_log_format)
+            accesslog.check(getattr(cfg, "access_log_exclude", None))
 
     def _check_access_format(self, text):
         """A format that can never be filled is said once, not once a request."""
@@ -372,6 +373,14 @@ class Logger:
             return
         try:
             line = self.cfg.access_log_format
+            exclude = getattr(self.cfg, "access_log_exclude", None)
+            if exclude and accesslog.is_excluded(exclude, environ.get("PATH_INFO") or "",
+                                                 str(resp.status)[:3]):
+                return
+            if line in accesslog.STRUCTURED:
+                atoms = self._line_atoms(resp, environ, request_time)
+                self.access_log.info("%s", accesslog.structured_line(line, atoms))
+                return
             # A format without {...} needs no header by name; unless a subclass has its own atoms.
             if "{" not in line and type(self).atoms is Logger.atoms:
                 atoms = self._line_atoms(resp, environ, request_time)

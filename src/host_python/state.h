@@ -19,6 +19,7 @@
     ROW(PyTypeObject, arbiter_type)        /* arbiter.c */                                         \
     ROW(PyTypeObject, slot_type)           /* slot.c */                                            \
     ROW(PyTypeObject, engine_type)         /* engine.c */                                          \
+    ROW(PyTypeObject, access_log_type)     /* access_log.c */                                      \
     ROW(PyTypeObject, start_response_type) /* start_response.c */                                  \
     ROW(PyTypeObject, write_type)                                                                  \
     ROW(PyTypeObject, early_hints_type)                                                            \

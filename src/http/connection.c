@@ -73,6 +73,10 @@ sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const 
     sl_conn_end(conn, true);
     if (opt->on_bad_request != NULL)
         opt->on_bad_request(opt->ctx, req, &conn->peer, status, sentence);
+    if (opt->access_log != NULL && req->method.len > 0) {
+        struct sl_access_entry entry = {.req = req, .status = status};
+        sl_access_log_note(opt->access_log, &ws->desk, &entry);
+    }
 }
 
 /* ---- output and what nobody wants --------------------------------------------------------------

@@ -29,6 +29,7 @@
 
 #include "base/buffer.h"
 #include "base/list.h"
+#include "http/access_log.h"
 #include "http/chunked.h"
 #include "http/head.h"
 #include "http/output.h"
@@ -117,7 +118,8 @@ struct sl_exchange {
     uint64_t resume;     /* of the trailer parser at the view */
     size_t trailer_count;
     struct sl_header trailers[16];
-    bool broken; /* peer gone or protocol error: no more input */
+    uint64_t began_ns; /* handler called; for the access log */
+    bool broken;       /* peer gone or protocol error: no more input */
     int error;
 };
 
@@ -133,6 +135,7 @@ struct sl_workspace {
     time_t date_second;
     char *fixed; /* "\r\nServer: ...\r\nDate: ...\r\nConnection: " */
     size_t fixed_len, fixed_date;
+    struct sl_access_desk desk;
     char *scratch;   /* SL_SCRATCH_SIZE */
     uint64_t ticket; /* pool.c: this thread's handler call */
     unsigned record; /* of this thread in the scoreboard */

@@ -400,6 +400,36 @@ sl_response_wait(struct sl_response *res)
     }
 }
 
+/* Once for each exchange. What the application does after its answer is not part of it. */
+static void
+mark_ended(struct sl_response *res)
+{
+    struct sl_workspace *ws = res->ws;
+    struct sl_access_log *log = ws->engine->opt.access_log;
+    res->ended = true;
+    if (log == NULL)
+        return;
+    struct sl_access_entry entry = {
+        .req = &ws->x.req,
+        .fields = {ws->headers.ptr, ws->headers.len},
+        .status = res->status,
+        .body_bytes = res->sent,
+        .duration_ns = sl_clock_ns() - ws->x.began_ns,
+    };
+    sl_access_log_note(log, &ws->desk, &entry);
+}
+
+static void
+finish_body(struct sl_response *res)
+{
+    if (res->failed || res->no_body)
+        return;
+    if (res->chunked && sl_out_append(&res->ws->out, "0\r\n\r\n", 5) < 0)
+        gone(res);
+    if (res->has_length && res->sent < res->length)
+        res->failed = true; /* the client waits for more: only closing tells it the truth */
+}
+
 int
 sl_response_end(struct sl_response *res)
 {
@@ -409,39 +439,38 @@ sl_response_end(struct sl_response *res)
         return SL_OK;
     if (!res->committed && !res->failed && commit(res, true, 0) < 0)
         gone(res);
-    res->ended = true;
-    if (res->failed || res->no_body)
-        return SL_OK;
-    if (res->chunked && sl_out_append(&res->ws->out, "0\r\n\r\n", 5) < 0)
-        gone(res);
-    if (res->has_length && res->sent < res->length)
-        res->failed = true; /* the client waits for more: only closing tells it the truth */
+    finish_body(res);
+    mark_ended(res);
     return SL_OK;
+}
+
+/* An error page in place of what the application gave; false if there is no memory for it. */
+static bool
+put_error_page(struct sl_response *res, int status, const char *sentence)
+{
+    struct sl_workspace *ws = res->ws;
+    const struct sl_request *req = &ws->x.req;
+    size_t room_len = 2048 + 6 * (sentence != NULL ? strlen(sentence) : 0), len = 0; /* escaped */
+    char *room = sl_out_reserve(&ws->out, room_len);
+    if (room == NULL || sl_http_error_page(room, room_len, status, sentence, req->version_minor,
+                                           sl_request_is_head(req), &len) < 0)
+        return false;
+    ws->out.end += len;
+    ws->headers.len = 0; /* what the application gave was not sent */
+    res->status = status;
+    res->started = res->committed = res->has_length = true;
+    return true;
 }
 
 void
 sl_response_fail(struct sl_response *res, int status, const char *sentence)
 {
-    struct sl_workspace *ws = res->ws;
-    struct sl_exchange *x = exchange_of(res);
     if (res->ended)
         return;
-    res->ended = res->close = true;
-    if (res->committed) {
+    res->close = true;
+    if (res->committed || !put_error_page(res, status, sentence))
         res->failed = true;
-        return;
-    }
-    bool head = sl_request_is_head(&x->req);
-    size_t room_len = 2048 + 6 * (sentence != NULL ? strlen(sentence) : 0), len = 0; /* escaped */
-    char *room = sl_out_reserve(&ws->out, room_len);
-    if (room == NULL || sl_http_error_page(room, room_len, status, sentence, x->req.version_minor,
-                                           head, &len) < 0) {
-        res->failed = true;
-        return;
-    }
-    ws->out.end += len;
-    res->status = status;
-    res->started = res->committed = res->has_length = true;
+    mark_ended(res);
 }
 
 void

@@ -7,6 +7,7 @@
 
 #include <saola/host.h>
 
+#include "base/clock.h"
 #include "http/engine_state.h"
 #include "net/proxy.h"
 
@@ -130,6 +131,8 @@ static void
 call_handler(struct sl_workspace *ws)
 {
     struct sl_engine *engine = ws->engine;
+    if (engine->opt.access_log != NULL)
+        ws->x.began_ns = sl_clock_ns();
     count_request(engine);
     if (engine->opt.slot != NULL)
         note_begin(ws);

@@ -129,6 +129,7 @@ import gc, os, socket, sys
 from saola import _saola
 sys.path.insert(0, sys.argv[2])
 listener = socket.create_server(("127.0.0.1", 0))
+log_file = open(os.devnull, "w")
 options = {"environ": {"wsgi.errors": sys.stderr}, "on_error": print, "on_bad_request": print,
            "on_limit": print, "observer": None, "file_range": None, "script_name": "/a",
            "threads": 0, "server_name": "x", "header_map": "drop", "proxy_allow": ["127.0.0.1"],
@@ -172,11 +173,21 @@ def arbiter():
     made.set_workers(2), made.workers_wanted, made.reexec_pid, made.master_pid, made.running
     must_fail(ValueError, made.set_workers, -1)
 
+def access_log():
+    made = _saola.AccessLog("%(h)s", log_file.fileno(), None, ["/health 2xx"])
+    made.flush(), made.dropped, made.reopen(log_file)
+    assert made.close(5) and made.close(5)
+    _saola.AccessLog("json", -1, print, [])
+    must_fail(ValueError, _saola.AccessLog, "", -1, print, ["x"])
+    must_fail(NotImplementedError, _saola.AccessLog, "%({a}e)s", -1, print, [])
+    must_fail(TypeError, _saola.AccessLog, "", -1, print, [1])
+
 calls = {
-    "engine": engine, "pool": lambda: engine(2), "engine_in_a_cycle": engine_in_a_cycle,
+    "access_log": access_log, "engine": engine, "pool": lambda: engine(2), "engine_in_a_cycle": engine_in_a_cycle,
     "engine_refused": lambda: must_fail(TypeError, engine, 0, unknown=1) or
                               must_fail(ValueError, engine, 0, header_map="x") or
                               must_fail(TypeError, engine, 0, scheme_headers=1) or
+                              must_fail(TypeError, engine, 0, access_log=1) or
                               must_fail(TypeError, _saola.Engine, 1, [], None, {}),
     "config": config, "arbiter": arbiter, "table": _saola.settings_table,
     "nearest": lambda: (_saola.nearest_setting("wrokers"), _saola.nearest_word("a", ["b", "ab"]),
@@ -200,7 +211,7 @@ for name, function in calls.items():
             break
     else:
         print(name, grown)
-listener.close()
+listener.close(), log_file.close()
 """
 
 

@@ -4,9 +4,10 @@ import logging
 import os
 import time
 from datetime import timedelta
+from urllib.parse import unquote
 
 import saola
-from .. import _saola
+from .. import _saola, accesslog
 from ..glogging import Logger
 from ..http.message import Request
 from ..http.wsgi import Response, base_environ, file_range
@@ -14,6 +15,9 @@ from . import base
 
 #: Seconds between two looks at the world while nothing happens; less with a very short `timeout`.
 TICK = 1.0
+
+#: Seconds that the access log's file may take for the last lines of a worker.
+LAST_LINES = 2.0
 
 # Methods of gunicorn's sync and gthread workers whose work is done in C.
 _IN_THE_ENGINE = frozenset("""accept enqueue_req finish_request get_thread_pool handle handle_error
@@ -71,6 +75,8 @@ class EngineWorker(base.Worker):
     def __init__(self, *args, **kwargs):
         self.engine = None
         self.abandoned = None
+        self.core_log = None
+        self._dropped = 0
         super().__init__(*args, **kwargs)
         self._stop_at = None
 
@@ -108,9 +114,10 @@ class EngineWorker(base.Worker):
         return hook if visible and name == "pre_request" else None
 
     def _observer(self):
-        log = self.log
+        log, access = self.log, None
         enabled = getattr(log, "access_log_enabled", True)
-        access = log.access if enabled or type(log).access is not Logger.access else None
+        if self.core_log is None and (enabled or type(log).access is not Logger.access):
+            access = log.access
         pre_request, post_request = self._hook("pre_request"), self._hook("post_request")
         if access is None and pre_request is None and post_request is None:
             return None
@@ -122,6 +129,10 @@ class EngineWorker(base.Worker):
         environ = base_environ(cfg)
         environ["wsgi.errors"].use(self.log)
         environ["wsgi.multithread"] = self.multithread
+        if getattr(self.log, "access_log_enabled", False):
+            self.core_log = accesslog.open_core_log(self.log, os.environ.get("SCRIPT_NAME"))
+        if self.core_log is not None:  # USR1 may have come before it had a name
+            accesslog.reopen_core_log(self.core_log, self.log)
         limit = self.max_requests if cfg.max_requests > 0 else 0
         return {
             "environ": environ,
@@ -129,6 +140,7 @@ class EngineWorker(base.Worker):
             "on_error": self.log_error,
             "on_bad_request": self.log_bad_request,
             "on_limit": self.limit_reached,
+            "access_log": self.core_log,
             "observer": self._observer(),
             "file_range": file_range if cfg.sendfile is not False else None,
             "threads": self.thread_count(),
@@ -180,8 +192,9 @@ class EngineWorker(base.Worker):
             return
         req = Request(method, uri, uri.partition("?")[0], uri.partition("?")[2], (1, 1), [],
                       "http", (addr, 0), None, None, False)
+        path = unquote(accesslog.path_of(uri), "latin-1")
         environ = {"REQUEST_METHOD": method, "RAW_URI": uri, "QUERY_STRING": req.query,
-                   "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": addr}
+                   "PATH_INFO": path, "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": addr}
         observer.response(req, environ, str(status), status, [], 0, False, False, 0)
 
     def limit_reached(self):
@@ -213,6 +226,8 @@ class EngineWorker(base.Worker):
         try:
             while engine.serve(self._tick()):
                 self.notify()
+                if self.core_log is not None:
+                    self._tell_dropped()
                 if self.alive:
                     continue
                 engine.stop()
@@ -225,6 +240,29 @@ class EngineWorker(base.Worker):
             if not engine.close(0.1 if self._quitting or self._aborting else 0.5):
                 self.abandoned = engine  # a thread is inside: it stays as long as the process
             self.engine = None
+            self._close_core_log()
+
+    def _close_core_log(self):
+        """The last lines of the access log."""
+        if self.core_log is None:
+            return
+        if self.abandoned is not None:
+            self.core_log.flush()  # the thread that is inside may write another
+        elif not self.core_log.close(LAST_LINES):
+            self.log.warning("The access log takes no lines: the last ones are lost.")
+
+    def handle_usr1(self, sig, frame):
+        """USR1: open the log files anew."""
+        super().handle_usr1(sig, frame)
+        if self.core_log is not None:
+            accesslog.reopen_core_log(self.core_log, self.log)
+
+    def _tell_dropped(self):
+        dropped = self.core_log.dropped
+        if dropped > self._dropped:
+            self.log.warning("The access log lost %d lines: its file takes none, or not fast enough.",
+                             dropped - self._dropped)
+            self._dropped = dropped
 
     def _tick(self):
         """Seconds until the next beat is due, or until the drain is over."""

@@ -16,6 +16,7 @@ struct engine_object {
     struct sl_wsgi wsgi;
     PyObject *on_bad_request; /* on_bad_request(addr, status, sentence, method, uri) */
     PyObject *on_limit;       /* on_limit() */
+    PyObject *access_log;     /* AccessLog, or NULL */
     struct sl_py_kept kept;
     bool serving;
     bool threaded;
@@ -124,9 +125,9 @@ limit_reached(void *ctx)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Python callbacks out of the options, each optional: taken out of the dict. */
+/* Python objects out of the options, each optional: taken out of the dict. */
 static int
-take_callable(PyObject *options, const char *key, PyObject **slot)
+take_object(PyObject *options, const char *key, PyObject **slot)
 {
     PyObject *value = PyDict_GetItemString(options, key);
     if (value == NULL)
@@ -139,12 +140,13 @@ take_callable(PyObject *options, const char *key, PyObject **slot)
 static int
 take_all(struct engine_object *self, PyObject *options)
 {
-    if (take_callable(options, "on_error", &self->wsgi.on_error) < 0 ||
-        take_callable(options, "on_bad_request", &self->on_bad_request) < 0 ||
-        take_callable(options, "on_limit", &self->on_limit) < 0 ||
-        take_callable(options, "observer", &self->wsgi.observer) < 0 ||
-        take_callable(options, "file_range", &self->wsgi.file_range) < 0 ||
-        take_callable(options, "script_name", &self->wsgi.script_name) < 0)
+    if (take_object(options, "on_error", &self->wsgi.on_error) < 0 ||
+        take_object(options, "on_bad_request", &self->on_bad_request) < 0 ||
+        take_object(options, "on_limit", &self->on_limit) < 0 ||
+        take_object(options, "observer", &self->wsgi.observer) < 0 ||
+        take_object(options, "access_log", &self->access_log) < 0 ||
+        take_object(options, "file_range", &self->wsgi.file_range) < 0 ||
+        take_object(options, "script_name", &self->wsgi.script_name) < 0)
         return -1;
     if (self->wsgi.script_name == NULL)
         self->wsgi.script_name = PyUnicode_FromString("");
@@ -172,6 +174,11 @@ open_engine(struct engine_object *self, PyObject *app, PyObject *fds, PyObject *
     struct sl_engine_options out = {.server_name = "saola"};
     if (sl_py_options_read(options, fds, &out, &self->kept) < 0)
         return -1;
+    if (self->access_log != NULL) {
+        out.access_log = sl_py_access_log_get(self->wsgi.state->access_log_type, self->access_log);
+        if (out.access_log == NULL && PyErr_Occurred())
+            return -1;
+    }
     self->threaded = out.threads > 0;
     self->wsgi.interrupt = wake;
     self->wsgi.interrupt_ctx = self;
@@ -224,6 +231,7 @@ engine_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->on_bad_request);
     Py_VISIT(self->on_limit);
+    Py_VISIT(self->access_log);
     return sl_wsgi_traverse(&self->wsgi, visit, arg);
 }
 
@@ -251,6 +259,7 @@ engine_clear(PyObject *object)
         return 0;
     Py_CLEAR(self->on_bad_request);
     Py_CLEAR(self->on_limit);
+    Py_CLEAR(self->access_log);
     sl_wsgi_release(&self->wsgi);
     return 0;
 }
@@ -476,6 +485,7 @@ sl_py_wsgi_exec(PyObject *module)
         PyTypeObject **slot;
     } types[] = {
         {&sl_py_engine_spec, &state->engine_type},
+        {&sl_py_access_log_spec, &state->access_log_type},
         {&sl_wsgi_start_response_spec, &state->start_response_type},
         {&sl_wsgi_write_spec, &state->write_type},
         {&sl_wsgi_early_hints_spec, &state->early_hints_type},

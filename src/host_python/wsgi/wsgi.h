@@ -243,6 +243,12 @@ void sl_py_lock_detach(void); /* a pool thread ends */
 PyThreadState *sl_py_lock_release(void);
 void sl_py_lock_restore(PyThreadState *saved);
 
+/* ---- access_log.c -------------------------------------------------------------------------- */
+
+extern PyType_Spec sl_py_access_log_spec;
+/* The log inside an AccessLog (NULL when it is closed), or NULL with TypeError. */
+struct sl_access_log *sl_py_access_log_get(PyTypeObject *type, PyObject *object);
+
 /* ---- engine.c ------------------------------------------------------------------------------ */
 
 extern PyType_Spec sl_py_engine_spec;
