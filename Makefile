@@ -8,12 +8,15 @@
 #   make check   include table, generated files, formatting, compiler warnings
 #   make long    the process-level tests that take minutes or assert times; wants a quiet machine
 #   make asan    the process-level tests with the C parts under ASan and UBSan
+#   make ledger  a million requests of four kinds over reloads, upgrades and changes of the number of workers
+#   make ledger-peers   the same clients and signals on saola, nginx, haproxy and gunicorn
 #   make fuzz    fuzz each parser for FUZZ_SECONDS (60)
 #   make differential  our parser against llhttp and h11 on 100,000 mutated requests
 #   make clean   remove .venv and build/
 #
 # Options: ADDRESS=127.0.0.1:8000 (run), TESTS="tests/e2e/test_demo.py -k name" (test, test-pythons, long, asan),
-# BENCH="arguments" (bench), DIFFERENTIAL="--seed 7", JOBS=2.
+# BENCH="arguments" (bench), LEDGER="--requests 1000000 --hup 100 --usr2 10 --ttin 50" (ledger),
+# DIFFERENTIAL="--seed 7", JOBS=2.
 # What is installed and how is in tools/setup.sh; what a test run consists of in tools/test.sh.
 
 ADDRESS ?= 127.0.0.1:8000
@@ -21,6 +24,7 @@ FUZZ_SECONDS ?= 60
 TESTS ?=
 DIFFERENTIAL ?=
 BENCH ?=
+LEDGER ?= --requests 1000000 --hup 100 --usr2 10 --ttin 50
 export JOBS
 
 run: venv
@@ -53,6 +57,14 @@ asan:
 	@tools/setup.sh test
 	@tools/test.sh asan $(TESTS)
 
+ledger: venv
+	@.venv/bin/python tests/ledger/run.py $(LEDGER)
+
+ledger-peers: venv
+	@tools/fetch_peers.sh
+	@.venv/bin/python tests/ledger/run.py --each --requests 100000 --hup 8 --usr2 4 --broken 1 --ttin 0 --json build/ledger/peers.json \
+	    --servers saola-sync,saola-gthread,nginx,haproxy,gunicorn-sync,gunicorn-gthread || true
+
 fuzz:
 	@tools/setup.sh fuzz
 	@tools/test.sh fuzz $(FUZZ_SECONDS)
@@ -67,4 +79,4 @@ help:
 clean:
 	rm -rf .venv build
 
-.PHONY: run test test-pythons venv bench check long asan fuzz differential help clean
+.PHONY: run test test-pythons venv bench ledger ledger-peers check long asan fuzz differential help clean

@@ -27,7 +27,7 @@ struct child {
     pid_t pid; /* 0: none */
     bool told_ready, told_drained;
     size_t told_stacks; /* bytes of its stacks that were logged */
-    int lock_fd;        /* of an exclusive worker, between the lock and the fork; -1 */
+    int lock_fd; /* of an exclusive worker, between the lock and the fork; -1 */
     struct sl_slot *slot;
     void *worker; /* the host's */
 };
@@ -128,9 +128,7 @@ void sl_arbiter_upgrade(struct sl_arbiter *arbiter);
 void sl_arbiter_upgrade_gone(struct sl_arbiter *arbiter, int status);
 void sl_arbiter_find_parent(struct sl_arbiter *arbiter);
 void sl_arbiter_watch_parent(struct sl_arbiter *arbiter);
-/* Before anything can fail: finds where to tell it; then tells the arbiter before why this one does
- * not come up. */
-void sl_arbiter_find_words(struct sl_arbiter *arbiter);
+/* Tells the arbiter before why this one does not come up. */
 void sl_arbiter_tell_parent(const struct sl_arbiter *arbiter, const char *text);
 
 #endif

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pty
-import re
 import select
 import signal
 import subprocess
@@ -212,20 +211,6 @@ def test_an_upgrade_that_fails_changes_nothing(live, place, tmp_path, fault):
 
 @pytest.mark.fault("M22")
 @pytest.mark.log_may_contain("Traceback")
-@pytest.mark.parametrize("fault, reason", [("code", "no database"), ("name", "nothing_such")])
-def test_a_preloaded_application_that_does_not_load_changes_nothing(live, place, fault, reason):
-    server = live("--preload")
-    workers = workers_of(server.pid)
-    (place / "live.py").write_text("raise RuntimeError('no database')\n" if fault == "code"
-                                   else "import nothing_such\n")
-    done = upgrade(server, "-p", server.pidfile)
-    assert done.returncode == 1 and reason in done.stderr, done.stderr
-    server.wait_log(f"this one serves on alone: .*{reason}")
-    assert_untouched(server, workers)
-
-
-@pytest.mark.fault("M22")
-@pytest.mark.log_may_contain("Traceback")
 def test_after_a_failure_the_next_upgrade_succeeds(live, place, adopt):
     server = live()
     (place / "live.py").write_text("from nowhere_at_all import x\n")
@@ -242,7 +227,7 @@ def test_after_a_failure_the_next_upgrade_succeeds(live, place, adopt):
     ("import os, time\n"
      "try:\n    os.close(os.open('one-only', os.O_CREAT | os.O_EXCL))\n"
      "except FileExistsError:\n    time.sleep(1000)\n" + GOOD % "half",
-     "[01] of 2 workers are ready"),
+     "1 of 2 workers are ready"),
 ])
 @pytest.mark.leaves("one-only")
 def test_a_new_arbiter_that_does_not_get_ready_is_taken_back(live, place, code, detail):
@@ -250,12 +235,10 @@ def test_a_new_arbiter_that_does_not_get_ready_is_taken_back(live, place, code, 
     workers = workers_of(server.pid)
     (place / "live.py").write_text(code)
     with Load(server.address, clients=2) as load:
-        done = upgrade(server, "-p", server.pidfile, "--timeout", "6")
+        done = upgrade(server, "-p", server.pidfile, "--timeout", "4")
         load.wait_for(10)
     assert done.returncode == 1
-    # (a very slow machine may not have got so far)
-    assert re.search("no sign within 6 s that the new arbiter is ready: "
-                     f"({detail}|it has not begun)", done.stderr), done.stderr
+    assert "no sign within 4 s that the new arbiter is ready: " + detail in done.stderr
     load.assert_clean(at_least=10)
     assert workers_of(server.pid) == workers
     assert not server.pidfile.with_name("pid.2").exists()
