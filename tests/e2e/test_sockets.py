@@ -4,6 +4,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -168,6 +170,30 @@ def test_a_port_in_use_is_one_line_and_code_1(serve, worker_class):
     assert lines and "in use" in lines[-1]
     # It names who holds the port.
     assert str(os.getpid()) in server.log
+
+
+SHARES = """
+import os, socket, sys
+os.setuid(65534)
+with socket.socket() as listener:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    print(listener.getsockname()[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.fault("M12")
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing users needs root")
+def test_reuse_port_does_not_share_a_port_with_another_user(serve):
+    with subprocess.Popen([sys.executable, "-S", "-c", SHARES], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as other:
+        port = int(other.stdout.readline())
+        server = serve("hello:app", "--reuse-port", bind=f"127.0.0.1:{port}", wait=False)
+        assert server.wait_exit() == 1
+        assert str(port) in server.log and "in use" in server.log
+        other.stdin.close()
 
 
 def test_an_address_that_is_not_ours_is_one_line_and_code_1(serve, worker_class):

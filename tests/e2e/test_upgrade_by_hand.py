@@ -503,3 +503,22 @@ def test_no_kind_of_socket_loses_a_request(serve, place, tmp_path, adopt, worker
             listener.close()
     if kind == "unix":
         assert not Path(address).exists()
+
+
+@pytest.mark.long
+@pytest.mark.fault("M23", "M32")
+def test_30_upgrades_in_a_row_lose_and_keep_nothing(live, adopt, worker_class):
+    """Neither requests nor descriptors nor variables of the environment, from arbiter to arbiter."""
+    server = live(worker_class=worker_class, workers=2)
+    sizes = []
+    with Load(server.address, clients=2) as load, Load(server.address, clients=1, keepalive=True) as kept:
+        for _ in range(30):
+            done = upgrade(server, "-p", server.pidfile)
+            assert done.returncode == 0, done.stderr
+            adopt(pid := read_pid(server.pidfile))
+            names = [line.split(b"=")[0] for line in
+                     Path(f"/proc/{workers_of(pid)[0]}/environ").read_bytes().split(b"\0")]
+            sizes.append((len(os.listdir(f"/proc/{pid}/fd")), len(names)))
+    load.assert_clean(at_least=500)
+    kept.assert_clean(at_least=100)
+    assert len(set(sizes[1:])) == 1, sizes
