@@ -7,6 +7,7 @@
 #   make bench   CPU time per request against a raw epoll loop and against other servers
 #   make check   include table, generated files, formatting, compiler warnings
 #   make long    the process-level tests that take minutes or assert times; wants a quiet machine
+#   make faults  the tests that inject faults; prints the verdict of each row of docs/faults.md
 #   make asan    the process-level tests with the C parts under ASan and UBSan
 #   make ledger  a million requests of four kinds over reloads, upgrades and changes of the number of workers
 #   make ledger-peers   the same clients and signals on saola, nginx, haproxy and gunicorn
@@ -14,7 +15,7 @@
 #   make differential  our parser against llhttp and h11 on 100,000 mutated requests
 #   make clean   remove .venv and build/
 #
-# Options: ADDRESS=127.0.0.1:8000 (run), TESTS="tests/e2e/test_demo.py -k name" (test, test-pythons, long, asan),
+# Options: ADDRESS=127.0.0.1:8000 (run), TESTS="tests/e2e/test_demo.py -k name" (test, test-pythons, long, faults, asan),
 # BENCH="arguments" (bench), LEDGER="--requests 1000000 --hup 100 --usr2 10 --ttin 50" (ledger),
 # DIFFERENTIAL="--seed 7", JOBS=2.
 # What is installed and how is in tools/setup.sh; what a test run consists of in tools/test.sh.
@@ -53,6 +54,10 @@ long:
 	@tools/setup.sh test
 	@tools/test.sh long $(TESTS)
 
+faults:
+	@tools/setup.sh test
+	@tools/test.sh faults $(TESTS)
+
 asan:
 	@tools/setup.sh test
 	@tools/test.sh asan $(TESTS)
@@ -79,4 +84,4 @@ help:
 clean:
 	rm -rf .venv build
 
-.PHONY: run test test-pythons venv bench ledger ledger-peers check long asan fuzz differential help clean
+.PHONY: run test test-pythons venv bench ledger ledger-peers check long faults asan fuzz differential help clean

@@ -4,6 +4,7 @@
 #   tools/test.sh all [pytest arguments]    every test; closes with the counts
 #   tools/test.sh check                     include table, stale files, formatting, warnings as errors
 #   tools/test.sh long [pytest arguments]   process-level tests that take minutes or assert times
+#   tools/test.sh faults [pytest arguments] process-level tests that inject faults, and a table of verdicts
 #   tools/test.sh asan [pytest arguments]   process-level tests with the C parts under ASan and UBSan
 #   tools/test.sh fuzz SECONDS              each fuzz target for so long
 #   tools/test.sh pythons [pytest arguments]  process-level tests under every other CPython found
@@ -12,7 +13,7 @@
 # On a terminal one sees what runs; elsewhere only results. Full output of each step: build/logs.
 set -eu
 cd "$(dirname "$0")/.."
-what=${1:?all, check, long, asan, fuzz, pythons or differential}
+what=${1:?all, check, long, faults, asan, fuzz, pythons or differential}
 shift
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
@@ -161,6 +162,16 @@ e2e_tests() {
         grep -E '(passed|failed|error)' | tail -n 1)"
 }
 
+# A test in two runs at once would disturb what it measures: one after the other.
+fault_tests() {
+    rm -f build/faults.xml
+    e2e_jobs=1
+    e2e_tests -m fault -o junit_family=xunit1 --junitxml=build/faults.xml "$@"
+    [ -f build/faults.xml ] || return 0
+    python tools/generate_faults.py --results build/faults.xml >build/faults.txt || failed="$failed rows"
+    cat build/faults.txt
+}
+
 asan_tests() {
     # shellcheck disable=SC2086
     build asan gcc -Dpython=enabled $sanitized || return 0
@@ -247,11 +258,12 @@ check)
     build check-clang clang -Dwerror=true -Dtests=true || true
     ;;
 long) e2e_jobs=1 && e2e_tests -m long "$@" ;;
+faults) fault_tests "$@" ;;
 asan) asan_tests "$@" ;;
 fuzz) fuzz_run "$@" ;;
 differential) differential "$@" ;;
 *)
-    echo "tools/test.sh: $what: not one of all, check, long, asan, fuzz, pythons, differential" >&2
+    echo "tools/test.sh: $what: not one of all, check, long, faults, asan, fuzz, pythons, differential" >&2
     exit 2
     ;;
 esac

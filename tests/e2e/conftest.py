@@ -83,6 +83,13 @@ def kill_everything() -> None:
 
 
 @pytest.fixture(autouse=True)
+def faults_in_the_report(request: pytest.FixtureRequest):
+    """A JUnit report (`make faults`) says which faults a test injects."""
+    for mark in request.node.iter_markers("fault"):
+        request.node.user_properties += [("fault", name) for name in mark.args]
+
+
+@pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest, tmp_path: Path):
     """After the test: no process, no zombie, no descriptor, no file, no shared memory, clean logs."""
     descriptors = open_descriptors()

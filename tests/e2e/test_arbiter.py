@@ -92,6 +92,7 @@ def test_hooks_run_in_their_processes_and_in_gunicorns_order(tiny, events):
     assert order.index(("worker_exit", "one")) < order.index(("child_exit", "arbiter"))
 
 
+@pytest.mark.fault("M30")
 @pytest.mark.log_may_contain("Traceback")
 @pytest.mark.parametrize("hook", ["on_reload", "child_exit", "nworkers_changed", "on_exit"])
 def test_a_hook_that_raises_in_the_arbiter_is_logged_and_nothing_else(tiny, hook):
@@ -106,6 +107,7 @@ def test_a_hook_that_raises_in_the_arbiter_is_logged_and_nothing_else(tiny, hook
     assert "ValueError: from the hook" in server.log
 
 
+@pytest.mark.fault("M30")
 @pytest.mark.log_may_contain("Traceback")
 @pytest.mark.parametrize("hook", ["on_starting", "when_ready"])
 def test_a_hook_that_raises_at_the_start_ends_it_with_code_1(tiny, hook):
@@ -115,6 +117,7 @@ def test_a_hook_that_raises_at_the_start_ends_it_with_code_1(tiny, hook):
     assert "Booting worker" not in server.log
 
 
+@pytest.mark.fault("M30")
 @pytest.mark.log_may_contain("Traceback")
 @pytest.mark.parametrize("hook", ["post_fork", "post_worker_init"])
 def test_a_hook_that_raises_while_a_worker_boots_ends_the_server_with_code_3(tiny, hook):
@@ -173,6 +176,7 @@ def test_the_log_names_the_worker_class(tiny):
 # ---- exit codes ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("W7")
 @pytest.mark.log_may_contain("Traceback")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_application_that_raises_on_import_ends_with_code_3_and_is_told_once(
@@ -185,6 +189,7 @@ def test_an_application_that_raises_on_import_ends_with_code_3_and_is_told_once(
     assert "saola/arbiter.py" not in server.log
 
 
+@pytest.mark.fault("W7")
 @pytest.mark.parametrize("app, code, text", [
     ("hello:nothing", 4, "Failed to find attribute 'nothing' in 'hello'"),
     ("hello:os", 4, "Application object must be callable"),

@@ -99,6 +99,7 @@ MODES = {
 }
 
 
+@pytest.mark.fault("M32")
 @pytest.mark.log_may_contain("Traceback")
 @pytest.mark.parametrize("mode", MODES)
 def test_no_kind_of_request_leaves_anything_behind(serve, mode):

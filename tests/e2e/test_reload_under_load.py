@@ -76,6 +76,7 @@ def test_a_reload_serves_the_new_code(live, place):
     assert server.get().text.startswith("two ")
 
 
+@pytest.mark.fault("W8")
 @pytest.mark.log_may_contain("Traceback")
 @pytest.mark.parametrize("broken, why", [
     ("def app(:\n", "SyntaxError"),
@@ -106,6 +107,7 @@ def test_a_broken_application_at_reload_changes_nothing(live, place, broken, why
     assert server.stop() == 0
 
 
+@pytest.mark.fault("M29")
 @pytest.mark.parametrize("broken, why", [
     ("workers = 'many'\n", "many"),
     ("logger_class = 'no_such_module.Logger'\n", "no_such_module"),
