@@ -269,6 +269,9 @@
 # Seconds a worker has until it serves; 0 is no limit.
 # boot_timeout = 60
 
+# Seconds that one request may take, whatever the worker class; 0 is no limit.
+# request_timeout = 0
+
 # Seconds that exit hooks may take once the requests are finished; 0 is no limit.
 # exit_timeout = 30
 

@@ -27,6 +27,7 @@ enum sl_hook {
 
 struct sl_arbiter;
 struct sl_slot;
+struct sl_engine;
 
 /* Arguments of a hook; a field that the hook does not have is NULL or 0. */
 struct sl_hook_call {
@@ -217,6 +218,9 @@ void sl_stacks_wrap(void);
 /* For a host's SIGABRT handler, outside of signal context: shows them now, unless they were shown
  * since the last call. False: the arbiter is gone, nobody will log them. */
 bool sl_stacks_show(void);
+/* What is called in that signal's handler when the arbiter is about to abort the worker, so that it
+ * takes no new connection into its grave: sl_engine_stop() of its engine. NULL: nothing. */
+void sl_worker_on_abort(void (*stop)(struct sl_engine *engine), struct sl_engine *engine);
 
 /* Descriptor that becomes readable (end of file) when the arbiter has died. -1 outside a worker. */
 int sl_worker_death_fd(void);

@@ -29,7 +29,6 @@ static const struct lack {
     {"uwsgi_allow_ips", "(uwsgi protocol): speak http between proxy and server"},
     {"paste", "(PasteDeploy): name a module that loads the application"},
     {"raw_paste_global_conf", "(PasteDeploy): leave it out"},
-    {"request_timeout", "(clock of one request): use timeout"},
 };
 
 const char *

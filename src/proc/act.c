@@ -48,8 +48,10 @@ kill_worker(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
             tell_ending(arbiter, &arbiter->current, false); /* an exclusive one hands over */
         sl_slot_stopping(child->slot);
     }
-    if (action->number == SIGABRT)
+    if (action->number == SIGABRT) {
+        sl_slot_condemn(child->slot);
         (void)kill(child->pid, sl_stacks_signal());
+    }
     int rc = kill(child->pid, action->number);
     if (action->number == SIGABRT)
         (void)kill(child->pid, SIGCONT); /* one that is stopped shows where, too */
@@ -205,6 +207,10 @@ sl_arbiter_act(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
         break;
     case SL_DO_KILL:
         kill_worker(arbiter, action);
+        break;
+    case SL_DO_SHOW:
+        if (arbiter->children[action->slot].pid == action->pid && action->pid != 0)
+            (void)kill(action->pid, sl_stacks_signal());
         break;
     case SL_DO_LOAD:
         load(arbiter, action->generation);

@@ -176,6 +176,23 @@ feed_beats(struct sl_arbiter *arbiter)
 }
 
 static void
+feed_requests(struct sl_arbiter *arbiter)
+{
+    for (unsigned slot = 0; slot < arbiter->child_count; slot++) {
+        const struct child *child = &arbiter->children[slot];
+        uint64_t oldest_ns = sl_clock_ns(), newest_ns = oldest_ns;
+        if (child->pid == 0)
+            continue;
+        sl_slot_requests_span(child->slot, &oldest_ns, &newest_ns);
+        sl_arbiter_feed(arbiter,
+                        (struct sl_plan_event){.kind = SL_EV_REQUESTS,
+                                               .slot = slot,
+                                               .oldest_ms = (long long)(oldest_ns / SL_NS_PER_MS),
+                                               .newest_ms = (long long)(newest_ns / SL_NS_PER_MS)});
+    }
+}
+
+static void
 tick(struct sl_arbiter *arbiter)
 {
     long long wake_ms = sl_plan_wake_ms(arbiter->plan);
@@ -183,6 +200,8 @@ tick(struct sl_arbiter *arbiter)
         return;
     if (sl_plan_wants_beats(arbiter->plan))
         feed_beats(arbiter);
+    if (sl_plan_wants_requests(arbiter->plan))
+        feed_requests(arbiter);
     sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_TICK});
 }
 

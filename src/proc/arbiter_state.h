@@ -27,7 +27,7 @@ struct child {
     pid_t pid; /* 0: none */
     bool told_ready, told_drained;
     size_t told_stacks; /* bytes of its stacks that were logged */
-    int lock_fd; /* of an exclusive worker, between the lock and the fork; -1 */
+    int lock_fd;        /* of an exclusive worker, between the lock and the fork; -1 */
     struct sl_slot *slot;
     void *worker; /* the host's */
 };

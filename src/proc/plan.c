@@ -330,6 +330,9 @@ dispatch(struct sl_plan *plan, const struct sl_plan_event *event)
     case SL_EV_BEAT:
         on_beat(plan, event);
         break;
+    case SL_EV_REQUESTS:
+        sl_plan_on_requests(plan, event);
+        break;
     case SL_EV_FORKED:
         sl_plan_on_forked(plan, event);
         break;
@@ -419,7 +422,7 @@ sl_plan_step(struct sl_plan *plan, const struct sl_plan_event *event,
         return 0;
     dispatch(plan, event);
     settle(plan);
-    if (event->kind != SL_EV_BEAT)
+    if (event->kind != SL_EV_BEAT && event->kind != SL_EV_REQUESTS)
         plan->turned_ms = plan->now_ms;
     plan->out = NULL;
     return plan->out_count;
@@ -463,7 +466,17 @@ sl_plan_wants_beats(const struct sl_plan *plan)
 {
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         const struct worker *worker = &plan->workers[slot];
-        if (worker->state == WORKER_READY && worker->timeout_ms > 0)
+        if (worker->state == WORKER_READY && (worker->timeout_ms > 0 || worker->request_ms > 0))
+            return true;
+    }
+    return false;
+}
+
+bool
+sl_plan_wants_requests(const struct sl_plan *plan)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        if (sl_plan_request_wake_ms(plan, &plan->workers[slot]) >= 0)
             return true;
     }
     return false;

@@ -24,7 +24,7 @@ struct sl_plan_group {
     char name[SL_PLAN_NAME];
     unsigned workers;
     bool exclusive; /* one worker; the old one is gone before the new one is made */
-    long long boot_ms, timeout_ms, graceful_ms, exit_ms;
+    long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms;
 };
 
 enum sl_plan_event_kind {
@@ -32,6 +32,8 @@ enum sl_plan_event_kind {
     SL_EV_TICK,           /* time has passed (beats were fed before) */
     SL_EV_SIGNAL,         /* number */
     SL_EV_BEAT,           /* slot, beat_ms: last sign of life */
+    SL_EV_REQUESTS,       /* slot, oldest_ms, newest_ms: when its requests in progress began; now
+                             if there are none */
     SL_EV_FORKED,         /* slot, pid */
     SL_EV_FORK_FAILED,    /* slot, why */
     SL_EV_LOCKED,         /* slot, why: somebody else runs what this group has once; try again */
@@ -56,7 +58,7 @@ struct sl_plan_event {
     unsigned slot;
     pid_t pid;
     int number;
-    long long beat_ms;
+    long long beat_ms, oldest_ms, newest_ms;
     const char *why; /* one sentence, valid until the actions were carried out */
     const struct sl_plan_group *groups;
     size_t group_count;
@@ -66,6 +68,7 @@ enum sl_plan_action_kind {
     SL_DO_LOG,             /* message, pid, number, ms, why */
     SL_DO_SPAWN,           /* slot, generation, group; answer FORKED, FORK_FAILED or LOCKED */
     SL_DO_KILL,            /* slot, pid, number = signal (SIGABRT: the worker hangs) */
+    SL_DO_SHOW,            /* slot, pid: its stacks into the log */
     SL_DO_LOAD,            /* generation; answer LOADED or LOAD_FAILED */
     SL_DO_LISTEN,          /* generation; answer LISTENING or LISTEN_FAILED */
     SL_DO_HOOK_RELOAD,     /* on_reload */
@@ -91,6 +94,8 @@ enum sl_plan_message {
     SL_SAY_FORK_FAILED,
     SL_SAY_TIMEOUT,
     SL_SAY_BOOT_TIMEOUT,
+    SL_SAY_REQUEST_LATE,
+    SL_SAY_REQUEST_CUT,
     SL_SAY_GRACE_OVER,
     SL_SAY_EXIT_OVER,
     SL_SAY_LOCKED,
@@ -143,8 +148,9 @@ size_t sl_plan_step(struct sl_plan *plan, const struct sl_plan_event *event,
 /* When the next TICK is due; -1 when nothing is. */
 long long sl_plan_wake_ms(const struct sl_plan *plan);
 
-/* True when the next TICK judges heartbeats (it wants BEAT events first). */
+/* True when the next TICK judges heartbeats, or requests (it wants those events first). */
 bool sl_plan_wants_beats(const struct sl_plan *plan);
+bool sl_plan_wants_requests(const struct sl_plan *plan);
 
 unsigned sl_plan_workers_wanted(const struct sl_plan *plan);
 /* Workers of the generation in force that are ready (first group), and whether one of it waits

@@ -9,13 +9,14 @@ is_live(const struct worker *worker)
     return worker->state != WORKER_FREE;
 }
 
-/* A worker holds its place in the group until it is reaped, unless it was asked to leave. */
+/* A worker holds its place in the group until it is reaped, unless it was asked to leave or has a
+ * successor. */
 static bool
 occupies(const struct sl_plan *plan, const struct worker *worker)
 {
     bool counts = worker->state != WORKER_BOOTING || HOLDS(plan, RULE_COUNT_BOOTING);
     (void)plan; /* unused where every rule holds */
-    return counts && is_live(worker) && !worker->leaving;
+    return counts && is_live(worker) && !worker->leaving && !worker->replaced;
 }
 
 static bool
@@ -161,10 +162,40 @@ dismiss_past(struct sl_plan *plan)
     }
 }
 
+/* True when those who take its place are ready, or have to wait for its end. */
+static bool
+may_go(const struct sl_plan *plan, const struct worker *worker)
+{
+    const struct generation *generation =
+        worker->generation == plan->next.id ? &plan->next : &plan->current;
+    if (worker->generation != generation->id || !HOLDS(plan, RULE_SUCCESSOR_FIRST))
+        return true;
+    const struct group *group = &generation->groups[worker->group];
+    unsigned ready = 0;
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *other = &plan->workers[slot];
+        ready += other->state == WORKER_READY && !other->replaced &&
+                 is_of(other, generation->id, worker->group);
+    }
+    return group->spec.exclusive || ready >= group->target;
+}
+
+/* Sends away those whose successors are ready. */
+static void
+dismiss_replaced(struct sl_plan *plan)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        if (worker->state == WORKER_READY && worker->replaced && may_go(plan, worker))
+            sl_plan_ask_to_leave(plan, slot, SIGTERM);
+    }
+}
+
 void
 sl_plan_fill(struct sl_plan *plan)
 {
     dismiss_past(plan);
+    dismiss_replaced(plan);
     fill_generation(plan, &plan->current);
     if (plan->reload >= RELOAD_FILLING)
         fill_generation(plan, &plan->next);

@@ -22,6 +22,10 @@ static const struct row {
     [SL_SAY_TIMEOUT] = {SL_LOG_CRITICAL, "WORKER TIMEOUT (pid:%p) silent for %e s: %r"},
     [SL_SAY_BOOT_TIMEOUT] = {SL_LOG_CRITICAL,
                              "WORKER TIMEOUT (pid:%p) not ready %e s after its start"},
+    [SL_SAY_REQUEST_LATE] = {SL_LOG_ERROR,
+                             "REQUEST TIMEOUT (pid:%p) after %s s, the worker is replaced: %r"},
+    [SL_SAY_REQUEST_CUT] = {SL_LOG_CRITICAL,
+                            "REQUEST TIMEOUT (pid:%p) after %s s, the worker is aborted: %r"},
     [SL_SAY_GRACE_OVER] = {SL_LOG_WARNING,
                            "Worker (pid:%p) did not stop within %s seconds, aborting it: %r"},
     [SL_SAY_EXIT_OVER] =
@@ -122,10 +126,10 @@ const char *
 sl_plan_event_name(enum sl_plan_event_kind kind)
 {
     static const char *const names[SL_EV_COUNT] = {
-        "start",          "tick",           "signal",    "beat",          "forked",
-        "fork failed",    "locked",         "ready",     "drained",       "exited",
-        "loaded",         "load failed",    "listening", "listen failed", "upgrade forked",
-        "upgrade failed", "upgrade exited", "promoted",  "set workers"};
+        "start",          "tick",           "signal",         "beat",      "requests",
+        "forked",         "fork failed",    "locked",         "ready",     "drained",
+        "exited",         "loaded",         "load failed",    "listening", "listen failed",
+        "upgrade forked", "upgrade failed", "upgrade exited", "promoted",  "set workers"};
     return names[kind];
 }
 
@@ -135,6 +139,7 @@ sl_plan_action_name(enum sl_plan_action_kind kind)
     static const char *const names[] = {"log",
                                         "spawn",
                                         "kill",
+                                        "show stacks",
                                         "load",
                                         "listen",
                                         "on_reload hook",

@@ -70,6 +70,7 @@ enum {
 struct worker {
     enum worker_state state;
     bool leaving;   /* its place in the group is free again */
+    bool replaced;  /* the same, but it serves until its successor is ready */
     bool booted;    /* was READY once */
     bool hand_over; /* never beside another generation's */
     bool reopen;    /* USR1 came while it booted */
@@ -80,7 +81,8 @@ struct worker {
     pid_t pid;
     int asked; /* last signal that asked it to leave */
     long long forked_ms, beat_ms, left_ms, deadline_ms;
-    long long boot_ms, timeout_ms, graceful_ms, exit_ms;
+    long long oldest_ms, newest_ms; /* its requests in progress, when it was last looked at */
+    long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms;
 };
 
 struct group {
@@ -140,6 +142,8 @@ enum rule {
     RULE_EXIT_HAS_ITS_CLOCK,
     RULE_EXIT_CLOCK_ENDS,
     RULE_ABORT_FREES_PLACE,
+    RULE_REQUEST_CLOCK,
+    RULE_SUCCESSOR_FIRST,
     RULE_ABORT_ALONE_IS_SHORT,
     RULE_COUNT
 };
@@ -169,6 +173,15 @@ void sl_plan_reopen_logs(struct sl_plan *plan);
 void sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation,
                    unsigned group);
 long long sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker);
+
+/* Counts the failure, unless it is no fault of the worker's as a whole, and frees its place. */
+void sl_plan_abort(struct sl_plan *plan, unsigned slot, enum sl_plan_message message,
+                   long long limit_ms, long long since_ms);
+
+/* plan_request.c */
+void sl_plan_on_requests(struct sl_plan *plan, const struct sl_plan_event *event);
+long long sl_plan_request_wake_ms(const struct sl_plan *plan, const struct worker *worker);
+void sl_plan_judge_requests(struct sl_plan *plan, unsigned slot);
 
 /* plan_fill.c */
 unsigned sl_plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group);

@@ -38,6 +38,7 @@ sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *gene
     const struct group *of = &generation->groups[group];
     move(worker, WORKER_FORKING);
     worker->leaving = worker->booted = worker->reopen = worker->drained = false;
+    worker->replaced = false;
     worker->hand_over = of->hand_over;
     worker->generation = generation->id;
     worker->group = group;
@@ -48,6 +49,7 @@ sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *gene
     worker->asked = 0;
     worker->boot_ms = of->spec.boot_ms;
     worker->timeout_ms = of->spec.timeout_ms;
+    worker->request_ms = of->spec.request_ms;
     worker->graceful_ms = of->spec.graceful_ms;
     worker->exit_ms = of->spec.exit_ms;
     struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_SPAWN);
@@ -92,9 +94,9 @@ static void count_against(struct sl_plan *plan, const struct worker *worker, int
 /* It shows where it is and may still save what it has; a second later it is killed unless it has
  * drained meanwhile. Its place is free from now on, and its failure counted, if it had not been
  * asked to leave. */
-static void
-abort_late(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, long long limit_ms,
-           long long since_ms)
+void
+sl_plan_abort(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, long long limit_ms,
+              long long since_ms)
 {
     struct worker *worker = &plan->workers[slot];
     struct sl_plan_action *action = sl_plan_say(plan, message);
@@ -112,7 +114,7 @@ abort_late(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, lo
     worker->leaving = true;
     if (message == SL_SAY_BOOT_TIMEOUT && was.generation == plan->next.id)
         sl_plan_give_up(plan, "a new worker was not ready within boot_timeout.");
-    else
+    else if (message != SL_SAY_REQUEST_CUT)
         count_against(plan, &was, -1);
 }
 
@@ -131,9 +133,9 @@ later(long long a, long long b)
     return a > b ? a : b;
 }
 
-/* When a clock of this worker runs out; -1 = no clock is running. */
-long long
-sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
+/* When the clock of its state runs out; -1 = there is none. */
+static long long
+wake_ms(const struct sl_plan *plan, const struct worker *worker)
 {
     switch (worker->state) {
     case WORKER_BOOTING:
@@ -157,22 +159,32 @@ sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
     }
 }
 
+/* When a clock of this worker runs out; -1 = no clock is running. */
+long long
+sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
+{
+    long long state_ms = wake_ms(plan, worker);
+    long long request_ms = sl_plan_request_wake_ms(plan, worker);
+    return state_ms < 0 || (request_ms >= 0 && request_ms < state_ms) ? request_ms : state_ms;
+}
+
 void
 sl_plan_judge_clocks(struct sl_plan *plan)
 {
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         struct worker *worker = &plan->workers[slot];
-        long long due_ms = sl_plan_worker_wake_ms(plan, worker);
+        sl_plan_judge_requests(plan, slot);
+        long long due_ms = wake_ms(plan, worker);
         if (due_ms < 0 || plan->now_ms < due_ms)
             continue;
         if (worker->state == WORKER_BOOTING)
-            abort_late(plan, slot, SL_SAY_BOOT_TIMEOUT, worker->boot_ms, worker->forked_ms);
+            sl_plan_abort(plan, slot, SL_SAY_BOOT_TIMEOUT, worker->boot_ms, worker->forked_ms);
         else if (worker->state == WORKER_READY)
-            abort_late(plan, slot, SL_SAY_TIMEOUT, worker->timeout_ms, worker->beat_ms);
+            sl_plan_abort(plan, slot, SL_SAY_TIMEOUT, worker->timeout_ms, worker->beat_ms);
         else if (worker->state == WORKER_LEAVING)
-            abort_late(plan, slot, SL_SAY_GRACE_OVER, worker->graceful_ms, worker->left_ms);
+            sl_plan_abort(plan, slot, SL_SAY_GRACE_OVER, worker->graceful_ms, worker->left_ms);
         else if (worker->state == WORKER_EXITING)
-            abort_late(plan, slot, SL_SAY_EXIT_OVER, worker->exit_ms, worker->left_ms);
+            sl_plan_abort(plan, slot, SL_SAY_EXIT_OVER, worker->exit_ms, worker->left_ms);
         else if (worker->state != WORKER_KILLED)
             kill_for_good(plan, slot);
     }
@@ -385,7 +397,7 @@ sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
     move(worker, WORKER_READY);
     sl_plan_say(plan, SL_SAY_READY)->pid = worker->pid;
     worker->booted = true;
-    worker->beat_ms = plan->now_ms;
+    worker->beat_ms = worker->oldest_ms = worker->newest_ms = plan->now_ms;
     struct generation *generation = sl_plan_find_generation(plan, worker->generation);
     if (generation != NULL)
         generation->any_ready = true;

@@ -119,6 +119,18 @@ sl_slot_ending_listeners(const struct sl_slot *slot)
 }
 
 void
+sl_slot_condemn(struct sl_slot *slot)
+{
+    STORE(slot->condemned, true);
+}
+
+bool
+sl_slot_condemned(const struct sl_slot *slot)
+{
+    return LOAD(slot->condemned);
+}
+
+void
 sl_slot_dead(struct sl_slot *slot)
 {
     STORE(slot->state, SL_SLOT_DEAD);
@@ -354,6 +366,23 @@ sl_slot_oldest_request(const struct sl_slot *slot, struct sl_slot_request *ret_r
             continue;
         if (!found || one.started_ns < ret_request->started_ns)
             *ret_request = one;
+        found = true;
+    }
+    return found;
+}
+
+bool
+sl_slot_requests_span(const struct sl_slot *slot, uint64_t *ret_oldest_ns, uint64_t *ret_newest_ns)
+{
+    bool found = false;
+    for (unsigned i = 0; i < SL_SLOT_THREADS; i++) {
+        struct sl_slot_request one;
+        if (!sl_slot_request(slot, i, &one))
+            continue;
+        if (!found || one.started_ns < *ret_oldest_ns)
+            *ret_oldest_ns = one.started_ns;
+        if (!found || one.started_ns > *ret_newest_ns)
+            *ret_newest_ns = one.started_ns;
         found = true;
     }
     return found;

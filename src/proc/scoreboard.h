@@ -48,6 +48,7 @@ struct sl_slot {
     _Atomic pid_t pid;
     _Atomic pid_t parent;
     _Atomic unsigned generation;
+    atomic_bool condemned; /* it is aborted and will be killed */
     _Atomic int notify_fd; /* the arbiter's, inherited; -1 = none */
     atomic_bool stop_is_near;
     _Atomic uint64_t ending_listeners;
@@ -98,6 +99,10 @@ void sl_slot_stopping(struct sl_slot *slot);
 void sl_slot_announce_stop(struct sl_slot *slot);
 void sl_slot_end_listeners(struct sl_slot *slot, uint64_t which);
 
+/* (arbiter) It hangs and is about to be killed. */
+void sl_slot_condemn(struct sl_slot *slot);
+bool sl_slot_condemned(const struct sl_slot *slot);
+
 /* (arbiter) It was reaped or never came to be; the contents stay readable until give. */
 void sl_slot_dead(struct sl_slot *slot);
 
@@ -117,6 +122,11 @@ bool sl_slot_request(const struct sl_slot *slot, unsigned thread,
 
 /* (any process) The request in progress that began first, if there is any. */
 bool sl_slot_oldest_request(const struct sl_slot *slot, struct sl_slot_request *ret_request);
+
+/* (any process) When the first and the last of the requests in progress began; false, and nothing
+ * is changed, if there is none. */
+bool sl_slot_requests_span(const struct sl_slot *slot, uint64_t *ret_oldest_ns,
+                           uint64_t *ret_newest_ns);
 
 /* (any process) Requests begun so far. */
 uint64_t sl_slot_requests(const struct sl_slot *slot);

@@ -1,6 +1,7 @@
 /* The handler's side and the reader's side of a worker's stacks. */
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +17,14 @@
 
 enum { FRAMES = 24, TEXT_MAX = 1 << 20 };
 
-/* Set once, after the fork; read by the handler. */
+/* Set after the fork; read by the handler. */
 static struct {
     struct sl_slot *slot;
     int fd;
     size_t checked; /* shown when sl_stacks_show() looked last */
     void (*inner)(int number);
+    struct sl_engine *engine;
+    void (*_Atomic stop)(struct sl_engine *engine); /* written after the engine */
 } here = {.fd = -1};
 
 int
@@ -55,6 +58,9 @@ static void
 show(int number)
 {
     int saved = errno;
+    void (*stop)(struct sl_engine *) = atomic_load(&here.stop);
+    if (stop != NULL && sl_slot_condemned(here.slot))
+        stop(here.engine);
     if (here.fd >= 0) {
         if (here.inner != NULL)
             here.inner(number);
@@ -105,6 +111,14 @@ sl_stacks_wrap(void)
         return;
     here.inner = now.sa_handler;
     install(sl_stacks_signal(), show, now.sa_flags | SA_RESTART);
+}
+
+void
+sl_worker_on_abort(void (*stop)(struct sl_engine *engine), struct sl_engine *engine)
+{
+    atomic_store(&here.stop, NULL);
+    here.engine = engine;
+    atomic_store(&here.stop, stop);
 }
 
 bool

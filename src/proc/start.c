@@ -31,6 +31,7 @@ sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups)
         .exclusive = exclusive,
         .boot_ms = seconds(config->boot_timeout),
         .timeout_ms = seconds(config->timeout),
+        .request_ms = seconds(config->request_timeout),
         .graceful_ms = seconds(config->graceful_timeout),
         .exit_ms = seconds(config->exit_timeout),
     };

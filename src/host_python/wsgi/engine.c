@@ -200,6 +200,8 @@ open_engine(struct engine_object *self, PyObject *app, PyObject *fds, PyObject *
                      err.text[0] ? err.text : sl_status_name(rc));
         return -1;
     }
+    if (out.slot != NULL)
+        sl_worker_on_abort(sl_engine_stop, self->engine);
     return 0;
 }
 
@@ -242,6 +244,7 @@ close_engine(struct engine_object *self, unsigned wait_ms)
     if (engine == NULL)
         return SL_OK;
     self->engine = NULL;
+    sl_worker_on_abort(NULL, NULL);
     PyThreadState *saved = sl_py_lock_release(); /* pool threads need it to end */
     int rc = sl_engine_close(engine, wait_ms);
     sl_py_lock_restore(saved);

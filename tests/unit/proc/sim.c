@@ -18,10 +18,12 @@ struct child {
     unsigned generation;
     int asked;           /* strongest signal it was sent */
     bool left;           /* it was asked to leave: its place is free */
+    bool alone;          /* its overdue request keeps it from beating and from serving others */
     bool hung, stubborn; /* does not beat; does not obey TERM, QUIT or ABRT */
     int exit_status;     /* wait status it will end with */
     long long asked_ms, aborted_ms, beat_ms, spawned_ms;
     long long ready_ms, drains_ms, dies_ms; /* NEVER */
+    long long stuck_ms;                     /* a request that never ends begins; NEVER */
     long long drained_ms, exits_from_ms;
 };
 
@@ -100,7 +102,8 @@ count_places(const struct world *world, unsigned generation)
     for (int i = 0; i < SLOTS; i++) {
         const struct child *child = &world->children[i];
         bool untold = child->life == FORK_PENDING || child->life == EXITS;
-        bool leaves = child->left || (untold && world->plan->workers[i].leaving);
+        bool leaves = child->left || (untold && world->plan->workers[i].leaving) ||
+                      world->plan->workers[i].replaced;
         count +=
             child->life != GONE && child->generation == generation && !leaves && child->asked == 0;
     }
@@ -132,6 +135,28 @@ check_spawn(struct world *world, const struct sl_plan_action *action)
         violate(world, "respawned without back-off");
 }
 
+static bool
+is_stuck(const struct world *world, const struct child *child)
+{
+    return child->life == SERVES && child->stuck_ms != NEVER && child->stuck_ms <= world->now_ms;
+}
+
+static void
+check_request(struct world *world, int i)
+{
+    const struct child *child = &world->children[i];
+    long long due_ms =
+        child->stuck_ms > world->stood_still_ms ? child->stuck_ms : world->stood_still_ms;
+    due_ms += world->spec.request_ms;
+    if (!is_stuck(world, child))
+        return;
+    if (child->asked == 0 && !world->plan->workers[i].replaced && world->now_ms > due_ms + SLACK_MS)
+        violate(world, "an overdue request was not noticed");
+    long long cut_ms = child->asked_ms + 1000 > due_ms ? child->asked_ms + 1000 : due_ms;
+    if ((child->asked == SIGTERM || child->asked == SIGQUIT) && world->now_ms > cut_ms + SLACK_MS)
+        violate(world, "an overdue request was not cut");
+}
+
 /* Nobody outstays the clocks. */
 static void
 check_clocks(struct world *world)
@@ -142,6 +167,7 @@ check_clocks(struct world *world)
             child->beat_ms > world->stood_still_ms ? child->beat_ms : world->stood_still_ms;
         if (child->life == GONE)
             continue;
+        check_request(world, i);
         if (child->hung && child->asked == 0 && child->life == SERVES &&
             world->now_ms > from_ms + world->spec.timeout_ms + SLACK_MS)
             violate(world, "a hung worker was not noticed");
@@ -186,6 +212,10 @@ plan_child_life(struct world *world, struct child *child)
     child->drains_ms = child->dies_ms = NEVER;
     child->exit_status = 0;
     child->hung = false;
+    child->alone = chance(world, 40);
+    child->stuck_ms = NEVER;
+    if (!world->calm && chance(world, 10))
+        child->stuck_ms = child->ready_ms + roll(world, 8000);
     child->stubborn = !world->calm && chance(world, 15);
     if (fate < 4)
         child->exit_status = chance(world, 50) ? 3 << 8 : 4 << 8;
@@ -254,7 +284,8 @@ receive(struct world *world, const struct sl_plan_action *action)
     if (action->number == SIGKILL) {
         child->dies_ms = world->now_ms + roll(world, 5);
         child->exit_status = SIGKILL;
-    } else if (!child->stubborn && !child->hung && child->life != EXITS) {
+    } else if (!child->stubborn && !child->hung && child->life != EXITS &&
+               (action->number == SIGABRT || !is_stuck(world, child))) {
         plan_leaving(world, child, child->life == BOOTS ? 3 : 1500);
         child->exit_status = child->life == BOOTS ? SIGTERM : 0;
     }
@@ -283,7 +314,8 @@ run_child(struct world *world, unsigned slot)
         child->beat_ms = world->now_ms;
         child->hung = !world->calm && chance(world, 5);
         step(world, (struct sl_plan_event){.kind = SL_EV_READY, .slot = slot});
-    } else if (child->life == SERVES && !child->hung && child->asked == 0) {
+    } else if (child->life == SERVES && !child->hung && child->asked == 0 &&
+               !(child->alone && is_stuck(world, child))) {
         child->beat_ms = world->now_ms;
     }
 }
@@ -337,7 +369,7 @@ prepare(struct world *world, const struct sl_plan_action *action)
     check_spawn(world, action);
     *child = (struct child){.life = FORK_PENDING, .generation = action->generation};
     child->spawned_ms = world->now_ms;
-    child->ready_ms = child->drains_ms = child->dies_ms = NEVER;
+    child->ready_ms = child->drains_ms = child->dies_ms = child->stuck_ms = NEVER;
 }
 
 static void
@@ -498,9 +530,16 @@ feed_beats(struct world *world)
 {
     for (unsigned slot = 0; slot < SLOTS; slot++) {
         const struct child *child = &world->children[slot];
-        if (child->life == SERVES)
-            step(world, (struct sl_plan_event){
-                            .kind = SL_EV_BEAT, .slot = slot, .beat_ms = child->beat_ms});
+        if (child->life != SERVES)
+            continue;
+        step(world,
+             (struct sl_plan_event){.kind = SL_EV_BEAT, .slot = slot, .beat_ms = child->beat_ms});
+        bool stuck = is_stuck(world, child);
+        bool others = !stuck || !(child->alone || child->asked != 0);
+        step(world, (struct sl_plan_event){.kind = SL_EV_REQUESTS,
+                                           .slot = slot,
+                                           .oldest_ms = stuck ? child->stuck_ms : world->now_ms,
+                                           .newest_ms = others ? world->now_ms : child->stuck_ms});
     }
 }
 
@@ -611,6 +650,7 @@ static void
 start(struct world *world)
 {
     world->spec = (struct sl_plan_group){.name = "web", .boot_ms = 3000, .timeout_ms = 4000};
+    world->spec.request_ms = 3500;
     world->spec.graceful_ms = 1000 + roll(world, 3000);
     world->spec.exit_ms = 2000;
     world->spec.exclusive = chance(world, 25);

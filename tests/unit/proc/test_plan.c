@@ -482,6 +482,88 @@ test_workers_that_hang_again_and_again_back_off(void **state)
     done(bench);
 }
 
+/* Time goes on; each worker has beaten silent_ms ago, and has requests that began at these times.
+ */
+static void
+look_at(struct bench *bench, long long now_ms, unsigned slot, long long silent_ms,
+        long long oldest_ms, long long newest_ms)
+{
+    bench->now_ms = now_ms;
+    for (unsigned i = 0; i < SLOTS; i++)
+        feed(bench,
+             (struct sl_plan_event){.kind = SL_EV_BEAT, .slot = i, .beat_ms = now_ms - silent_ms});
+    feed(bench,
+         (struct sl_plan_event){
+             .kind = SL_EV_REQUESTS, .slot = slot, .oldest_ms = oldest_ms, .newest_ms = newest_ms});
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_TICK});
+}
+
+static struct bench *
+serving_with_request_timeout(void)
+{
+    struct bench *bench = calloc(1, sizeof *bench);
+    bench->plan = sl_plan_new(SLOTS, false, false);
+    bench->now_ms = 1000;
+    bench->group = (struct sl_plan_group){
+        .name = "web", .workers = 1, .request_ms = 5000, .graceful_ms = 30000, .exit_ms = 20000};
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_START, .groups = &bench->group, .group_count = 1});
+    fork_slot(bench, 0);
+    make_ready(bench, 0);
+    return bench;
+}
+
+static void
+test_an_overdue_request_that_keeps_the_worker_from_all_else_costs_it_its_life(void **state)
+{
+    (void)state;
+    struct bench *bench = serving_with_request_timeout();
+    assert_int_equal(sl_plan_wake_ms(bench->plan), 6000); /* a request may begin right now */
+    look_at(bench, 6000, 0, 4000, 2000, 2000);
+    assert_int_equal(bench->count, 0);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), 7000);
+    look_at(bench, 7000, 0, 5000, 2000, 2000);
+    assert_true(says(bench, SL_SAY_REQUEST_CUT));
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+}
+
+static void
+test_a_worker_that_serves_others_meanwhile_leaves_when_its_successor_is_ready(void **state)
+{
+    (void)state;
+    struct bench *bench = serving_with_request_timeout();
+    look_at(bench, 7000, 0, 500, 2000, 6900);
+    assert_true(says(bench, SL_SAY_REQUEST_LATE));
+    assert_int_equal(count(bench, SL_DO_SHOW, 0), 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    look_at(bench, 8000, 0, 500, 2000, 7900);
+    assert_int_equal(bench->count, 0); /* once */
+    fork_slot(bench, 1);
+    make_ready(bench, 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
+    look_at(bench, 12000, 0, 500, 2000, 7900); /* another one still has time */
+    assert_int_equal(bench->count, 0);
+    look_at(bench, 12900, 0, 500, 2000, 7900); /* that one is overdue as well */
+    assert_true(says(bench, SL_SAY_REQUEST_CUT));
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    done(bench);
+}
+
+static void
+test_an_idle_worker_is_looked_at_once_in_a_request_timeout(void **state)
+{
+    (void)state;
+    struct bench *bench = serving_with_request_timeout();
+    look_at(bench, 6000, 0, 0, 6000, 6000);
+    assert_int_equal(bench->count, 0);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), 11000);
+    done(bench);
+}
+
 static void
 test_winch_rests_the_workers_of_a_daemon_only(void **state)
 {
@@ -553,6 +635,11 @@ main(void)
         cmocka_unit_test(test_the_successor_of_a_hung_worker_is_made_while_it_is_aborted),
         cmocka_unit_test(test_a_hung_exclusive_worker_is_gone_within_400_ms),
         cmocka_unit_test(test_workers_that_hang_again_and_again_back_off),
+        cmocka_unit_test(
+            test_an_overdue_request_that_keeps_the_worker_from_all_else_costs_it_its_life),
+        cmocka_unit_test(
+            test_a_worker_that_serves_others_meanwhile_leaves_when_its_successor_is_ready),
+        cmocka_unit_test(test_an_idle_worker_is_looked_at_once_in_a_request_timeout),
         cmocka_unit_test(test_winch_rests_the_workers_of_a_daemon_only),
         cmocka_unit_test(test_workers_that_rest_come_back_when_the_successor_dies),
         cmocka_unit_test(test_messages_are_gunicorns),
