@@ -12,6 +12,7 @@
 #   make ledger  a million requests of four kinds over reloads, upgrades and changes of the number of workers
 #   make ledger-peers   the same clients and signals on saola, nginx, haproxy and gunicorn
 #   make fuzz    fuzz each parser for FUZZ_SECONDS (60)
+#   make simulate  10 million random lives of the arbiter's state machine (SEQUENCES)
 #   make differential  our parser against llhttp and h11 on 100,000 mutated requests
 #   make clean   remove .venv and build/
 #
@@ -22,6 +23,7 @@
 
 ADDRESS ?= 127.0.0.1:8000
 FUZZ_SECONDS ?= 60
+SEQUENCES ?= 10000000
 TESTS ?=
 DIFFERENTIAL ?=
 BENCH ?=
@@ -74,6 +76,10 @@ fuzz:
 	@tools/setup.sh fuzz
 	@tools/test.sh fuzz $(FUZZ_SECONDS)
 
+simulate:
+	@tools/setup.sh test
+	@tools/test.sh simulate $(SEQUENCES)
+
 differential:
 	@tools/setup.sh test
 	@tools/test.sh differential $(DIFFERENTIAL)
@@ -84,4 +90,4 @@ help:
 clean:
 	rm -rf .venv build
 
-.PHONY: run test test-pythons venv bench ledger ledger-peers check long faults asan fuzz differential help clean
+.PHONY: run test test-pythons venv bench ledger ledger-peers check long faults asan fuzz simulate differential help clean

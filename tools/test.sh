@@ -7,13 +7,14 @@
 #   tools/test.sh faults [pytest arguments] process-level tests that inject faults, and a table of verdicts
 #   tools/test.sh asan [pytest arguments]   process-level tests with the C parts under ASan and UBSan
 #   tools/test.sh fuzz SECONDS              each fuzz target for so long
+#   tools/test.sh simulate SEQUENCES        the arbiter's decisions in the simulator, on every processor
 #   tools/test.sh pythons [pytest arguments]  process-level tests under every other CPython found
 #   tools/test.sh differential [arguments]  our parser against llhttp and h11 on 100,000 requests
 #
 # On a terminal one sees what runs; elsewhere only results. Full output of each step: build/logs.
 set -eu
 cd "$(dirname "$0")/.."
-what=${1:?all, check, long, faults, asan, fuzz, pythons or differential}
+what=${1:?all, check, long, faults, asan, fuzz, simulate, pythons or differential}
 shift
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
@@ -123,6 +124,25 @@ fuzz_run() {
         "$program" -max_total_time="$1" -print_final_stats=1 -artifact_prefix="build/corpus/$target-" \
             "build/corpus/$target" "tests/fuzz/corpus/$target" || failed="$failed $target"
     done
+}
+
+# ---- simulator -----------------------------------------------------------------------------------------
+
+# simulate SEQUENCES: as many processes as JOBS, a range of seeds each. Seeds go on where the test of
+# every day ends.
+simulate() {
+    build gcc gcc -Dpython=disabled -Dtests=true || return 0
+    share=$(($1 / jobs))
+    pids=
+    i=0
+    while [ $i -lt "$jobs" ]; do
+        from=$((100001 + i * share))
+        build/gcc/tests/unit/proc/proc-plan-sim $from $((from + share - 1)) >"build/logs/simulate-$i.log" &
+        pids="$pids $!"
+        i=$((i + 1))
+    done
+    for pid in $pids; do wait "$pid" || failed="$failed simulate"; done
+    count "$(cat build/logs/simulate-[0-9]*.log)"
 }
 
 # ---- differential tests: docs/http.md ------------------------------------------------------------------
@@ -261,9 +281,10 @@ long) e2e_jobs=1 && e2e_tests -m long "$@" ;;
 faults) fault_tests "$@" ;;
 asan) asan_tests "$@" ;;
 fuzz) fuzz_run "$@" ;;
+simulate) rm -f build/logs/simulate-* && simulate "$@" ;;
 differential) differential "$@" ;;
 *)
-    echo "tools/test.sh: $what: not one of all, check, long, faults, asan, fuzz, pythons, differential" >&2
+    echo "tools/test.sh: $what: not one of all, check, long, faults, asan, fuzz, simulate, pythons, differential" >&2
     exit 2
     ;;
 esac
