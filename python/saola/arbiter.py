@@ -468,7 +468,8 @@ class Arbiter:
 
 def _forget_inherited():
     """The core has taken these out of the environment; os.environ must not pass them on."""
-    for name in ("GUNICORN_PID", "GUNICORN_FD", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+    for name in ("SAOLA_FD", "GUNICORN_PID", "GUNICORN_FD", "LISTEN_PID", "LISTEN_FDS",
+                 "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
 
 

@@ -39,6 +39,20 @@ def done():
     os.environ.pop("SAOLA_UPGRADE_FD", None)
 
 
+def _protect():
+    """What the arbiter before has handed over is not for programs that a configuration file starts:
+    one that stays would keep the address for ever."""
+    if _given() is not None:
+        os.set_inheritable(_given(), False)
+    for line in os.environ.get("SAOLA_FD", "").splitlines():
+        number = line.partition(":")[0]
+        try:
+            if os.readlink(f"/proc/self/fd/{int(number)}").startswith("socket:"):
+                os.set_inheritable(int(number), False)
+        except (ValueError, OSError):
+            pass
+
+
 def _given():
     """The descriptor of the environment, if it is what it should be: numbers prove nothing."""
     try:
@@ -46,3 +60,7 @@ def _given():
         return fd if os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:saola-upgrade") else None
     except (KeyError, ValueError, OSError):
         return None
+
+
+if os.environ.get("GUNICORN_PID") == str(os.getppid()):
+    _protect()

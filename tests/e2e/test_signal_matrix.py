@@ -315,6 +315,52 @@ def test_a_terminal_that_is_closed_reloads_nothing(serve, terminal):
     assert server.stop() == 0
 
 
+STUBBORN = """
+import time
+def app(environ, start_response):
+    start_response("200 OK", [])
+    yield b"begin"
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+"""
+
+
+@pytest.mark.fault("M26")
+def test_a_second_int_makes_it_faster(serve, place):
+    """A request that cannot be interrupted is given graceful_timeout, until one is impatient."""
+    (place / "stubborn.py").write_text(STUBBORN)
+    server = serve("stubborn:app", "--graceful-timeout", "600", "--timeout", "0")
+    with server.connect() as connection:
+        connection.send(harness.format_request())
+        connection.read_until(b"begin")
+        server.signal(signal.SIGINT)
+        server.wait_log("Handling signal: int")
+        server.signal(signal.SIGINT)
+        assert server.wait_exit() == 0
+    assert "Quick shutdown requested" in server.log
+
+
+@pytest.mark.fault("M21")
+def test_a_reload_while_the_generation_before_drains(serve, place):
+    """Three generations at once; the request of the first is finished all the same."""
+    server = serve("hello:slow", "--graceful-timeout", "60")
+    with server.connect() as connection:
+        connection.send(harness.format_request(target="/?s=2"))
+        connection.read_until(b"begin")
+        first, = server.worker_pids
+        for count in (1, 2):
+            server.signal(signal.SIGHUP)
+            server.wait_log("Reload done", count=count)
+        assert first in server.worker_pids
+        assert connection.read_exactly(5) == b"\nend\n"
+    wait_until(lambda: first not in server.worker_pids, lambda: server.log)
+    assert len(server.wait_workers(1)) == 1
+    assert server.get("/?s=0").status == 200
+
+
 # What a shell with job control does for one job: runs it in the foreground, takes the terminal back
 # when it stops, and continues it in the foreground when the file `fg` appears.
 SHELL = """

@@ -403,6 +403,29 @@ def test_systemd_is_told_when_the_old_arbiter_was_killed(live, notify, adopt):  
         f"MAINPID={second}", "READY=1"], notify)
 
 
+def test_programs_that_a_configuration_starts_do_not_keep_the_sockets(serve, place, tmp_path, adopt):
+    """Nor do they see them in their environment: what they keep open could never be bound again."""
+    pidfile, file, seen = tmp_path / "pid", tmp_path / "live.conf.py", tmp_path / "seen"
+    write_app(place, "one")
+    list_sockets = f"ls -l /proc/self/fd >> {seen}"
+    file.write_text("import os\n"
+                    f"pidfile = {str(pidfile)!r}\n"
+                    f"os.system({list_sockets!r})\n"
+                    f"def on_starting(server): os.system({list_sockets!r})\n"
+                    f"def when_ready(server): os.system({list_sockets!r})\n"
+                    f"def post_worker_init(worker): os.system({f'{list_sockets}; env >> {seen}'!r})\n")
+    server = serve("live:app", "-c", str(file))
+    wait_until(lambda: is_ready(server.pid), lambda: server.log)
+    seen.write_text("")
+    done = upgrade(server, "-p", pidfile)
+    assert done.returncode == 0, done.stderr
+    adopt(read_pid(pidfile))
+    text = seen.read_text()
+    assert text.count("total 0") == 4
+    assert "socket:" not in text and "memfd:" not in text
+    assert "SAOLA_FD=" not in text and "SAOLA_UPGRADE_FD=" not in text
+
+
 def test_an_upgrade_moves_to_other_addresses(serve, place, tmp_path, adopt):
     """The new release has another configuration; what only the old one served goes with it."""
     pidfile, file = tmp_path / "pid", tmp_path / "live.conf.py"
