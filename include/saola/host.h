@@ -222,6 +222,23 @@ bool sl_stacks_show(void);
  * takes no new connection into its grave: sl_engine_stop() of its engine. NULL: nothing. */
 void sl_worker_on_abort(void (*stop)(struct sl_engine *engine), struct sl_engine *engine);
 
+/* ---- when the arbiter has died (worker) ------------------------------------------------------ */
+
+/* The worker gets TERM, as from the arbiter, and graceful_timeout for what it is doing; whoever
+ * handles TERM acknowledges by leaving. A host whose language has a lock (an interpreter's), without
+ * which TERM is not heard, can do better for a worker that hangs with it. It gives a function that
+ * tells, in a signal handler on the main thread, that the lock cannot be had: this thread holds it,
+ * or waits for it and for nothing else. this_thread_ran: it is this thread that has used the
+ * processor lately, not another. And it handles sl_worker_acknowledge_signal(), which comes together
+ * with TERM, in its language: as soon as code of the language runs again on the main thread it
+ * calls sl_worker_acknowledge(). A worker that does not within 70 ms, had not beaten for two seconds
+ * when the arbiter died, and in which exactly one thread is running, is killed at once. Exclusive
+ * workers never are. Without sl_worker_watch() nothing of this happens. */
+typedef bool (*sl_worker_stuck_fn)(bool this_thread_ran);
+void sl_worker_watch(sl_worker_stuck_fn stuck);
+int sl_worker_acknowledge_signal(void);
+void sl_worker_acknowledge(void);
+
 /* Descriptor that becomes readable (end of file) when the arbiter has died. -1 outside a worker. */
 int sl_worker_death_fd(void);
 /* True when the arbiter is gone (the parent changed). */

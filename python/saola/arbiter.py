@@ -405,6 +405,7 @@ class Arbiter:
             signal.signal(number, signal.SIG_IGN)
         worker.pid = os.getpid()
         worker._watch_stacks()
+        worker._watch_arbiter()
         # A handler raises at most once, and never after _leaving is set: two nets hold it.
         try:
             try:

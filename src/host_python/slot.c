@@ -58,6 +58,27 @@ slot_show_stacks(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(shown);
 }
 
+/* A handler of signal.signal(): (number, frame). */
+static PyObject *
+slot_acknowledge(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args))
+{
+    sl_worker_acknowledge();
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+slot_watch(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    sl_worker_watch(sl_py_lock_stuck);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+slot_get_acknowledge_signal(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(sl_worker_acknowledge_signal());
+}
+
 static PyObject *
 slot_get_stacks(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
@@ -94,6 +115,11 @@ static PyMethodDef slot_methods[] = {
     {"show_stacks", slot_show_stacks, METH_NOARGS,
      "show_stacks()\n--\n\nLet the arbiter log the stacks of all threads, unless it has since the "
      "last call. False when there is no arbiter to do it."},
+    {"acknowledge", slot_acknowledge, METH_VARARGS,
+     "acknowledge(number, frame)\n--\n\nHandler of acknowledge_signal: Python code runs."},
+    {"watch", slot_watch, METH_NOARGS,
+     "watch()\n--\n\nacknowledge_signal is handled: should the arbiter die while this worker hangs "
+     "in C with\nthe interpreter's lock, the core notices and ends it."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -103,6 +129,8 @@ static PyGetSetDef slot_getset[] = {
      "Signal upon which the worker shows its stacks, and the descriptor to write them to (-1: "
      "none).",
      NULL},
+    {"acknowledge_signal", slot_get_acknowledge_signal, NULL,
+     "Signal that comes with TERM when the arbiter has died.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -71,6 +71,11 @@ struct sl_slot *sl_py_slot_get(PyObject *module, PyObject *object);
 /* fork(2) as CPython needs it. ctx is not used. */
 pid_t sl_py_fork(void *ctx);
 
+/* ---- wsgi/lock.c --------------------------------------------------------------------------- */
+
+/* See sl_worker_watch() in <saola/host.h>. */
+bool sl_py_lock_stuck(bool this_thread_ran);
+
 /* ---- module.c ------------------------------------------------------------------------------ */
 
 /* The exception that is set, with its traceback; clears it. New reference or NULL. */

@@ -218,6 +218,12 @@ sl_slot_ready(struct sl_slot *slot)
         write_notice(fd);
 }
 
+uint64_t
+sl_slot_last_beat_ms(const struct sl_slot *slot)
+{
+    return LOAD(slot->heartbeat_ms);
+}
+
 void
 sl_slot_drained(struct sl_slot *slot)
 {

@@ -116,6 +116,9 @@ size_t sl_slot_bytes_shown(const struct sl_slot *slot);
 enum sl_slot_state sl_slot_state(const struct sl_slot *slot);
 const char *sl_slot_state_name(enum sl_slot_state state); /* "READY"; never NULL */
 
+/* (any process) When it last said that it lives; monotonic. Async-signal-safe. */
+uint64_t sl_slot_last_beat_ms(const struct sl_slot *slot);
+
 /* (any process) True and *ret_request when that thread is inside a request now. */
 bool sl_slot_request(const struct sl_slot *slot, unsigned thread,
                      struct sl_slot_request *ret_request);

@@ -79,12 +79,17 @@ run_child(struct sl_arbiter *arbiter, struct child *child, struct generation *ge
     const struct sl_host *host = arbiter->host;
     struct sl_error err;
     self.parent = arbiter->pid;
-    self.death_fd = arbiter->death_fds[0];
     self.config = generation->config;
     sl_signals_leave(&arbiter->signals);
-    sl_orphan_prepare(arbiter->pid, generation->config->graceful_timeout * 1000,
-                      generation->config->exit_timeout * 1000);
+    sl_orphan_prepare(&(struct sl_orphan_setup){
+        .parent = arbiter->pid,
+        .grace_ms = generation->config->graceful_timeout * 1000,
+        .exit_ms = generation->config->exit_timeout * 1000,
+        .slot = child->slot,
+        .exclusive = child->lock_fd >= 0,
+    });
     close_arbiters(arbiter, child);
+    self.death_fd = sl_orphan_continue(arbiter->death_fds[0]);
     sl_stacks_prepare(child->slot, arbiter->stacks_fds[child - arbiter->children]);
     sl_slot_forked(child->slot, getpid());
     if (child->lock_fd >= 0)

@@ -195,6 +195,14 @@ class Worker:
         faulthandler.register(number, file=fd, all_threads=True)
         self.slot.wrap_stacks()
 
+    def _watch_arbiter(self):
+        """From now on a worker that hangs in C, with the interpreter's lock, ends at once when the
+        arbiter has died: it is known by this handler, which does not run."""
+        number = self.slot.acknowledge_signal
+        signal.signal(number, self.slot.acknowledge)
+        signal.siginterrupt(number, False)
+        self.slot.watch()
+
     # ---- signals --------------------------------------------------------------------------------
 
     def init_signals(self):

@@ -268,7 +268,7 @@ class EngineWorker(base.Worker):
         """Seconds until the next beat is due, or until the drain is over."""
         tick = min(TICK, self.timeout) if self.timeout else TICK
         if self._stop_at is None:
-            return tick
+            return tick if self.alive else 0.0  # asked to leave while it booted
         return min(tick, max(0.0, self._stop_at - time.monotonic()))
 
 

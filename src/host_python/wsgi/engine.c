@@ -298,9 +298,11 @@ turn(struct engine_object *self, int timeout_ms)
 {
     int rc;
     if (self->threaded) {
+        sl_py_lock_rest(true);
         PyThreadState *saved = sl_py_lock_release();
         rc = sl_engine_turn(self->engine, timeout_ms);
         sl_py_lock_restore(saved);
+        sl_py_lock_rest(false);
     } else {
         sl_py_lock_enter();
         rc = sl_engine_turn(self->engine, timeout_ms);

@@ -7,6 +7,7 @@
 struct lock {
     bool engine;          /* inside sl_engine_turn(), or a pool thread */
     bool held;            /* meaningful when engine */
+    volatile bool rests;  /* between giving it back and having it again it only waits */
     PyThreadState *saved; /* of this thread, when engine and not held */
     PyGILState_STATE gil; /* of a pool thread */
 };
@@ -49,6 +50,19 @@ bool
 sl_py_lock_mine(void)
 {
     return lock.engine && lock.held;
+}
+
+void
+sl_py_lock_rest(bool rests)
+{
+    lock.rests = rests;
+}
+
+/* In C code for long, with the lock, or without anything else to do and without the lock. */
+bool
+sl_py_lock_stuck(bool this_thread_ran)
+{
+    return this_thread_ran ? PyGILState_Check() : lock.rests;
 }
 
 void
