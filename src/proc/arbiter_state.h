@@ -7,6 +7,7 @@
 #include <config/config.h>
 #include <proc/binds.h>
 #include <proc/notice.h>
+#include <proc/oom.h>
 #include <proc/pidfile.h>
 #include <proc/plan.h>
 #include <proc/reserve.h>
@@ -70,6 +71,7 @@ struct sl_arbiter {
     bool stopping; /* the service manager was told, or is to be told on promotion */
     struct sl_pidfile pidfile;
     struct sl_reserve reserve;
+    struct sl_oom oom;
     char start_dir[4096];
 
     atomic_int asked_workers; /* by user code; -1: nothing */

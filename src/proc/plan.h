@@ -39,7 +39,7 @@ enum sl_plan_event_kind {
     SL_EV_LOCKED,         /* slot, why: somebody else runs what this group has once; try again */
     SL_EV_READY,          /* slot */
     SL_EV_DRAINED,        /* slot: its requests are finished, its exit hooks begin */
-    SL_EV_EXITED,         /* slot, number = wait status */
+    SL_EV_EXITED,         /* slot, number = wait status, why: who killed it, where that is known */
     SL_EV_LOADED,         /* groups of the generation asked for */
     SL_EV_LOAD_FAILED,    /* why */
     SL_EV_LISTENING,      /* its listeners are open */

@@ -34,7 +34,7 @@ static const struct row {
                        "The exclusive worker waits until the one before it is gone: %w"},
     [SL_SAY_SIGNALED] = {SL_LOG_WARNING, "Worker (pid:%p) was sent %G!"},
     [SL_SAY_TERMINATED] = {SL_LOG_INFO, "Worker (pid:%p) was sent %G!"},
-    [SL_SAY_KILLED] = {SL_LOG_ERROR, "Worker (pid:%p) was sent SIGKILL! Perhaps out of memory?"},
+    [SL_SAY_KILLED] = {SL_LOG_ERROR, "Worker (pid:%p) was sent SIGKILL! %w"},
     [SL_SAY_EXITED] = {SL_LOG_ERROR, "Worker (pid:%p) exited with code %n."},
     [SL_SAY_CRASH_LOOP] = {SL_LOG_ERROR,
                            "Workers died %n times in a row; next attempt in %s seconds."},

@@ -309,7 +309,7 @@ judge_death(struct sl_plan *plan, const struct worker *was, int code)
 }
 
 static void
-say_death(struct sl_plan *plan, const struct worker *was, int status)
+say_death(struct sl_plan *plan, const struct worker *was, int status, const char *who)
 {
     struct sl_plan_action *action;
     if (WIFSIGNALED(status)) {
@@ -318,6 +318,7 @@ say_death(struct sl_plan *plan, const struct worker *was, int status)
                                    : number == SIGTERM ? SL_SAY_TERMINATED
                                                        : SL_SAY_SIGNALED);
         action->number = number;
+        action->why = who;
     } else if (WEXITSTATUS(status) != 0) {
         action = sl_plan_say(plan, SL_SAY_EXITED);
         action->number = WEXITSTATUS(status);
@@ -428,7 +429,7 @@ sl_plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event)
         return;
     struct worker was = *worker;
     move(worker, WORKER_FREE);
-    say_death(plan, &was, event->number);
+    say_death(plan, &was, event->number, event->why);
     judge_death(plan, &was, WIFEXITED(event->number) ? WEXITSTATUS(event->number) : -1);
 }
 

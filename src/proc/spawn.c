@@ -280,6 +280,18 @@ sl_arbiter_bury(struct sl_arbiter *arbiter)
     forget(arbiter, &dead, arbiter->dead_status);
 }
 
+/* Of a worker that was killed by SIGKILL; NULL for any other death. */
+static const char *
+who_killed(struct sl_arbiter *arbiter, int status)
+{
+    bool known;
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+        return NULL;
+    if (sl_oom_struck(&arbiter->oom, &known))
+        return "The kernel killed it: out of memory.";
+    return known ? "Not by the kernel: another process sent it." : "Perhaps out of memory?";
+}
+
 static void
 reaped(struct sl_arbiter *arbiter, unsigned slot, int status)
 {
@@ -292,7 +304,8 @@ reaped(struct sl_arbiter *arbiter, unsigned slot, int status)
     sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_EXITED,
                                                     .slot = slot,
                                                     .pid = arbiter->dead.pid,
-                                                    .number = status});
+                                                    .number = status,
+                                                    .why = who_killed(arbiter, status)});
     sl_arbiter_bury(arbiter);
 }
 

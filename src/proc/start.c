@@ -150,6 +150,7 @@ keep_reserve(struct sl_arbiter *arbiter, struct sl_error *err)
 {
     (void)err;
     sl_reserve_fill(&arbiter->reserve);
+    sl_oom_init(&arbiter->oom, "/proc/self/cgroup", "/sys/fs/cgroup");
     return SL_OK;
 }
 
