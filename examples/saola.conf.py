@@ -272,6 +272,9 @@
 # Seconds that one request may take, whatever the worker class; 0 is no limit.
 # request_timeout = 0
 
+# Seconds that the workers serve on after TERM, before the stop begins.
+# drain_delay = 0
+
 # Seconds that exit hooks may take once the requests are finished; 0 is no limit.
 # exit_timeout = 30
 

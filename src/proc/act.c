@@ -163,6 +163,17 @@ notify_ready(struct sl_arbiter *arbiter)
 }
 
 static void
+announce_stop(struct sl_arbiter *arbiter)
+{
+    arbiter->stop_is_near = true; /* workers that are forked from now on are told at once */
+    for (unsigned slot = 0; slot < arbiter->child_count; slot++) {
+        if (arbiter->children[slot].slot != NULL)
+            sl_slot_announce_stop(arbiter->children[slot].slot);
+    }
+    sl_arbiter_notify_stopping(arbiter);
+}
+
+static void
 close_listeners(struct sl_arbiter *arbiter)
 {
     tell_ending(arbiter, &arbiter->current, true);
@@ -246,7 +257,11 @@ sl_arbiter_act(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
         sl_arbiter_notify_reloading(arbiter);
         break;
     case SL_DO_NOTIFY_STOPPING:
-        sl_arbiter_notify_stopping(arbiter);
+        if (!arbiter->stop_is_near)
+            sl_arbiter_notify_stopping(arbiter);
+        break;
+    case SL_DO_ANNOUNCE_STOP:
+        announce_stop(arbiter);
         break;
     case SL_DO_EXIT:
         leave(arbiter, action);

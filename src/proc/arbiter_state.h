@@ -68,7 +68,8 @@ struct sl_arbiter {
     unsigned upgrades; /* how often one was tried */
     char *upgrade_why; /* how the last one failed; NULL: it did not */
     struct sl_notice notice;
-    bool stopping; /* the service manager was told, or is to be told on promotion */
+    bool stop_is_near; /* it was announced: drain_delay */
+    bool stopping;     /* the service manager was told, or is to be told on promotion */
     struct sl_pidfile pidfile;
     struct sl_reserve reserve;
     struct sl_oom oom;

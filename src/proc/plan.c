@@ -95,6 +95,26 @@ sl_plan_begin_stop(struct sl_plan *plan, int signal_number, int status, const ch
     }
 }
 
+/* TERM. With drain_delay the workers serve on meanwhile, dead ones are replaced, and nothing else
+ * is begun; where another arbiter serves the same sockets no client needs the time. */
+static void
+stop_in_time(struct sl_plan *plan)
+{
+    long long delay_ms = plan->current.groups[0].spec.drain_ms;
+    bool alone = !plan->upgrading && !plan->has_parent;
+    if (plan->phase != PHASE_SERVING || delay_ms == 0 || !alone) {
+        sl_plan_begin_stop(plan, SIGTERM, 0, NULL);
+        return;
+    }
+    if (plan->stop_at_ms != 0)
+        return;
+    plan->stop_at_ms = plan->now_ms + delay_ms;
+    plan->hup_waits = false;
+    sl_plan_say(plan, SL_SAY_STOP_LATER)->ms = delay_ms;
+    sl_plan_reload_cancel(plan);
+    sl_plan_emit(plan, SL_DO_ANNOUNCE_STOP);
+}
+
 static void
 hurry_stop(struct sl_plan *plan)
 {
@@ -218,10 +238,10 @@ on_signal(struct sl_plan *plan, int number)
         return;
     }
     sl_plan_say(plan, SL_SAY_SIGNAL)->number = number;
-    bool stopping = plan->phase == PHASE_STOPPING;
+    bool stopping = plan->phase == PHASE_STOPPING || plan->stop_at_ms != 0;
     switch (number) {
     case SIGTERM:
-        sl_plan_begin_stop(plan, SIGTERM, 0, NULL);
+        stop_in_time(plan);
         return;
     case SIGINT:
     case SIGQUIT:
@@ -274,6 +294,8 @@ on_tick(struct sl_plan *plan)
     if (due_ms >= 0 && plan->now_ms - due_ms > LATE_MS)
         sl_plan_stood_still(plan);
     sl_plan_judge_clocks(plan);
+    if (plan->stop_at_ms != 0 && plan->now_ms >= plan->stop_at_ms)
+        sl_plan_begin_stop(plan, SIGTERM, 0, NULL);
 }
 
 static void
@@ -458,6 +480,8 @@ sl_plan_wake_ms(const struct sl_plan *plan)
         sooner(spawn_wake_ms(plan, &plan->current), spawn_wake_ms(plan, &plan->next));
     for (unsigned slot = 0; slot < plan->slot_count; slot++)
         wake_ms = sooner(wake_ms, sl_plan_worker_wake_ms(plan, &plan->workers[slot]));
+    if (plan->stop_at_ms != 0 && plan->phase < PHASE_STOPPING)
+        wake_ms = sooner(wake_ms, plan->stop_at_ms);
     return wake_ms;
 }
 

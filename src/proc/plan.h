@@ -25,6 +25,7 @@ struct sl_plan_group {
     unsigned workers;
     bool exclusive; /* one worker; the old one is gone before the new one is made */
     long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms;
+    long long drain_ms; /* from TERM to the stop; the first group's counts */
 };
 
 enum sl_plan_event_kind {
@@ -81,7 +82,8 @@ enum sl_plan_action_kind {
     SL_DO_NOTIFY_READY, /* tell the service manager */
     SL_DO_NOTIFY_RELOADING,
     SL_DO_NOTIFY_STOPPING,
-    SL_DO_EXIT, /* number = exit status, why = reason or NULL */
+    SL_DO_ANNOUNCE_STOP, /* the stop begins later: clients and service manager are told */
+    SL_DO_EXIT,          /* number = exit status, why = reason or NULL */
 };
 
 /* Rows of plan_log.c: level and text. */
@@ -107,6 +109,7 @@ enum sl_plan_message {
     SL_SAY_READY,
     SL_SAY_QUICK,
     SL_SAY_UNKILLABLE,
+    SL_SAY_STOP_LATER,
     SL_SAY_WINCH,
     SL_SAY_WINCH_IGNORED,
     SL_SAY_EXCLUSIVE,

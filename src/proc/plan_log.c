@@ -41,6 +41,7 @@ static const struct row {
     [SL_SAY_READY] = {SL_LOG_DEBUG, "Worker ready (pid: %p)"},
     [SL_SAY_QUICK] = {SL_LOG_INFO, "Quick shutdown requested"},
     [SL_SAY_UNKILLABLE] = {SL_LOG_ERROR, "Worker (pid:%p) cannot be killed and is left behind."},
+    [SL_SAY_STOP_LATER] = {SL_LOG_INFO, "Serving on for %s seconds (drain_delay), then stopping."},
     [SL_SAY_WINCH] = {SL_LOG_INFO, "graceful stop of workers"},
     [SL_SAY_WINCH_IGNORED] = {SL_LOG_DEBUG, "SIGWINCH ignored. Not daemonized"},
     [SL_SAY_EXCLUSIVE] = {SL_LOG_WARNING,
@@ -152,6 +153,7 @@ sl_plan_action_name(enum sl_plan_action_kind kind)
                                         "notify ready",
                                         "notify reloading",
                                         "notify stopping",
+                                        "announce stop",
                                         "exit"};
     return names[kind];
 }

@@ -114,6 +114,8 @@ prepare(struct sl_arbiter *arbiter, struct child *child, struct generation *gene
     child->slot = sl_scoreboard_take(&arbiter->board, generation->id, arbiter->ready_fds[1]);
     if (child->slot == NULL)
         return sl_error_set(err, SL_EFULL, "no free place in the scoreboard");
+    if (arbiter->stop_is_near)
+        sl_slot_announce_stop(child->slot);
     struct sl_worker_info info = {
         .group = groups[action->group].name,
         .age = ++arbiter->ages,

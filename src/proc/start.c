@@ -33,6 +33,7 @@ sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups)
         .timeout_ms = seconds(config->timeout),
         .request_ms = seconds(config->request_timeout),
         .graceful_ms = seconds(config->graceful_timeout),
+        .drain_ms = seconds(config->drain_delay),
         .exit_ms = seconds(config->exit_timeout),
     };
     return 1;

@@ -653,6 +653,7 @@ start(struct world *world)
     world->spec.request_ms = 3500;
     world->spec.graceful_ms = 1000 + roll(world, 3000);
     world->spec.exit_ms = 2000;
+    world->spec.drain_ms = chance(world, 20) ? 1000 * roll(world, 5) : 0;
     world->spec.exclusive = chance(world, 25);
     world->spec.workers = world->spec.exclusive ? 1 : 1 + roll(world, 4);
     world->current = world->next = 1;

@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <proc/plan.h>
+#include <proc/plan_state.h>
 
 enum { SLOTS = 16 };
 
@@ -175,6 +175,65 @@ test_interrupt_shortens_a_stop_to_2_seconds(void **state)
     dies(bench, 0, SIGKILL);
     dies(bench, 1, SIGKILL);
     assert_int_equal(count(bench, SL_DO_EXIT, 0), 1);
+    done(bench);
+}
+
+static void
+test_drain_delay_puts_the_stop_off(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(2, false, false);
+    bench->plan->current.groups[0].spec.drain_ms = 5000;
+    signal_arrives(bench, SIGHUP);
+    signal_arrives(bench, SIGTERM);
+    assert_int_equal(count(bench, SL_DO_GIVE_UP, 0), 1); /* nothing new is begun */
+    assert_int_equal(count(bench, SL_DO_ANNOUNCE_STOP, 0), 1);
+    assert_true(says(bench, SL_SAY_STOP_LATER));
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    assert_int_equal(count(bench, SL_DO_CLOSE_LISTENERS, 0), 0);
+    long long stop_ms = bench->now_ms + 5000;
+    assert_int_equal(sl_plan_wake_ms(bench->plan), stop_ms);
+    tick_at(bench, stop_ms - 1000);
+    signal_arrives(bench, SIGTERM); /* changes nothing */
+    assert_int_equal(count(bench, SL_DO_ANNOUNCE_STOP, 0), 0);
+    signal_arrives(bench, SIGHUP);
+    signal_arrives(bench, SIGTTOU);
+    signal_arrives(bench, SIGUSR2);
+    assert_int_equal(count(bench, SL_DO_LOAD, 0) + count(bench, SL_DO_KILL, 0), 0);
+    assert_int_equal(count(bench, SL_DO_UPGRADE, 0), 0);
+    dies(bench, 0, SIGKILL); /* who dies is replaced */
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    fork_slot(bench, 0);
+    make_ready(bench, 0);
+    tick_at(bench, stop_ms);
+    assert_int_equal(count(bench, SL_DO_CLOSE_LISTENERS, 0), 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 2);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), stop_ms + 30000); /* all of graceful_timeout */
+    dies(bench, 0, 0);
+    dies(bench, 1, 0);
+    assert_int_equal(count(bench, SL_DO_EXIT, 0), 1);
+    done(bench);
+}
+
+static void
+test_quit_and_an_upgrade_do_not_wait_for_drain_delay(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    bench->plan->current.groups[0].spec.drain_ms = 5000;
+    signal_arrives(bench, SIGTERM);
+    signal_arrives(bench, SIGQUIT);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGQUIT), 1);
+    dies(bench, 0, 0);
+    assert_int_equal(count(bench, SL_DO_EXIT, 0), 1);
+    done(bench);
+    bench = serving(1, false, false);
+    bench->plan->current.groups[0].spec.drain_ms = 5000;
+    signal_arrives(bench, SIGUSR2);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_UPGRADE_FORKED, .pid = 999});
+    signal_arrives(bench, SIGTERM);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
+    dies(bench, 0, 0);
     done(bench);
 }
 
@@ -620,6 +679,8 @@ main(void)
         cmocka_unit_test(test_deaths_in_a_row_back_off_up_to_5_seconds),
         cmocka_unit_test(test_orderly_exits_and_deaths_together_are_no_crash_loop),
         cmocka_unit_test(test_interrupt_shortens_a_stop_to_2_seconds),
+        cmocka_unit_test(test_drain_delay_puts_the_stop_off),
+        cmocka_unit_test(test_quit_and_an_upgrade_do_not_wait_for_drain_delay),
         cmocka_unit_test(test_hangups_during_a_reload_are_one_more_reload),
         cmocka_unit_test(test_old_workers_leave_only_when_all_new_ones_are_ready),
         cmocka_unit_test(test_a_stop_wins_over_a_reload),
