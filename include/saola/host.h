@@ -93,8 +93,8 @@ struct sl_host {
      * PIPE, TTIN and TTOU are ignored. When the arbiter dies the worker gets TERM, ABRT after
      * graceful_timeout, and KILL a second later (SIGRTMAX - 1 is used for that). A worker that
      * lives longer than graceful_timeout after TERM gets ABRT and KILL from the arbiter, too. With
-     * reuse_port the descriptors of listeners_changed() are this worker's own sockets. Returns the
-     * exit status. */
+     * reuse_port the descriptors of listeners_changed() are this worker's own sockets,
+     * bound only: it listens on them just before sl_slot_ready(). Returns the exit status. */
     int (*worker_main)(void *ctx, void *worker);
     /* (arbiter) The worker was reaped: child_exit hook has run; release the object. pid is 0 when
      * it was never forked. */

@@ -244,7 +244,6 @@ open_one(struct sl_binds *binds, const struct sl_config *config, const char *spe
     }
     bind->foreign = address.kind == SL_ADDRESS_FD;
     bind->each_opens = options.bind_only;
-    bind->backlog = options.backlog;
     return bind;
 }
 
@@ -362,13 +361,15 @@ sl_binds_forget(struct sl_binds *binds)
 
 /* ---- workers and successors ------------------------------------------------------------------ */
 
-/* The same address again, listening, at the same descriptor: what was told of it stays true. */
+/* The same address again, bound, at the same descriptor: what was told of it stays true. The worker
+ * listens when it can serve: nobody waits in the queue of one that boots, and perhaps never will.
+ */
 static int
-listen_here(struct sl_bind *bind, struct sl_error *err)
+bind_here(struct sl_bind *bind, struct sl_error *err)
 {
     struct sl_address address = {.kind = SL_ADDRESS_TCP, .port = bind->listener.port};
     struct sl_listener_options options = {
-        .backlog = bind->backlog, .reuse_port = true, .uid = (uid_t)-1, .gid = (gid_t)-1};
+        .reuse_port = true, .bind_only = true, .uid = (uid_t)-1, .gid = (gid_t)-1};
     struct sl_listener own;
     snprintf(address.host, sizeof address.host, "%s", bind->listener.address);
     int rc = sl_listener_open(&address, &options, &own, err);
@@ -400,7 +401,7 @@ sl_binds_enter_worker(struct sl_binds *binds, struct sl_bind_set *set, struct sl
         if (!holds(set, bind))
             sl_listener_close(&bind->listener);
         else if (bind->each_opens)
-            rc = listen_here(bind, err);
+            rc = bind_here(bind, err);
     }
     return rc;
 }

@@ -21,7 +21,6 @@ struct sl_bind {
     unsigned sets;   /* that hold it */
     bool foreign;    /* somebody else opened it: its file is not ours to remove */
     bool each_opens; /* reuse_port: bound here, every worker listens on its own */
-    int backlog;
 };
 
 /* The file of a unix socket that was closed while another arbiter served it. */
@@ -68,8 +67,8 @@ void sl_binds_forget(struct sl_binds *binds);
  * arbiter served them, unless somebody still does. */
 void sl_binds_finish(struct sl_binds *binds);
 
-/* (worker) With reuse_port: replaces the bound sockets of set, at their descriptors, by listening
- * ones of this process. Closes what other sets hold. */
+/* (worker) With reuse_port: replaces the bound sockets of set, at their descriptors, by bound ones
+ * of this process, which listens on them when it is ready. Closes what other sets hold. */
 int sl_binds_enter_worker(struct sl_binds *binds, struct sl_bind_set *set, struct sl_error *err);
 
 /* (forked child before exec) Marks the sockets to survive and puts them into the environment. */

@@ -9,6 +9,7 @@ import faulthandler
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -128,8 +129,17 @@ class Worker:
 
         if type(self).run is Worker.run:
             self.run()  # raises before the worker counts as booted
+        self._listen()
         self.booted = True
         self.run()
+
+    def _listen(self):
+        """With reuse_port the sockets are this worker's own, and bound only until it can serve."""
+        if not self.cfg.reuse_port:
+            return
+        for listener in self.sockets:
+            if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listener.listen(self.cfg.backlog)
 
     def _drop_privileges(self):
         if self.slot is None:  # not below an arbiter

@@ -270,6 +270,8 @@ host_worker_main(void *ctx, void *opaque)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGQUIT, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
+    for (size_t i = 0; i < host->listener_count; i++)
+        listen(host->listeners[i], 16); /* with reuse_port they are bound only */
     atomic_store(&worker->record->ready, true);
     sl_slot_ready(worker->slot);
     if (mode == FAKE_CRASH)
