@@ -106,8 +106,8 @@ struct sl_plan {
     enum phase phase;
     enum reload reload;
     bool daemon, has_parent, upgrading;
-    bool hup_waits;  /* one more reload after this one */
-    unsigned rested; /* workers before WINCH; they come back when nobody else serves */
+    bool hup_waits;       /* one more reload after this one */
+    unsigned rested;      /* workers before WINCH; they come back when nobody else serves */
     long long stop_at_ms; /* TERM came, and drain_delay is over then; 0: it did not */
     pid_t upgrade_pid;
     int exit_status;

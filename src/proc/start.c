@@ -229,6 +229,21 @@ open_when_free(struct sl_arbiter *arbiter, struct generation *first, struct sl_e
     return rc;
 }
 
+/* The kernel hands the queue of a dead worker's socket to another one only if it is told to. */
+static void
+warn_of_own_queues(struct sl_arbiter *arbiter, const struct generation *first)
+{
+    FILE *file =
+        first->config->reuse_port ? fopen("/proc/sys/net/ipv4/tcp_migrate_req", "re") : NULL;
+    if (file == NULL)
+        return;
+    if (getc(file) == '0')
+        sl_arbiter_log(arbiter, SL_LOG_WARNING,
+                       "reuse_port: a worker that is killed takes the connections that wait for it "
+                       "along; sysctl net.ipv4.tcp_migrate_req=1 has others serve them");
+    fclose(file);
+}
+
 static int
 open_listeners(struct sl_arbiter *arbiter, struct sl_error *err)
 {
@@ -243,6 +258,7 @@ open_listeners(struct sl_arbiter *arbiter, struct sl_error *err)
     sl_bind_set_print(&first->binds, names, sizeof names);
     sl_arbiter_log(arbiter, SL_LOG_INFO, "Listening at: %s (%d)", names, (int)arbiter->pid);
     sl_arbiter_log(arbiter, SL_LOG_INFO, "Using worker: %s", worker_class(arbiter));
+    warn_of_own_queues(arbiter, first);
     sl_arbiter_tell_binds(arbiter, first);
     return SL_OK;
 }
