@@ -466,9 +466,12 @@ spawn_wake_ms(const struct sl_plan *plan, const struct generation *generation)
         return -1;
     for (unsigned i = 0; i < generation->group_count; i++) {
         const struct group *group = &generation->groups[i];
-        if (group->spawn_at_ms > plan->now_ms &&
-            sl_plan_occupants(plan, generation->id, i) < group->target)
+        if (sl_plan_occupants(plan, generation->id, i) >= group->target)
+            continue;
+        if (group->spawn_at_ms > plan->now_ms)
             wake_ms = sooner(wake_ms, group->spawn_at_ms);
+        else
+            wake_ms = sooner(wake_ms, sl_plan_proven_wake_ms(plan, generation, i));
     }
     return wake_ms;
 }

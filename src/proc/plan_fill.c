@@ -110,6 +110,66 @@ may_spawn(const struct sl_plan *plan, const struct generation *generation,
     return !is_taken(plan, generation, group) || !HOLDS(plan, RULE_EXCLUSIVE_WAITS);
 }
 
+static bool
+is_proven(const struct sl_plan *plan, const struct worker *worker)
+{
+    return worker->state == WORKER_READY && plan->now_ms - worker->ready_ms >= PROVEN_MS;
+}
+
+bool
+sl_plan_somebody_serves(const struct sl_plan *plan, unsigned generation, unsigned group)
+{
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        if (is_of(worker, generation, group) && is_proven(plan, worker))
+            return true;
+    }
+    return false;
+}
+
+/* A worker that has neither failed nor shown yet that it can live. */
+static bool
+is_unproven(const struct sl_plan *plan, const struct worker *worker)
+{
+    return worker->state == WORKER_FORKING || worker->state == WORKER_BOOTING ||
+           (worker->state == WORKER_READY && !is_proven(plan, worker));
+}
+
+/* After a failure, and while nobody has stayed up, workers are tried a few at a time: if all die
+ * again, many are not worth more than one. */
+unsigned
+sl_plan_spawns_allowed(const struct sl_plan *plan, const struct generation *generation,
+                       unsigned group)
+{
+    unsigned failures = generation->groups[group].failures, unproven = 0;
+    if (failures == 0 || !HOLDS(plan, RULE_PROBE) ||
+        sl_plan_somebody_serves(plan, generation->id, group))
+        return plan->slot_count;
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        unproven += is_of(worker, generation->id, group) && is_unproven(plan, worker);
+    }
+    unsigned most = failures == 1 ? AFTER_FAILURE : AFTER_FAILURES;
+    return most > unproven ? most - unproven : 0;
+}
+
+long long
+sl_plan_proven_wake_ms(const struct sl_plan *plan, const struct generation *generation,
+                       unsigned group)
+{
+    long long wake_ms = -1;
+    if (sl_plan_spawns_allowed(plan, generation, group) > 0)
+        return -1;
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        long long proven_ms = worker->ready_ms + PROVEN_MS;
+        if (worker->state == WORKER_READY && is_of(worker, generation->id, group) &&
+            (wake_ms < 0 || proven_ms < wake_ms))
+            wake_ms = proven_ms;
+    }
+    return wake_ms;
+}
+
 static void
 spawn_missing(struct sl_plan *plan, struct generation *generation, unsigned index)
 {
@@ -117,11 +177,14 @@ spawn_missing(struct sl_plan *plan, struct generation *generation, unsigned inde
     unsigned count = sl_plan_occupants(plan, generation->id, index);
     if (count >= group->target || !may_spawn(plan, generation, group))
         return;
-    for (unsigned slot = 0; slot < plan->slot_count && count < group->target; slot++) {
+    unsigned allowed = sl_plan_spawns_allowed(plan, generation, index);
+    for (unsigned slot = 0; slot < plan->slot_count && count < group->target && allowed > 0;
+         slot++) {
         if (is_live(&plan->workers[slot]))
             continue;
         sl_plan_spawn(plan, slot, generation, index);
         count++;
+        allowed--;
     }
 }
 

@@ -62,6 +62,11 @@ enum {
     SETTLED_MS = 10000,   /* a worker that lived this long ends a crash loop */
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 5000,
+    BACKOFF_FACTOR = 2,  /* each pause is so many times the one before */
+    BACKOFF_STEEP = 4,   /* ... where nobody serves meanwhile */
+    PROVEN_MS = 1000,    /* a worker that serves for so long shows that this generation can */
+    AFTER_FAILURE = 4,   /* as long as none has, so many are made at once after a failure */
+    AFTER_FAILURES = 1,  /* ... and after more of them */
     CRASH_LOOP = 3,      /* failed rounds before it is called a crash loop */
     LOCK_RETRY_MS = 100, /* between two looks whether an exclusive group is free elsewhere */
     LATE_MS = 1000,      /* a tick this late: we stood still, heartbeats are judged afresh */
@@ -80,7 +85,7 @@ struct worker {
     unsigned long age;
     pid_t pid;
     int asked; /* last signal that asked it to leave */
-    long long forked_ms, beat_ms, left_ms, deadline_ms;
+    long long forked_ms, beat_ms, ready_ms, left_ms, deadline_ms;
     long long oldest_ms, newest_ms; /* its requests in progress, when it was last looked at */
     long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms;
 };
@@ -140,6 +145,7 @@ enum rule {
     RULE_SURPLUS_SPARES_READY,
     RULE_ABORT_THEN_KILL,
     RULE_BACK_OFF,
+    RULE_PROBE,
     RULE_EXIT_HAS_ITS_CLOCK,
     RULE_EXIT_CLOCK_ENDS,
     RULE_ABORT_FREES_PLACE,
@@ -187,6 +193,14 @@ void sl_plan_judge_requests(struct sl_plan *plan, unsigned slot);
 /* plan_fill.c */
 unsigned sl_plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group);
 unsigned sl_plan_ready(const struct sl_plan *plan, unsigned generation, unsigned group);
+/* True while a worker of the group has been ready for PROVEN_MS. */
+bool sl_plan_somebody_serves(const struct sl_plan *plan, unsigned generation, unsigned group);
+/* How many workers may be made now, however many are missing. */
+unsigned sl_plan_spawns_allowed(const struct sl_plan *plan, const struct generation *generation,
+                                unsigned group);
+/* When more may, because one has been ready for long enough; -1: never by that. */
+long long sl_plan_proven_wake_ms(const struct sl_plan *plan, const struct generation *generation,
+                                 unsigned group);
 void sl_plan_set_target(struct sl_plan *plan, unsigned target);
 void sl_plan_fill(struct sl_plan *plan);
 unsigned sl_plan_target_max(const struct sl_plan *plan);

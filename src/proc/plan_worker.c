@@ -207,13 +207,13 @@ sl_plan_stood_still(struct sl_plan *plan)
 /* ---- failures ------------------------------------------------------------------------------ */
 
 static long long
-back_off_ms(unsigned failures)
+back_off_ms(unsigned failures, int factor)
 {
     if (failures == 0)
         return 0;
     long long ms = BACKOFF_FIRST_MS;
     for (unsigned i = 1; i < failures && ms < BACKOFF_MAX_MS; i++)
-        ms *= 2;
+        ms *= factor;
     return ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
 }
 
@@ -231,7 +231,9 @@ count_failure(struct sl_plan *plan, struct group *group, const struct worker *wo
     unsigned step = group->failures > at_least ? group->failures : at_least;
     group->failures++;
     group->round++;
-    group->spawn_at_ms = later(group->spawn_at_ms, plan->now_ms + back_off_ms(step));
+    int factor = sl_plan_somebody_serves(plan, worker->generation, worker->group) ? BACKOFF_FACTOR
+                                                                                  : BACKOFF_STEEP;
+    group->spawn_at_ms = later(group->spawn_at_ms, plan->now_ms + back_off_ms(step, factor));
     return true;
 }
 
@@ -398,6 +400,7 @@ sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
     move(worker, WORKER_READY);
     sl_plan_say(plan, SL_SAY_READY)->pid = worker->pid;
     worker->booted = true;
+    worker->ready_ms = plan->now_ms;
     worker->beat_ms = worker->oldest_ms = worker->newest_ms = plan->now_ms;
     struct generation *generation = sl_plan_find_generation(plan, worker->generation);
     if (generation != NULL)

@@ -6,9 +6,12 @@ half a second) are in the tests marked long, which `make long` runs alone.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import statistics
 import time
+from pathlib import Path
 
 import pytest
 
@@ -267,3 +270,100 @@ def test_request_timeout_leaves_a_worker_alone_that_serves_many_requests(serve, 
             for _ in range(8):
                 assert int(connection.read_response().body) == old
     assert "TIMEOUT" not in server.log
+
+
+# ---- crash loops -----------------------------------------------------------------------------------------
+
+CRASHES = """
+def post_worker_init(worker):
+    import os, signal, threading, time
+    def die():
+        while not worker.booted:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    threading.Thread(target=die, daemon=True).start()
+"""
+
+
+@pytest.mark.fault("W9")
+def test_a_crash_loop_makes_at_most_12_forks_in_10_seconds(serve, worker_class):
+    workers = 4
+    since = time.monotonic()
+    server = serve("hello:app", worker_class=worker_class, workers=workers, config=CRASHES)
+    time.sleep(max(0.0, since + 10 - time.monotonic()))
+    forks = len(re.findall("Booting worker", server.log))
+    print(f"{forks} forks in 10 s")
+    assert workers < forks <= 12
+    assert "Workers died" in server.log
+    assert server.stop() == 0
+
+
+# ---- no false alarms -------------------------------------------------------------------------------------
+
+
+def stand_still(pids, seconds):
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.fault("M2")
+def test_nobody_is_called_hung_because_the_arbiter_was_stopped(serve, worker_class):
+    server = serve_hangs(serve, worker_class, workers=2, timeout=TIMEOUT, request_timeout=TIMEOUT)
+    workers = server.worker_pids
+    for seconds in (TIMEOUT / 2, TIMEOUT + 0.3, 2.5 * TIMEOUT):
+        stand_still([server.pid], seconds)
+        time.sleep(TIMEOUT / 2)
+    time.sleep(TIMEOUT + 1)  # every clock has been judged meanwhile
+    assert server.worker_pids == workers
+    assert "TIMEOUT" not in server.log
+
+
+@pytest.mark.fault("M2", "M14")
+def test_nobody_is_called_hung_because_everybody_was_stopped(serve, worker_class):
+    """As when the machine is suspended. The lengths are such that a clock runs out while all stand still,
+    just before it, and just after."""
+    server = serve_hangs(serve, worker_class, workers=2, timeout=TIMEOUT)
+    workers = server.worker_pids
+    for seconds in (TIMEOUT - 0.4, TIMEOUT, TIMEOUT + 0.4, 2 * TIMEOUT):
+        stand_still([server.pid, *workers], seconds)
+        time.sleep(TIMEOUT / 2)
+    time.sleep(TIMEOUT + 1)
+    assert server.worker_pids == workers
+    assert "TIMEOUT" not in server.log
+
+
+def test_a_leaving_worker_gets_back_the_time_that_all_stood_still(serve):
+    server = serve("hello:slow", worker_class="sync", settings={"graceful_timeout": 2})
+    worker, = server.wait_workers(1)
+    with begin(server, "/?s=1") as request:
+        request.read_until(b"begin")
+        server.signal(signal.SIGTERM)
+        server.wait_log("Handling signal: term")
+        stand_still([server.pid, worker], 3)
+        assert request.read_exactly(5) == b"\nend\n"
+    assert server.wait_exit() == 0
+    assert "did not stop within" not in server.log
+
+
+# ---- rest ------------------------------------------------------------------------------------------------
+
+
+def switches(pids):
+    """Voluntary context switches of all threads: each sleep that ended."""
+    return sum(int(re.search(r"voluntary_ctxt_switches:\s*(\d+)", task.joinpath("status").read_text())[1])
+               for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def test_an_idle_server_wakes_at_most_5_times_a_second(serve, worker_class):
+    server = serve_hangs(serve, worker_class, workers=4)
+    pids = [server.pid, *server.worker_pids]
+    rates = []
+    for _ in range(5):
+        before, since = switches(pids), time.monotonic()
+        time.sleep(2)
+        rates.append((switches(pids) - before) / (time.monotonic() - since))
+    print("wake-ups a second:", [round(rate, 1) for rate in rates])
+    assert statistics.median(rates) <= 6

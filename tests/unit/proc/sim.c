@@ -24,7 +24,7 @@ struct child {
     long long asked_ms, aborted_ms, beat_ms, spawned_ms;
     long long ready_ms, drains_ms, dies_ms; /* NEVER */
     long long stuck_ms;                     /* a request that never ends begins; NEVER */
-    long long drained_ms, exits_from_ms;
+    long long drained_ms, exits_from_ms, served_ms;
 };
 
 struct world {
@@ -119,6 +119,25 @@ count_live(const struct world *world)
     return count;
 }
 
+/* While everybody dies, one worker at a time is tried. */
+static void
+check_probe(struct world *world, unsigned generation)
+{
+    const struct sl_plan *plan = world->plan;
+    const struct generation *of = plan->next.id == generation ? &plan->next : &plan->current;
+    unsigned unproven = 0;
+    for (int i = 0; i < SLOTS; i++) {
+        const struct child *child = &world->children[i];
+        if (child->life == GONE || child->generation != generation || child->asked != 0)
+            continue;
+        if (child->life == SERVES && world->now_ms - child->served_ms >= PROVEN_MS)
+            return;
+        unproven += child->life != EXITS;
+    }
+    if (of->groups[0].failures >= 2 && unproven > 0)
+        violate(world, "more than one worker at a time in a crash loop");
+}
+
 static void
 check_spawn(struct world *world, const struct sl_plan_action *action)
 {
@@ -131,6 +150,7 @@ check_spawn(struct world *world, const struct sl_plan_action *action)
         violate(world, "more workers than the target");
     if (world->generations[generation].exclusive && count_live(world) > 0)
         violate(world, "two workers of an exclusive group");
+    check_probe(world, generation);
     if (world->generations[generation].failed_ms + BACKOFF_FIRST_MS > world->now_ms)
         violate(world, "respawned without back-off");
 }
@@ -311,6 +331,7 @@ run_child(struct world *world, unsigned slot)
     } else if (child->life == BOOTS && child->ready_ms != NEVER &&
                child->ready_ms <= world->now_ms && child->asked == 0) {
         child->life = SERVES;
+        child->served_ms = world->now_ms;
         child->beat_ms = world->now_ms;
         child->hung = !world->calm && chance(world, 5);
         step(world, (struct sl_plan_event){.kind = SL_EV_READY, .slot = slot});
@@ -469,7 +490,8 @@ check_successor(struct world *world, const struct sl_plan_action *action)
     const struct sl_plan *plan = world->plan;
     const struct group *group = &plan->current.groups[0];
     bool held_back = group->hand_over || plan->reload != RELOAD_STEADY ||
-                     plan->phase >= PHASE_STOPPING || group->spawn_at_ms > world->now_ms;
+                     plan->phase >= PHASE_STOPPING || group->spawn_at_ms > world->now_ms ||
+                     sl_plan_spawns_allowed(plan, &plan->current, 0) == 0;
     if (action->kind != SL_DO_KILL || action->number != SIGABRT || held_back)
         return;
     if (world->children[action->slot].generation == plan->current.id &&

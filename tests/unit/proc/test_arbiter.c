@@ -330,7 +330,7 @@ test_a_crash_loop_backs_off(void **state)
     wait_for(scene, ready(scene) == 2);
     atomic_store(&scene->world->mode, FAKE_CRASH);
     kill(some_worker(scene), SIGKILL);
-    wait_for(scene, logged(scene, "Workers died 4 times in a row; next attempt in 0.4 seconds."));
+    wait_for(scene, logged(scene, "Workers died 4 times in a row; next attempt in "));
     assert_in_range(atomic_load(&scene->world->worker_count), 5, 7);
     atomic_store(&scene->world->mode, FAKE_SERVE);
     wait_for(scene, ready(scene) == 2);

@@ -115,7 +115,7 @@ static void
 test_deaths_in_a_row_back_off_up_to_5_seconds(void **state)
 {
     (void)state;
-    static const long long delays_ms[] = {0, 100, 200, 400, 800, 1600, 3200, 5000, 5000};
+    static const long long delays_ms[] = {0, 100, 400, 1600, 5000, 5000};
     struct bench *bench = serving(1, false, false);
     for (size_t i = 0; i < sizeof delays_ms / sizeof delays_ms[0]; i++) {
         dies(bench, 0, SIGSEGV);
@@ -131,6 +131,49 @@ test_deaths_in_a_row_back_off_up_to_5_seconds(void **state)
     bench->now_ms += 10000; /* it lived long: forgiven */
     dies(bench, 0, SIGSEGV);
     assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+}
+
+/* Four workers that die as soon as they serve: how many are made in the first ten seconds? */
+static void
+test_a_crash_loop_makes_at_most_12_forks_in_10_seconds(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(4, false, false);
+    long long begun_ms = bench->now_ms;
+    unsigned made[4] = {0, 1, 2, 3}, alive = 4, forks = 4;
+    while (bench->now_ms < begun_ms + 10000) {
+        unsigned next[SLOTS], count_next = 0;
+        for (unsigned i = 0; i < alive; i++) {
+            dies(bench, made[i], SIGSEGV);
+            for (size_t k = 0; k < bench->count; k++)
+                if (bench->actions[k].kind == SL_DO_SPAWN)
+                    next[count_next++] = bench->actions[k].slot;
+        }
+        if (count_next == 0) {
+            assert_true(sl_plan_wake_ms(bench->plan) > bench->now_ms);
+            tick_at(bench, sl_plan_wake_ms(bench->plan));
+            for (size_t k = 0; k < bench->count; k++)
+                if (bench->actions[k].kind == SL_DO_SPAWN)
+                    next[count_next++] = bench->actions[k].slot;
+        }
+        if (bench->now_ms < begun_ms + 10000)
+            forks += count_next;
+        alive = count_next;
+        for (unsigned i = 0; i < alive; i++) {
+            made[i] = next[i];
+            fork_slot(bench, made[i]);
+            make_ready(bench, made[i]);
+        }
+    }
+    assert_in_range(forks, 8, 12);
+    /* The cause is gone: one shows it, the others follow. */
+    assert_int_equal(alive, 1);
+    tick_at(bench, bench->now_ms + 999);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), bench->now_ms + 1);
+    tick_at(bench, bench->now_ms + 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 3);
     done(bench);
 }
 
@@ -522,6 +565,7 @@ static void
 test_workers_that_hang_again_and_again_back_off(void **state)
 {
     (void)state;
+    static const long long delays_ms[] = {0, 100, 400, 1600};
     struct bench *bench = serving(1, false, false);
     unsigned slot = 0, spawned = 0;
     for (int i = 0; i < 4; i++) {
@@ -530,8 +574,8 @@ test_workers_that_hang_again_and_again_back_off(void **state)
         spawned += count(bench, SL_DO_SPAWN, 0);
         dies(bench, slot, SIGKILL);
         if (i > 0) {
-            assert_int_equal(sl_plan_wake_ms(bench->plan) - bench->now_ms, 50ll << i);
-            tick_at(bench, bench->now_ms + (50ll << i));
+            assert_int_equal(sl_plan_wake_ms(bench->plan) - bench->now_ms, delays_ms[i]);
+            tick_at(bench, bench->now_ms + delays_ms[i]);
             spawned += count(bench, SL_DO_SPAWN, 0);
         }
         slot = i == 0 ? 1 : 0;
@@ -677,6 +721,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_deaths_in_a_row_back_off_up_to_5_seconds),
+        cmocka_unit_test(test_a_crash_loop_makes_at_most_12_forks_in_10_seconds),
         cmocka_unit_test(test_orderly_exits_and_deaths_together_are_no_crash_loop),
         cmocka_unit_test(test_interrupt_shortens_a_stop_to_2_seconds),
         cmocka_unit_test(test_drain_delay_puts_the_stop_off),
