@@ -293,5 +293,8 @@
 # Requests that get no line in the access log; may be given several times.
 # access_log_exclude = []
 
+# The application may execute programs that gain rights, like sudo or sendmail.
+# allow_setuid_programs = False
+
 # Value of the Server header field of responses; empty is none.
 # server_header = 'saola'

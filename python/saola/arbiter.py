@@ -94,6 +94,7 @@ class Arbiter:
         }
         self._script = util.script_with_interpreter()
         self._core = None
+        self._warned_of_threads = False
         self._saved = None        # before the generation that is not settled yet
         self._loaded_by = {}      # number of a generation -> its cfg
         self._env_before = {}     # raw_env: name -> value it replaced, or None
@@ -266,6 +267,17 @@ class Arbiter:
             self.app.wsgi()
         except Exception as exc:
             raise _LoadFailed(self._explain(exc)) from None
+        self._warn_of_threads()
+
+    def _warn_of_threads(self):
+        """Once: a fork copies only the thread that forks, and every lock as it is at that moment."""
+        names = [thread.name for thread in threading.enumerate()
+                 if thread is not threading.current_thread()]
+        if names and not self._warned_of_threads:
+            self._warned_of_threads = True
+            self.log.warning("preload_app: %d thread(s) run beside the main one: %s. They will not exist "
+                             "in workers, and locks that they hold there are never released; start "
+                             "threads in post_worker_init.", len(names), ", ".join(names))
 
     def _explain(self, exc):
         """One line; a failure inside user code is logged with its traceback first."""

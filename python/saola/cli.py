@@ -36,7 +36,8 @@ def _run():
     if sys.argv[1:2] == ["upgrade"]:  # an application of that name: saola upgrade:application
         from . import upgrade
         sys.exit(upgrade.main(sys.argv[2:]))
-    from . import gunicorn
+    from . import gunicorn, util
+    util.open_standard_streams()
     gunicorn.install()
     CommandLine("%(prog)s [OPTIONS] [APP_MODULE]", prog="saola").run()
 

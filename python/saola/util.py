@@ -275,6 +275,14 @@ def split_request_uri(uri):
 # ---- files and descriptors -------------------------------------------------------------------
 
 
+def open_standard_streams():
+    """Opens /dev/null where descriptor 0, 1 or 2 is closed, so that no socket and no log file takes its
+    place; the application's child processes would write into it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def close_on_exec(fd):
     """The descriptor is closed by exec()."""
     flags = fcntl.fcntl(fd, fcntl.F_GETFD)

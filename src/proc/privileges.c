@@ -2,12 +2,14 @@
  * user goes last. Unlike gunicorn, root's supplementary groups never stay behind. */
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <proc/privileges.h>
 
@@ -145,5 +147,49 @@ sl_privileges_drop(uid_t uid, gid_t gid, bool init_groups, struct sl_error *err)
     if (death_signal != 0 && prctl(PR_SET_PDEATHSIG, death_signal) != 0)
         return sl_error_set(err, SL_ESYS, "cannot set the parent-death signal: %s",
                             strerror(errno));
+    return SL_OK;
+}
+
+/* The effective and permitted ones stay, if keep: they are needed for the change of user. */
+static int
+clear_capabilities(bool keep)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    if (keep && syscall(SYS_capget, &head, sets) != 0)
+        return -1;
+    for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        sets[i].inheritable = 0;
+    return (int)syscall(SYS_capset, &head, sets);
+}
+
+/* What no program executed later can get back; only root may do that. */
+static int
+clear_bounding_set(void)
+{
+    for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
+        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0)
+            return errno == EPERM ? 0 : -1;
+    }
+    return 0;
+}
+
+int
+sl_privileges_seal(struct sl_error *err)
+{
+    if (clear_bounding_set() != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return sl_error_set(err, SL_ESYS, "cannot rule out new privileges: %s", strerror(errno));
+    if (clear_capabilities(true) != 0)
+        return sl_error_set(err, SL_ESYS, "cannot drop capabilities: %s", strerror(errno));
+    return SL_OK;
+}
+
+int
+sl_privileges_clear(struct sl_error *err)
+{
+    /* A kernel without ambient ones does not know the request. */
+    if (clear_capabilities(false) != 0 ||
+        (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 && errno != EINVAL))
+        return sl_error_set(err, SL_ESYS, "cannot drop capabilities: %s", strerror(errno));
     return SL_OK;
 }

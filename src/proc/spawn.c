@@ -58,8 +58,14 @@ sl_worker_drop_privileges(struct sl_error *err)
     int rc = sl_user_find(config->user, &uid, err);
     if (rc == SL_OK)
         rc = sl_group_find(config->group, &gid, err);
+    /* A worker that is root, or whoever started the server, keeps what that user has. */
+    bool named = rc == SL_OK && config->user != NULL && *config->user != '\0' && uid != 0;
+    if (named && !config->allow_setuid_programs)
+        rc = sl_privileges_seal(err);
     if (rc == SL_OK)
         rc = sl_privileges_drop(uid, gid, config->initgroups, err);
+    if (rc == SL_OK && named)
+        rc = sl_privileges_clear(err);
     if (rc == SL_OK)
         sl_orphan_check(self.parent);
     return rc;

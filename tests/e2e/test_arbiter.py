@@ -280,6 +280,7 @@ def test_abort_shows_the_stacks_and_runs_worker_abort(tiny, events):
     assert server.stop() == 0
 
 
+@pytest.mark.fault("M1")
 def test_workers_leave_in_order_when_the_arbiter_is_killed(tiny, events, adopt):
     server = tiny(config=events.config)
     worker = served_by(server)
@@ -291,6 +292,7 @@ def test_workers_leave_in_order_when_the_arbiter_is_killed(tiny, events, adopt):
     assert "Parent changed, shutting down" in server.log
 
 
+@pytest.mark.fault("M1")
 def test_an_orphan_that_does_not_end_is_killed(serve, adopt):
     server = serve("hello:slow", worker_class="sync", settings={"graceful_timeout": 1})
     worker, = server.wait_workers(1)

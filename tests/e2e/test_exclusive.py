@@ -427,6 +427,7 @@ def test_the_orphans_lock_is_waited_for(start, place, runtime, adopt):
     assert_no_lock_left(runtime)
 
 
+@pytest.mark.fault("M1")
 def test_an_orphan_that_is_busy_still_saves(start, place, adopt):
     """The arbiter is dead, a request outlasts graceful_timeout, saving takes longer than it."""
     server = start(save=2, graceful_timeout=1)

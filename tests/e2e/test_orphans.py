@@ -71,8 +71,9 @@ def hang_and_stop(server, workers, tmp_path):
     stop(server, workers, tmp_path)
 
 
-def orphan(serve, adopt, tmp_path, worker_class, what, workers, limit):
-    server = serve("orphans:app", worker_class=worker_class, workers=workers,
+def orphan(serve, adopt, tmp_path, worker_class, what, workers, limit, *args,
+           **options):
+    server = serve("orphans:app", *args, worker_class=worker_class, workers=workers, **options,
                    settings={"graceful_timeout": 60, "threads": 4})
     server.waiting = []
     pids = server.wait_workers(workers)
@@ -101,6 +102,20 @@ def test_workers_are_gone_soon_after_their_arbiter(serve, adopt, tmp_path, worke
     """Much sooner than graceful_timeout; how soon is asserted in the long test."""
     workers = 1 if "hang" in what.__name__ else 3
     orphan(serve, adopt, tmp_path, worker_class, what, workers, limit=20)
+
+
+@pytest.mark.fault("M1", "M35")
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing users needs root")
+@pytest.mark.parametrize("what", [stop, hang])
+def test_workers_of_another_user_die_with_the_arbiter(serve, adopt, tmp_path, worker_class, what):
+    for directory in (tmp_path, *list(tmp_path.parents)[:-2]):
+        if directory.stat().st_uid == os.geteuid():
+            directory.chmod(directory.stat().st_mode | 0o011)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    marks.chmod(0o777)
+    # Imported as root: the library of a Python in root's home cannot be read by others.
+    orphan(serve, adopt, marks, worker_class, what, 1, 20, "--user", "nobody", config="import hashlib")
 
 
 @pytest.mark.long

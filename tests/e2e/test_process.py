@@ -97,6 +97,7 @@ def test_a_pid_file_directory_that_is_removed_does_not_stop_a_reload(serve, tmp_
 
 
 @root_only
+@pytest.mark.fault("M35")
 def test_workers_run_as_the_user(serve, worker_class):
     server = serve("hello:app", "--user", "nobody", "--group", "nogroup", worker_class=worker_class)
     worker = server.wait_workers(1)[0]
@@ -107,6 +108,7 @@ def test_workers_run_as_the_user(serve, worker_class):
 
 
 @root_only
+@pytest.mark.fault("M35")
 def test_a_unix_socket_belongs_to_the_user(serve, place, worker_class):
     place.chmod(0o755)
     path = place / "web.sock"
@@ -144,6 +146,7 @@ def test_a_daemon_leaves_the_terminal_and_can_be_stopped(serve, place, tmp_path,
 
 
 @root_only
+@pytest.mark.fault("M35")
 def test_user_and_group_hold_through_reload_upgrade_and_log_rotation(
         serve, place, tmp_path, worker_class, adopt):
     """As root: new workers of every origin have given it up, in all four ids and all groups; the
@@ -250,6 +253,7 @@ def test_a_daemon_reloads_upgrades_and_rests_its_workers(serve, place, tmp_path,
     assert "Traceback" not in log() and "[ERROR]" not in log()
 
 
+@pytest.mark.fault("M4")
 def test_an_arbiter_without_free_descriptors_still_replaces_workers(serve, worker_class):
     """A hook has used them all up; reload and log rotation do not fail either."""
     server = serve("hello:app", worker_class=worker_class, config=(
@@ -297,6 +301,7 @@ def test_raw_env_reaches_the_application(serve, place, worker_class):
     assert server.get().text == "blue green"
 
 
+@pytest.mark.fault("W14")
 def test_the_server_holds_no_stray_descriptor_of_its_parent(serve, worker_class):
     """A worker keeps what it needs: no other worker's pipes, nothing inherited by accident."""
     server = serve("hello:app", worker_class=worker_class, workers=2)

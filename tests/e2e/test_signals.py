@@ -138,6 +138,7 @@ def test_a_stray_signal_to_a_worker_does_not_stop_the_service(serve, worker_clas
         assert server.get().status == 200
 
 
+@pytest.mark.fault("M1")
 def test_workers_end_when_the_arbiter_is_killed(serve, worker_class, adopt):
     server = serve("hello:app", worker_class=worker_class, workers=2)
     workers = server.wait_workers(2)

@@ -223,6 +223,7 @@ class Application(BaseApplication):
     def run(self):
         """Prints or checks the configuration when asked; else serves (see BaseApplication)."""
         cfg = self.cfg
+        util.open_standard_streams()
         self._extend_path()
         if cfg.print_config:
             self._print_config()

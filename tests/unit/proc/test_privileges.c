@@ -6,12 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -120,6 +122,59 @@ drop_with_database_groups(void)
     return getgroups(64, groups) == 1 && groups[0] == 54322 ? 0 : 3;
 }
 
+/* Value of a line of /proc/self/status; 1 for a bit mask that is not 0. */
+static int
+status(const char *name)
+{
+    char line[256];
+    int value = -1;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, name, strlen(name)) == 0)
+            value = strtoull(strchr(line, ':') + 1, NULL, 16) != 0;
+    }
+    if (file != NULL)
+        fclose(file);
+    return value;
+}
+
+static int
+drop_all_rights(void)
+{
+    if (status("CapPrm") != 1 || status("CapBnd") != 1 || status("NoNewPrivs") != 0)
+        return 1;
+    if (sl_privileges_seal(NULL) != SL_OK || status("CapBnd") != 0 || status("NoNewPrivs") != 1)
+        return 2;
+    if (sl_privileges_drop(54321, 54322, false, NULL) != SL_OK)
+        return 3;
+    return sl_privileges_clear(NULL) != SL_OK || status("CapPrm") + status("CapEff") +
+                                                         status("CapInh") + status("CapAmb") +
+                                                         status("CapBnd") !=
+                                                     0;
+}
+
+/* Somebody gave a user of no rank a right: AmbientCapabilities= of systemd. */
+static int
+clear_ambient(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {{0}};
+    unsigned bit = 1u << CAP_NET_BIND_SERVICE;
+    prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+    if (setresgid(54322, 54322, 54322) != 0 || setresuid(54321, 54321, 54321) != 0)
+        return 1;
+    sets[0] = (struct __user_cap_data_struct){bit, bit, bit};
+    if (syscall(SYS_capset, &head, sets) != 0 ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0) != 0 ||
+        status("CapAmb") != 1)
+        return 2;
+    if (sl_privileges_seal(NULL) != SL_OK ||
+        status("CapEff") != 1) /* bounding: EPERM is no error */
+        return 3;
+    return sl_privileges_clear(NULL) != SL_OK ||
+           status("CapPrm") + status("CapEff") + status("CapInh") + status("CapAmb") != 0;
+}
+
 static int
 drop_group_only(void)
 {
@@ -154,6 +209,8 @@ test_root_is_given_up_for_good(void **state)
     assert_int_equal(run_in_child(drop_with_database_groups), 0);
     assert_int_equal(run_in_child(drop_group_only), 0);
     assert_int_equal(run_in_child(drop_fails), 0);
+    assert_int_equal(run_in_child(drop_all_rights), 0);
+    assert_int_equal(run_in_child(clear_ambient), 0);
 }
 
 static void
