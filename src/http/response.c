@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "http/chars.h"
 #include "http/engine_state.h"
 #include "http/text.h"
 
@@ -75,10 +76,11 @@ sl_response_start(struct sl_response *res, const char *status, size_t len)
     return SL_OK;
 }
 
+/* name is a token, so that no control is taken for a '-'; what is lower-case and as long. */
 static bool
 named(const char *name, size_t len, const char *what)
 {
-    return strncasecmp(name, what, len) == 0 && what[len] == '\0';
+    return sl_chars_equal_lower(name, what, len);
 }
 
 /* Fields that belong to the connection, not to the message (RFC 9110 section 7.6.1), and those that

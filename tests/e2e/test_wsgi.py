@@ -77,6 +77,11 @@ def test_environ_is_right_whatever_came_before(start):
         ("GET", "/environ_json?q=1", [("Host", "a"), ("X-A", "1")]),
         ("GET", "/environ_json/p%20q", [("Host", "a"), ("X-A", "1")]),
         ("POST", "/environ_json", [("Host", "a"), ("X-A", "2")]),
+        ("GET", "/environ_json", [("Host", "a"), ("X-A", "2")]),
+        ("GET", "/environ_json", [("Host", "a"), ("X-C", "1")]),
+        ("GET", "/environ_json", [("Host", "a"), ("x-a", "1")]),
+        ("GET", "/environ_json", [("Host", "a"), ("X-A", " 1")]),
+        ("GET", "/environ_json", [("Host", "a"), ("X-A", "")]),
         ("GET", "/environ_json", [("Host", "a")]),
         ("GET", "/environ_json", [("Host", "a"), ("X-A", "1"), ("X-A", "1")]),
         ("GET", "/environ_json", [("Host", "b"), ("X-B", "1"), ("X-Forwarded-Proto", "https")]),
@@ -92,7 +97,7 @@ def test_environ_is_right_whatever_came_before(start):
                         "PATH_INFO": path.replace("%20", " "), "SCRIPT_NAME": "",
                         "wsgi.url_scheme": "http", "REMOTE_ADDR": "127.0.0.1"}
             for name, value in headers:
-                key = "HTTP_" + name.upper().replace("-", "_")
+                key, value = "HTTP_" + name.upper().replace("-", "_"), value.strip()
                 expected[key] = f"{expected[key]},{value}" if key in expected else value
             if "HTTP_X_FORWARDED_PROTO" in expected:
                 expected["wsgi.url_scheme"] = "https"
@@ -131,8 +136,9 @@ def test_a_unix_socket_takes_server_name_from_host(start, place):
     server = start(bind="unix:sock")
     for host, name, port in (("example.org:81", "example.org", "81"), ("a.b", "a.b", "80"),
                              ("[::1]:5", "[::1]", "5")):
-        environ = json.loads(server.get("/environ_json", headers=[("Host", host)]).text)
-        assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == (name, port)
+        for _ in range(6):  # what is repeated comes from what the server has learned
+            environ = json.loads(server.get("/environ_json", headers=[("Host", host)]).text)
+            assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == (name, port)
         assert environ["REMOTE_ADDR"] == "" and "REMOTE_PORT" not in environ
 
 

@@ -8,7 +8,8 @@
  * Setting a key costs about as much as copying ten. So when a client sends the same header fields
  * several times in a row, they go into a second template (hot) and need not be set; path and
  * address likewise. That they are the same is seen by the pointers that the caches of headers.c
- * give. */
+ * give; and once a template is hot, by the bytes of all fields at once, without asking the caches.
+ */
 #include "wsgi.h"
 #include <stddef.h>
 #include <string.h>
@@ -252,8 +253,60 @@ copy_fields(struct sl_wsgi_fields *to, const struct sl_wsgi_fields *from)
     to->count = from->count;
 }
 
+/* How far p is behind base; what lies elsewhere gets a distance that no raw block has. */
+static inline size_t
+distance(const char *base, const char *p)
+{
+    return (size_t)((uintptr_t)p - (uintptr_t)base);
+}
+
+/* Keeps the bytes of the request's fields, which are as many as seen has. */
+static void
+keep_raw(struct sl_wsgi_raw *raw, const struct sl_request *req)
+{
+    raw->len = 0;
+    if (req->header_count == 0)
+        return;
+    const char *base = req->headers[0].name.ptr;
+    const struct sl_str *last = &req->headers[req->header_count - 1].value;
+    size_t len = distance(base, last->ptr) + last->len;
+    for (size_t i = 0; i < req->header_count; i++) {
+        const struct sl_header *h = &req->headers[i];
+        size_t name = distance(base, h->name.ptr), value = distance(base, h->value.ptr);
+        if (len > sizeof(raw->bytes) || name > len || h->name.len > len - name || value > len ||
+            h->value.len > len - value)
+            return; /* too long, or not all in one piece of memory */
+        raw->places[i].name = name;
+        raw->places[i].name_len = h->name.len;
+        raw->places[i].value = value;
+        raw->places[i].value_len = h->value.len;
+    }
+    memcpy(raw->bytes, base, len);
+    raw->len = len;
+}
+
+/* Are the request's fields those of the hot template, byte by byte? The places come first: the last
+ * of them says that there are raw->len bytes to compare. */
+static bool
+is_raw(const struct sl_wsgi_template *t, const struct sl_request *req)
+{
+    const struct sl_wsgi_raw *raw = &t->raw;
+    if (t->hot == NULL || raw->len == 0 || req->header_count != t->seen.count)
+        return false;
+    const char *base = req->headers[0].name.ptr;
+    size_t different = 0;
+    for (size_t i = 0; i < req->header_count; i++) {
+        const struct sl_header *h = &req->headers[i];
+        different |= distance(base, h->name.ptr) ^ raw->places[i].name;
+        different |= h->name.len ^ raw->places[i].name_len;
+        different |= distance(base, h->value.ptr) ^ raw->places[i].value;
+        different |= h->value.len ^ raw->places[i].value_len;
+    }
+    return different == 0 && memcmp(base, raw->bytes, raw->len) == 0;
+}
+
 static int
-heat(struct sl_wsgi_call *call, struct sl_wsgi_template *t)
+heat(struct sl_wsgi_call *call, struct sl_wsgi_template *t, const struct routing *routing)
 {
     PyObject *hot = PyDict_Copy(t->dict);
     if (hot == NULL || add_fields(hot, &t->seen) < 0) {
@@ -264,13 +317,17 @@ heat(struct sl_wsgi_call *call, struct sl_wsgi_template *t)
     t->uri.there = t->path.there = t->addr.there = empty;
     t->uri.last = t->path.last = t->addr.last = NULL;
     t->hot = hot;
+    t->host = routing->host;
+    t->script = routing->script;
+    keep_raw(&t->raw, call->req);
     call->dict_count++;
     return 0;
 }
 
 /* Are these the fields of the hot dict? 1, 0, or -1 with an exception. Learns on the way. */
 static int
-is_hot(struct sl_wsgi_call *call, struct sl_wsgi_template *t, const struct sl_wsgi_fields *fields)
+is_hot(struct sl_wsgi_call *call, struct sl_wsgi_template *t, const struct sl_wsgi_fields *fields,
+       const struct routing *routing)
 {
     if (same_fields(fields, &t->seen)) {
         t->misses = 0;
@@ -278,7 +335,7 @@ is_hot(struct sl_wsgi_call *call, struct sl_wsgi_template *t, const struct sl_ws
             return 1;
         if (++t->streak < SL_WSGI_HOT_AFTER)
             return 0;
-        return heat(call, t) < 0 ? -1 : 1;
+        return heat(call, t, routing) < 0 ? -1 : 1;
     }
     if (t->hot == NULL || ++t->misses >= SL_WSGI_COLD_AFTER) {
         if (t->hot != NULL) {
@@ -457,9 +514,17 @@ begin(struct making *m, struct routing *routing)
     struct sl_wsgi_template *t = template_find(call);
     if (t == NULL)
         return -1;
+    if (is_raw(t, call->req)) {
+        t->misses = 0;
+        routing->host = Py_XNewRef(t->host);
+        routing->script = Py_XNewRef(t->script);
+        m->hot = t;
+        m->env = PyDict_Copy(t->hot);
+        return m->env == NULL ? -1 : 0;
+    }
     int result = collect(call, &at, &fields, routing);
     if (result == 0 && at == call->req->header_count)
-        hot = is_hot(call, t, &fields);
+        hot = is_hot(call, t, &fields, routing);
     if (result < 0 || hot < 0) {
         release_fields(&fields);
         return -1;

@@ -49,6 +49,7 @@ enum {
     SL_WSGI_HOT_FIELDS = 24,  /* most header fields of a request whose environ becomes hot */
     SL_WSGI_HOT_AFTER = 3,    /* equal requests in a row that make it so */
     SL_WSGI_COLD_AFTER = 6,   /* other requests in a row that end it */
+    SL_WSGI_RAW_MAX = 1536,   /* bytes of header fields that are known again as a whole */
 };
 
 /* What a header name means to WSGI. */
@@ -106,6 +107,16 @@ struct sl_wsgi_hot_value {
     PyObject *there, *last;
 };
 
+/* The bytes of a request's header fields, first name to last value, and where each of them stands,
+ * counted from the first. Equal bytes at equal places are equal fields. */
+struct sl_wsgi_raw {
+    size_t len; /* 0: nothing is kept */
+    struct {
+        size_t name, name_len, value, value_len;
+    } places[SL_WSGI_HOT_FIELDS];
+    char bytes[SL_WSGI_RAW_MAX];
+};
+
 /* environ without what differs from request to request, for one listener and scheme. Clients that
  * send the very same header fields again and again (a service, a proxy's health check, a browser on
  * one page) make it hot: it then has a second dict with these fields in it, too. */
@@ -119,6 +130,8 @@ struct sl_wsgi_template {
     PyObject *hot; /* dict plus seen; NULL until seen was met often enough */
     struct sl_wsgi_hot_value uri, path, addr;
     struct sl_wsgi_fields seen;
+    PyObject *host, *script; /* while hot: which of seen->values routes, or NULL; borrowed */
+    struct sl_wsgi_raw raw;  /* while hot: what seen looked like on the wire */
 };
 
 /* One request in progress. The four objects that the application sees are made once and used again
