@@ -69,7 +69,7 @@ ledger: venv
 
 ledger-peers: venv
 	@tools/fetch_peers.sh
-	@.venv/bin/python tests/ledger/run.py --each --requests 100000 --hup 8 --usr2 4 --broken 1 --ttin 0 --json build/ledger/peers.json \
+	@.venv/bin/python tests/ledger/run.py --each --requests 20000 --hup 20 --usr2 5 --broken 1 --ttin 0 --json build/ledger/peers.json \
 	    --servers saola-sync,saola-gthread,nginx,haproxy,gunicorn-sync,gunicorn-gthread || true
 
 fuzz:

@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import random
+import shlex
 import signal
 import statistics
 import subprocess
@@ -99,7 +100,7 @@ class Result:
     name: str
     version: str = ""
     report: dict = field(default_factory=dict)
-    failures: list[dict] = field(default_factory=list)
+    failures: list[dict] = field(default_factory=list)  # without an owner
     killed: int = 0  # failed requests that belonged to killed workers
     events: dict = field(default_factory=dict)
     respawn_ms: list[float] = field(default_factory=list)
@@ -167,11 +168,15 @@ class Driver:
 
     def do_kill(self) -> None:
         """Kills a worker; it is stopped first, so that what it held is known exactly."""
+        # Not those that are only booting: somebody serves, and the one killed before is made good.
+        self.server.wait_generation()
+        self.server.wait(lambda: len(self.server.worker_pids()) >= self.server.workers, "all workers")
         victim = self.chance.choice(
             wait_until(self.server.worker_pids, "a worker to kill; " + self.server.tail()))
         before = set(self.server.worker_pids())
         try:
             os.kill(victim, signal.SIGSTOP)
+            wait_until(lambda: all_stopped(victim), f"{victim} to stop")
             held = owner.held_by(victim)
             began = time.monotonic_ns()
             os.kill(victim, signal.SIGKILL)
@@ -192,6 +197,12 @@ class Driver:
                    for when, held in self.killed)
 
 
+def all_stopped(pid: int) -> bool:
+    """Every thread of the process has stopped: another one may still accept until it has."""
+    stats = [Path(f"/proc/{pid}/task/{thread}/stat").read_text() for thread in os.listdir(f"/proc/{pid}/task")]
+    return all(stat[stat.rindex(")") + 2] in "TZ" for stat in stats)
+
+
 def share(total: int, number: int, parts: int) -> int:
     """The number-th of so many parts of a whole."""
     return total * (number + 1) // parts - total * number // parts
@@ -210,6 +221,7 @@ def plan_events(options: argparse.Namespace, server: Server, number: int, parts:
 def run_server(name: str, options: argparse.Namespace, place: Path, number: int, parts: int) -> Result:
     chance = random.Random(f"{options.seed} {name}")
     server = servers.make(name, place, options.workers)
+    server.more = shlex.split(options.more)
     result = Result(server.name, server.version())
     events = plan_events(options, server, number, parts)
     chance.shuffle(events)
@@ -227,8 +239,9 @@ def run_server(name: str, options: argparse.Namespace, place: Path, number: int,
         except (TimeoutError, RuntimeError, OSError) as error:
             result.errors.append(str(error))
         clients.finish()
-        result.report, result.failures = clients.report, clients.failures
-        result.killed = sum(driver.owned(failure) for failure in clients.failures)
+        result.report = clients.report
+        result.failures = [failure for failure in clients.failures if not driver.owned(failure)]
+        result.killed = len(clients.failures) - len(result.failures)
         result.respawn_ms = driver.respawn_ms
         result.events = dict(collections.Counter(events))
         if server.repeated:
@@ -295,6 +308,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--piece-ms", type=int, default=20, help="mean pause between two of an upload's 16 pieces")
     add("--timeout", type=int, default=60, help="seconds that an answer may take")
     add("--workers", type=int, default=2)
+    add("--more", default="", help="more arguments for saola and gunicorn: --more=--preload")
     add("--seed", type=int, default=int(time.time()))
     add("--shown", type=int, default=5, help="failures to show in full")
     add("--json", type=Path, help="write the results there")

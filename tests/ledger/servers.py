@@ -69,6 +69,7 @@ class Server:
     name = ""
     plain = False  # answers without a look at the body; no pauses and sizes to ask for
     counts = False  # TTIN and TTOU change the number of workers
+    more: list[str] = []  # more arguments, for those that take gunicorn's
 
     def __init__(self, place: Path, workers: int = 2) -> None:
         self.place, self.workers, self.generation = place, workers, 0
@@ -153,6 +154,18 @@ class Server:
         except TimeoutError as error:
             raise TimeoutError(f"{self.name}: {error}; {self.tail()}") from None
 
+    def tell(self, sign: int, condition: Callable[[], object], what: str):
+        """Sends a signal to the master until condition() holds: one may be lost, or come too early."""
+        end = time.monotonic() + WAIT_S
+        while True:
+            os.kill(self.master, sign)
+            try:
+                return wait_until(condition, what, limit_s=5)
+            except TimeoutError as error:
+                if time.monotonic() > end:
+                    raise TimeoutError(f"{self.name}: {error}; {self.tail()}") from None
+                self.repeated += 1
+
     def died(self) -> bool:
         return not is_alive(self.master)
 
@@ -210,7 +223,7 @@ class Gunicorn(Server):
         return [str(self.program), "ledger_app:app", "-k", self.worker_class, "-w", str(self.workers),
                 "--threads", "4" if self.worker_class == "gthread" else "1",
                 "-b", f"127.0.0.1:{self.port}", "-b", f"unix:{self.unix}", "--pid", str(self.pidfile),
-                "--keep-alive", str(KEEPALIVE_S)]
+                "--keep-alive", str(KEEPALIVE_S), *self.more]
 
     def write(self, generation: int, broken: bool = False) -> None:
         text = f"raise RuntimeError('broken build {generation}')\n" if broken else \
@@ -220,8 +233,7 @@ class Gunicorn(Server):
 
     def upgrade(self) -> None:
         old = self.master
-        os.kill(old, signal.SIGUSR2)
-        self.master = self.wait(lambda: self.read_pid(".2"), f"{self.pidfile}.2")
+        self.master = self.tell(signal.SIGUSR2, self._second, f"{self.pidfile}.2")
         self.wait_generation()
         os.kill(old, signal.SIGTERM)
         self.wait(lambda: reaped(old), f"the end of the old arbiter {old}")
@@ -230,14 +242,18 @@ class Gunicorn(Server):
     def fail_to_upgrade(self) -> None:
         self.write(self.generation + 1, broken=True)
         size = len(self.text())
-        os.kill(self.master, signal.SIGUSR2)
+        new = self.tell(signal.SIGUSR2, self._second, f"{self.pidfile}.2")
         self.wait(lambda: f"broken build {self.generation + 1}" in self.text()[size:],
-                   "the broken build to be tried")
-        new = self.read_pid(".2")
-        self.wait(lambda: not self.read_pid(".2") and not (new and is_alive(new)),
-                   f"the end of the new arbiter {new}")
+                  "the broken build to be tried")
+        # Reaped too: until then the old arbiter takes no other USR2.
+        self.wait(lambda: not os.path.exists(f"/proc/{new}"), f"the end of the new arbiter {new}")
         self.write(self.generation)
 
+
+    def _second(self) -> int:
+        """The arbiter that the pid file's name with .2 names, or 0; a file left by a failure names nobody."""
+        pid = self.read_pid(".2")
+        return pid if is_alive(pid) else 0
 
     def version(self) -> str:
         done = subprocess.run([str(self.program), "--version"], capture_output=True, text=True)
@@ -336,15 +352,8 @@ frontend ledger
 """)
 
     def reload(self) -> None:
-        os.kill(self.master, signal.SIGUSR2)
-        # A signal that comes while the master executes itself is lost; it is told again, and counted.
-        while True:
-            try:
-                wait_until(lambda: self.answers()[1:] == [self.generation], "the reload", limit_s=3)
-                return
-            except TimeoutError:
-                self.repeated += 1
-                os.kill(self.master, signal.SIGUSR2)
+        # A signal that comes while the master executes itself is lost.
+        self.tell(signal.SIGUSR2, lambda: self.answers()[1:] == [self.generation], "the reload")
 
     def upgrade(self) -> None:
         self.reload()
@@ -353,8 +362,7 @@ frontend ledger
     def fail_to_upgrade(self) -> None:
         self.write(self.generation + 1, broken=True)
         size = len(self.text())
-        os.kill(self.master, signal.SIGUSR2)
-        self.wait(lambda: "broken" in self.text()[size:], "the broken build to be tried")
+        self.tell(signal.SIGUSR2, lambda: "broken" in self.text()[size:], "the broken build to be tried")
         self.write(self.generation)
         # The master waits for the next try; an orderly reload takes it out of that.
         self.wait(lambda: "Loading failure" in self.text()[size:], "the master to give up")
