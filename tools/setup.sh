@@ -81,7 +81,10 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
         ;;
     esac
     case $target in
-    test) have curl || echo curl ;;
+    test)
+        have curl || echo curl
+        have strace || echo strace # faults: tests/e2e/test_faults.py
+        ;;
     check) have clang-format || echo clang-format ;;
     bench)
         have wrk || echo wrk

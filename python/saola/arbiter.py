@@ -310,7 +310,7 @@ class Arbiter:
 
     def _refill_boot_report(self):
         try:
-            os.read(self._boot_report[0], 64)
+            os.read(self._boot_report[0], 1 << 16)  # all that it holds, else there may be no room
         except BlockingIOError:
             pass
         os.write(self._boot_report[1], b"1")

@@ -340,6 +340,7 @@ def test_usr1_reopens_both_logs_in_every_process(serve, tmp_path, worker_class):
     assert server.stop() == 0
 
 
+@pytest.mark.fault("M7")
 def test_a_full_disk_does_not_stop_the_server(serve, worker_class):
     server = serve("hello:app", "--access-logfile", "/dev/full", worker_class=worker_class)
     for _ in range(3):
