@@ -319,6 +319,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     # Arbiters that outlive the one they were started by become our children.
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    # What was started is ended in any case.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names, results = options.servers.split(","), []
     with tempfile.TemporaryDirectory(prefix="ledger-") as place:
         for number, name in enumerate(names):
