@@ -43,6 +43,8 @@ struct sl_engine_options {
     size_t listener_count;
     struct sl_http_limits limits;
     uint32_t keepalive_ms;      /* idle time between requests; 0 = close after each response */
+    uint32_t retire_linger_ms;  /* idle connections live this long (at least half a second) after
+                                   sl_engine_stop() while the service goes on without this worker */
     uint32_t header_timeout_ms; /* first byte of a head to its end; 0 = none */
     uint32_t body_timeout_ms;   /* longest pause inside a request body or while sending; 0 = none */
     uint32_t max_connections;   /* accepted at once; 0 = no limit */

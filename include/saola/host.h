@@ -183,8 +183,8 @@ void sl_slot_ready(struct sl_slot *slot); /* booted: the arbiter is woken and to
  * this worker, also when the arbiter dies. Called once, before the first of them, at every orderly
  * end. */
 void sl_slot_drained(struct sl_slot *slot);
-/* True when a stop is near (drain_delay): serve on, and say "Connection: close" with each answer.
- * May become true at any time. slot may be NULL, here and below. */
+/* True when a stop is near or has begun (before TERM is sent): serve on, and say "Connection:
+ * close" with each answer. May become true at any time. slot may be NULL, here and below. */
 bool sl_slot_stop_is_near(const struct sl_slot *slot);
 /* Which of this worker's listening sockets nobody else accepts from when it leaves: bit N for the
  * Nth of listeners_changed(), from 0. What waits in their queues is this worker's (and its
@@ -225,15 +225,15 @@ void sl_worker_on_abort(void (*stop)(struct sl_engine *engine), struct sl_engine
 /* ---- when the arbiter has died (worker) ------------------------------------------------------ */
 
 /* The worker gets TERM, as from the arbiter, and graceful_timeout for what it is doing; whoever
- * handles TERM acknowledges by leaving. A host whose language has a lock (an interpreter's), without
- * which TERM is not heard, can do better for a worker that hangs with it. It gives a function that
- * tells, in a signal handler on the main thread, that the lock cannot be had: this thread holds it,
- * or waits for it and for nothing else. this_thread_ran: it is this thread that has used the
- * processor lately, not another. And it handles sl_worker_acknowledge_signal(), which comes together
- * with TERM, in its language: as soon as code of the language runs again on the main thread it
- * calls sl_worker_acknowledge(). A worker that does not within 70 ms, had not beaten for two seconds
- * when the arbiter died, and in which exactly one thread is running, is killed at once. Exclusive
- * workers never are. Without sl_worker_watch() nothing of this happens. */
+ * handles TERM acknowledges by leaving. A host whose language has a lock (an interpreter's),
+ * without which TERM is not heard, can do better for a worker that hangs with it. It gives a
+ * function that tells, in a signal handler on the main thread, that the lock cannot be had: this
+ * thread holds it, or waits for it and for nothing else. this_thread_ran: it is this thread that
+ * has used the processor lately, not another. And it handles sl_worker_acknowledge_signal(), which
+ * comes together with TERM, in its language: as soon as code of the language runs again on the main
+ * thread it calls sl_worker_acknowledge(). A worker that does not within 70 ms, had not beaten for
+ * two seconds when the arbiter died, and in which exactly one thread is running, is killed at once.
+ * Exclusive workers never are. Without sl_worker_watch() nothing of this happens. */
 typedef bool (*sl_worker_stuck_fn)(bool this_thread_ran);
 void sl_worker_watch(sl_worker_stuck_fn stuck);
 int sl_worker_acknowledge_signal(void);

@@ -211,7 +211,7 @@ is_over(const struct sl_engine *engine, const struct sl_conn *conn)
         engine->now_ms - conn->linger_ms >= (engine->draining ? SL_LINGER_MS : SL_LINGER_MAX_MS))
         return true;
     if (is_idle(engine, conn))
-        return idle >= SL_STOP_LINGER_MS && engine->now_ms - engine->stop_ms >= SL_STOP_LINGER_MS;
+        return idle >= engine->linger_ms && engine->now_ms - engine->stop_ms >= engine->linger_ms;
     return limit != 0 && idle >= limit;
 }
 

@@ -88,6 +88,15 @@ filter(struct sl_engine *engine)
     }
 }
 
+uint64_t
+sl_drain_idle_ms(const struct sl_engine *engine)
+{
+    const struct sl_slot *slot = engine->opt.slot;
+    bool goes_on = slot != NULL && !sl_slot_stop_is_near(slot) && !sl_worker_orphaned(slot);
+    uint64_t limit = goes_on ? engine->opt.retire_linger_ms : 0;
+    return limit > SL_STOP_LINGER_MS ? limit : SL_STOP_LINGER_MS;
+}
+
 void
 sl_drain_begin(struct sl_engine *engine)
 {

@@ -293,6 +293,7 @@ static void
 sweep(struct sl_engine *engine, struct sl_workspace *ws)
 {
     engine->swept_ms = engine->now_ms;
+    engine->linger_ms = sl_drain_idle_ms(engine);
     SL_LIST_EACH(link, &engine->conns)
     sl_conn_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
     trim_spare(engine);

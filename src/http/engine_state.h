@@ -179,6 +179,7 @@ struct sl_engine {
     uint64_t accept_after_ms;   /* out of descriptors: no accept before */
     uint64_t accepted_ms;       /* last connection; 0: none yet */
     uint64_t stop_ms;           /* when stopping was noticed */
+    uint64_t linger_ms;         /* how long idle connections live now */
     uint64_t filtered_ms;       /* SL_QUEUE_FILTERED: since when */
     enum sl_queue queue;
     struct sl_conn *returned; /* came back from other threads, not looked at yet */
@@ -254,6 +255,9 @@ void sl_engine_listen_off(struct sl_engine *engine);
 /* Any thread, for the exchange in its workspace: the server is leaving and this is the connection's
  * last answer. */
 bool sl_drain_last_answer(const struct sl_exchange *x);
+/* How long an idle connection lives after the stop. A reload ends none before its time; a stop does
+ * not wait. */
+uint64_t sl_drain_idle_ms(const struct sl_engine *engine);
 /* Owner: the stop was noticed. */
 void sl_drain_begin(struct sl_engine *engine);
 /* Owner, each turn of a stopping engine: gives the queues up when they are empty. */

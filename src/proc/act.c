@@ -44,8 +44,11 @@ kill_worker(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
     if (action->number == SIGABRT && arbiter->host->worker_aborted != NULL)
         arbiter->host->worker_aborted(arbiter->ctx, child->worker);
     if (action->number == SIGTERM || action->number == SIGQUIT) {
-        if (arbiter->current.lock_path != NULL && arbiter->next.binds.count > 0)
-            tell_ending(arbiter, &arbiter->current, false); /* an exclusive one hands over */
+        if (arbiter->current.lock_path != NULL) { /* an exclusive one: its successor waits for it */
+            sl_slot_announce_stop(child->slot);
+            if (arbiter->next.binds.count > 0)
+                tell_ending(arbiter, &arbiter->current, false);
+        }
         sl_slot_stopping(child->slot);
     }
     if (action->number == SIGABRT) {
@@ -163,13 +166,19 @@ notify_ready(struct sl_arbiter *arbiter)
 }
 
 static void
-announce_stop(struct sl_arbiter *arbiter)
+tell_stop(struct sl_arbiter *arbiter)
 {
-    arbiter->stop_is_near = true; /* workers that are forked from now on are told at once */
     for (unsigned slot = 0; slot < arbiter->child_count; slot++) {
         if (arbiter->children[slot].slot != NULL)
             sl_slot_announce_stop(arbiter->children[slot].slot);
     }
+}
+
+static void
+announce_stop(struct sl_arbiter *arbiter)
+{
+    arbiter->stop_is_near = true; /* workers that are forked from now on are told at once */
+    tell_stop(arbiter);
     sl_arbiter_notify_stopping(arbiter);
 }
 
@@ -177,6 +186,8 @@ static void
 close_listeners(struct sl_arbiter *arbiter)
 {
     tell_ending(arbiter, &arbiter->current, true);
+    if (!arbiter->binds.keep_files) /* another arbiter: the service goes on */
+        tell_stop(arbiter);
     sl_binds_drop(&arbiter->binds, &arbiter->current.binds);
 }
 

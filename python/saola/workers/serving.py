@@ -145,6 +145,8 @@ class EngineWorker(base.Worker):
             "file_range": file_range if cfg.sendfile is not False else None,
             "threads": self.thread_count(),
             "keepalive_ms": int(cfg.keepalive * 1000),
+            # As long as ever, but well within the time that a leaving worker has.
+            "retire_linger_ms": int(min(cfg.keepalive, cfg.graceful_timeout / 3, 10) * 1000),
             "header_timeout_ms": int(getattr(cfg, "header_timeout", 10) * 1000),
             "body_timeout_ms": int(getattr(cfg, "body_timeout", 30) * 1000),
             "max_connections": cfg.worker_connections,

@@ -17,6 +17,7 @@ struct row {
 
 static const struct row rows[] = {
     {"keepalive_ms", U32, AT(keepalive_ms), UINT32_MAX},
+    {"retire_linger_ms", U32, AT(retire_linger_ms), UINT32_MAX},
     {"header_timeout_ms", U32, AT(header_timeout_ms), UINT32_MAX},
     {"body_timeout_ms", U32, AT(body_timeout_ms), UINT32_MAX},
     {"max_connections", U32, AT(max_connections), UINT32_MAX},

@@ -316,6 +316,35 @@ test_a_stop_does_not_wait_for_idle_connections(void **state)
     assert_int_equal(count_descriptors(), s.open_before);
 }
 
+static void
+test_a_worker_that_is_replaced_lets_idle_connections_live(void **state)
+{
+    struct server s;
+    struct sl_scoreboard board;
+    server_prepare(&s, threads_of(state));
+    assert_int_equal(sl_scoreboard_open(1, &board), 0);
+    s.options.slot = sl_scoreboard_take(&board, 1, -1);
+    atomic_store(&s.options.slot->parent, getppid());
+    s.options.retire_linger_ms = 60000;
+    server_start(&s);
+    int fd = dial(&s), other = dial(&s);
+    say_text(fd, GET("/"));
+    expect_connection(fd, "hello", false);
+    say_text(other, GET("/"));
+    expect_connection(other, "hello", false);
+    sl_engine_stop(s.engine);
+    assert_true(quiet(fd, 1500));
+    say_text(fd, GET("/"));
+    expect_connection(fd, "hello", true);
+    assert_true(quiet(other, 0));
+    sl_slot_announce_stop(s.options.slot); /* now the whole server ends */
+    assert_true(at_end(other));
+    close(fd);
+    close(other);
+    server_stop(&s);
+    sl_scoreboard_close(&board);
+}
+
 /* ---- the queue --------------------------------------------------------------------------------
  */
 
@@ -508,6 +537,7 @@ main(void)
         BOTH(test_a_slow_reader_gets_all_of_its_answer),
         BOTH(test_an_answer_that_is_cut_at_the_end_is_reset),
         BOTH(test_a_stop_does_not_wait_for_idle_connections),
+        BOTH(test_a_worker_that_is_replaced_lets_idle_connections_live),
         BOTH(test_the_queue_of_an_own_socket_is_emptied_and_the_socket_shut),
         BOTH(test_the_queue_of_a_server_that_ends_is_emptied),
         BOTH(test_a_queue_that_others_serve_is_left_to_them),
