@@ -290,6 +290,15 @@
 # Lock file of hand_over = 'exclusive'.
 # exclusive_lock = None
 
+# Seconds after which a worker is replaced; 0 is never.
+# max_worker_lifetime = 0
+
+# Adds up to this to max_worker_lifetime, another number for each worker.
+# max_worker_lifetime_jitter = 0
+
+# How much of the workers may be replaced at once because of max_requests or their lifetime.
+# recycle_share = 25
+
 # Requests that get no line in the access log; may be given several times.
 # access_log_exclude = []
 

@@ -32,6 +32,13 @@ slot_drained(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+slot_spent(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    sl_slot_spent(((struct slot_object *)self)->slot);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 slot_orphaned(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     struct sl_slot *slot = ((struct slot_object *)self)->slot;
@@ -103,6 +110,8 @@ static PyMethodDef slot_methods[] = {
     {"beat", slot_beat, METH_NOARGS, "beat()\n--\n\nTell the arbiter that the worker lives."},
     {"ready", slot_ready, METH_NOARGS,
      "ready()\n--\n\nTell the arbiter that the worker has booted."},
+    {"spent", slot_spent, METH_NOARGS,
+     "spent()\n--\n\nAsk the arbiter for a successor; serve on until TERM comes."},
     {"drained", slot_drained, METH_NOARGS,
      "drained()\n--\n\nTell the arbiter that the requests are finished and the exit hooks begin."},
     {"orphaned", slot_orphaned, METH_NOARGS, "orphaned()\n--\n\nTrue when the arbiter is gone."},

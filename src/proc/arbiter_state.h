@@ -26,7 +26,7 @@ struct generation {
 /* A worker process (one slot of the plan). */
 struct child {
     pid_t pid; /* 0: none */
-    bool told_ready, told_drained;
+    bool told_ready, told_spent, told_drained;
     size_t told_stacks; /* bytes of its stacks that were logged */
     int lock_fd;        /* of an exclusive worker, between the lock and the fork; -1 */
     struct sl_slot *slot;

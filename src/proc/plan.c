@@ -1,7 +1,7 @@
 /* The plan's front: events go to the noun they concern, then what is missing is done.
  *
  * Reading order: plan_state.h (the three state diagrams), this file, plan_worker.c (clocks,
- * deaths), plan_fill.c (counts), plan_reload.c (generations).
+ * deaths), plan_request.c, plan_recycle.c, plan_fill.c (counts), plan_reload.c (generations).
  */
 #include <assert.h>
 #include <signal.h>
@@ -367,6 +367,9 @@ dispatch(struct sl_plan *plan, const struct sl_plan_event *event)
     case SL_EV_READY:
         sl_plan_on_ready(plan, event);
         break;
+    case SL_EV_SPENT:
+        sl_plan_on_spent(plan, event);
+        break;
     case SL_EV_DRAINED:
         sl_plan_on_drained(plan, event);
         break;
@@ -425,6 +428,7 @@ settle(struct sl_plan *plan)
     note_serving(plan);
     if (plan->phase == PHASE_STARTING || plan->phase == PHASE_SERVING) {
         sl_plan_reload_advance(plan);
+        sl_plan_recycle(plan);
         sl_plan_fill(plan);
     } else if (plan->phase == PHASE_STOPPING) {
         if (!HOLDS(plan, RULE_NO_SPAWN_IN_STOP))

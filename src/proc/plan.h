@@ -26,6 +26,8 @@ struct sl_plan_group {
     bool exclusive; /* one worker; the old one is gone before the new one is made */
     long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms;
     long long drain_ms; /* from TERM to the stop; the first group's counts */
+    long long lifetime_ms, lifetime_jitter_ms;
+    unsigned recycle_percent; /* of the group, at least one: so many are recycled at once */
 };
 
 enum sl_plan_event_kind {
@@ -39,6 +41,7 @@ enum sl_plan_event_kind {
     SL_EV_FORK_FAILED,    /* slot, why */
     SL_EV_LOCKED,         /* slot, why: somebody else runs what this group has once; try again */
     SL_EV_READY,          /* slot */
+    SL_EV_SPENT,          /* slot: it wants to be replaced */
     SL_EV_DRAINED,        /* slot: its requests are finished, its exit hooks begin */
     SL_EV_EXITED,         /* slot, number = wait status, why: who killed it, where that is known */
     SL_EV_LOADED,         /* groups of the generation asked for */
@@ -107,6 +110,7 @@ enum sl_plan_message {
     SL_SAY_EXITED,
     SL_SAY_CRASH_LOOP,
     SL_SAY_READY,
+    SL_SAY_LIVED,
     SL_SAY_QUICK,
     SL_SAY_UNKILLABLE,
     SL_SAY_STOP_LATER,

@@ -39,6 +39,7 @@ static const struct row {
     [SL_SAY_CRASH_LOOP] = {SL_LOG_ERROR,
                            "Workers died %n times in a row; next attempt in %s seconds."},
     [SL_SAY_READY] = {SL_LOG_DEBUG, "Worker ready (pid: %p)"},
+    [SL_SAY_LIVED] = {SL_LOG_INFO, "Worker (pid:%p) has lived for %s seconds and is replaced."},
     [SL_SAY_QUICK] = {SL_LOG_INFO, "Quick shutdown requested"},
     [SL_SAY_UNKILLABLE] = {SL_LOG_ERROR, "Worker (pid:%p) cannot be killed and is left behind."},
     [SL_SAY_STOP_LATER] = {SL_LOG_INFO, "Serving on for %s seconds (drain_delay), then stopping."},
@@ -127,10 +128,11 @@ const char *
 sl_plan_event_name(enum sl_plan_event_kind kind)
 {
     static const char *const names[SL_EV_COUNT] = {
-        "start",          "tick",           "signal",         "beat",      "requests",
-        "forked",         "fork failed",    "locked",         "ready",     "drained",
-        "exited",         "loaded",         "load failed",    "listening", "listen failed",
-        "upgrade forked", "upgrade failed", "upgrade exited", "promoted",  "set workers"};
+        "start",         "tick",           "signal",         "beat",           "requests",
+        "forked",        "fork failed",    "locked",         "ready",          "spent",
+        "drained",       "exited",         "loaded",         "load failed",    "listening",
+        "listen failed", "upgrade forked", "upgrade failed", "upgrade exited", "promoted",
+        "set workers"};
     return names[kind];
 }
 

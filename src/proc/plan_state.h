@@ -75,6 +75,8 @@ enum {
 struct worker {
     enum worker_state state;
     bool leaving;   /* its place in the group is free again */
+    bool spent;     /* it wants to be replaced, or has lived long enough */
+    bool recycled;  /* ... and that is being done */
     bool replaced;  /* the same, but it serves until its successor is ready */
     bool booted;    /* was READY once */
     bool hand_over; /* never beside another generation's */
@@ -87,7 +89,7 @@ struct worker {
     int asked; /* last signal that asked it to leave */
     long long forked_ms, beat_ms, ready_ms, left_ms, deadline_ms;
     long long oldest_ms, newest_ms; /* its requests in progress, when it was last looked at */
-    long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms;
+    long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms, lifetime_ms;
 };
 
 struct group {
@@ -152,6 +154,7 @@ enum rule {
     RULE_REQUEST_CLOCK,
     RULE_SUCCESSOR_FIRST,
     RULE_ABORT_ALONE_IS_SHORT,
+    RULE_RECYCLE_SHARE,
     RULE_COUNT
 };
 #ifdef SL_PLAN_MUTANTS
@@ -189,6 +192,13 @@ void sl_plan_abort(struct sl_plan *plan, unsigned slot, enum sl_plan_message mes
 void sl_plan_on_requests(struct sl_plan *plan, const struct sl_plan_event *event);
 long long sl_plan_request_wake_ms(const struct sl_plan *plan, const struct worker *worker);
 void sl_plan_judge_requests(struct sl_plan *plan, unsigned slot);
+
+/* plan_recycle.c */
+void sl_plan_on_spent(struct sl_plan *plan, const struct sl_plan_event *event);
+long long sl_plan_lifetime_ms(const struct sl_plan_group *spec, unsigned long age);
+long long sl_plan_lifetime_wake_ms(const struct worker *worker);
+void sl_plan_judge_lifetime(struct sl_plan *plan, unsigned slot);
+void sl_plan_recycle(struct sl_plan *plan);
 
 /* plan_fill.c */
 unsigned sl_plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group);

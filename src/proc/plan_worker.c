@@ -38,7 +38,7 @@ sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *gene
     const struct group *of = &generation->groups[group];
     move(worker, WORKER_FORKING);
     worker->leaving = worker->booted = worker->reopen = worker->drained = false;
-    worker->replaced = false;
+    worker->replaced = worker->spent = worker->recycled = false;
     worker->hand_over = of->hand_over;
     worker->generation = generation->id;
     worker->group = group;
@@ -52,6 +52,7 @@ sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *gene
     worker->request_ms = of->spec.request_ms;
     worker->graceful_ms = of->spec.graceful_ms;
     worker->exit_ms = of->spec.exit_ms;
+    worker->lifetime_ms = sl_plan_lifetime_ms(&of->spec, worker->age);
     struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_SPAWN);
     action->slot = slot;
     action->generation = generation->id;
@@ -159,13 +160,18 @@ wake_ms(const struct sl_plan *plan, const struct worker *worker)
     }
 }
 
+static long long
+sooner(long long a, long long b)
+{
+    return b < 0 || (a >= 0 && a < b) ? a : b;
+}
+
 /* When a clock of this worker runs out; -1 = no clock is running. */
 long long
 sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker *worker)
 {
-    long long state_ms = wake_ms(plan, worker);
-    long long request_ms = sl_plan_request_wake_ms(plan, worker);
-    return state_ms < 0 || (request_ms >= 0 && request_ms < state_ms) ? request_ms : state_ms;
+    return sooner(sooner(wake_ms(plan, worker), sl_plan_request_wake_ms(plan, worker)),
+                  sl_plan_lifetime_wake_ms(worker));
 }
 
 void
@@ -174,6 +180,7 @@ sl_plan_judge_clocks(struct sl_plan *plan)
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         struct worker *worker = &plan->workers[slot];
         sl_plan_judge_requests(plan, slot);
+        sl_plan_judge_lifetime(plan, slot);
         long long due_ms = wake_ms(plan, worker);
         if (due_ms < 0 || plan->now_ms < due_ms)
             continue;

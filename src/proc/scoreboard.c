@@ -225,6 +225,17 @@ sl_slot_last_beat_ms(const struct sl_slot *slot)
 }
 
 void
+sl_slot_spent(struct sl_slot *slot)
+{
+    if (slot == NULL || LOAD(slot->spent_ms) != 0)
+        return;
+    STORE(slot->spent_ms, sl_clock_ms());
+    int fd = LOAD(slot->notify_fd);
+    if (fd >= 0)
+        write_notice(fd);
+}
+
+void
 sl_slot_drained(struct sl_slot *slot)
 {
     sl_orphan_drained();

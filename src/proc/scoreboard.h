@@ -56,6 +56,7 @@ struct sl_slot {
     /* The worker's line. */
     alignas(SL_CACHE_LINE) _Atomic uint64_t heartbeat_ms;
     _Atomic uint64_t ready_ms;   /* 0: not yet */
+    _Atomic uint64_t spent_ms;   /* 0: not yet */
     _Atomic uint64_t drained_ms; /* 0: not yet */
     _Atomic uint64_t requests;   /* begun by threads that have no record */
     _Atomic uint64_t shown;      /* bytes of stacks written so far (stacks.h) */

@@ -260,6 +260,7 @@ listen_to(struct sl_arbiter *arbiter, unsigned slot)
     if (child->pid == 0)
         return;
     note(arbiter, slot, &child->told_ready, &child->slot->ready_ms, SL_EV_READY);
+    note(arbiter, slot, &child->told_spent, &child->slot->spent_ms, SL_EV_SPENT);
     note(arbiter, slot, &child->told_drained, &child->slot->drained_ms, SL_EV_DRAINED);
     if (sl_slot_bytes_shown(child->slot) > child->told_stacks)
         log_stacks(arbiter, slot);

@@ -35,6 +35,9 @@ sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups)
         .graceful_ms = seconds(config->graceful_timeout),
         .drain_ms = seconds(config->drain_delay),
         .exit_ms = seconds(config->exit_timeout),
+        .lifetime_ms = seconds(config->max_worker_lifetime),
+        .lifetime_jitter_ms = seconds(config->max_worker_lifetime_jitter),
+        .recycle_percent = (unsigned)config->recycle_share,
     };
     return 1;
 }

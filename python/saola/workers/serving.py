@@ -200,9 +200,21 @@ class EngineWorker(base.Worker):
         observer.response(req, environ, str(status), status, [], 0, False, False, 0)
 
     def limit_reached(self):
-        """max_requests: this process makes room for a new one."""
+        """max_requests: this process makes room for a new one.
+
+        It serves on until its successor is ready and the arbiter sends TERM. An only worker leaves
+        at once: programs that keep state in it, written for gunicorn, rely on its exit hook having
+        run before the next one loads. So does the worker of an exclusive group.
+        """
+        alone = self.cfg.workers == 1 or self.cfg.hand_over == "exclusive"
+        if self.slot is not None and not alone:
+            self.log.info("Worker (pid:%s) has served max_requests and is replaced.", self.pid)
+            self.slot.spent()
+            return
         self.log.info("Autorestarting worker after current request.")
         self.alive = False
+        if self.engine is not None:
+            self.engine.stop()
 
     # ---- life ---------------------------------------------------------------------------------------
 

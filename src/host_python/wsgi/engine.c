@@ -15,7 +15,7 @@ struct engine_object {
     struct sl_engine *abandoned; /* closed with a thread inside, which may call back at any time */
     struct sl_wsgi wsgi;
     PyObject *on_bad_request; /* on_bad_request(addr, status, sentence, method, uri) */
-    PyObject *on_limit;       /* on_limit() */
+    PyObject *on_limit;       /* on_limit(): calls stop() or has a successor made */
     PyObject *access_log;     /* AccessLog, or NULL */
     struct sl_py_kept kept;
     bool serving;
@@ -120,7 +120,6 @@ limit_reached(void *ctx)
             PyErr_WriteUnraisable(self->on_limit);
         Py_XDECREF(done);
     }
-    sl_engine_stop(self->engine);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

@@ -43,6 +43,7 @@ struct world {
     struct sl_plan_group spec;
     bool stopped, upgrading;
     pid_t pids;
+    unsigned recycled; /* after the last step */
     const char *violation;
 };
 
@@ -108,6 +109,21 @@ count_places(const struct world *world, unsigned generation)
             child->life != GONE && child->generation == generation && !leaves && child->asked == 0;
     }
     return count;
+}
+
+/* Not more than the set share is replaced at once. */
+static void
+check_share(struct world *world)
+{
+    const struct sl_plan *plan = world->plan;
+    const struct group *group = &plan->current.groups[0];
+    unsigned recycled = 0, share = group->target * group->spec.recycle_percent / 100;
+    for (int i = 0; i < SLOTS; i++)
+        recycled += world->children[i].life != GONE && plan->workers[i].recycled &&
+                    plan->workers[i].generation == plan->current.id;
+    if (recycled > (share > 1 ? share : 1) && recycled > world->recycled)
+        violate(world, "too many are recycled at once");
+    world->recycled = recycled;
 }
 
 static unsigned
@@ -491,7 +507,8 @@ check_successor(struct world *world, const struct sl_plan_action *action)
     const struct group *group = &plan->current.groups[0];
     bool held_back = group->hand_over || plan->reload != RELOAD_STEADY ||
                      plan->phase >= PHASE_STOPPING || group->spawn_at_ms > world->now_ms ||
-                     sl_plan_spawns_allowed(plan, &plan->current, 0) == 0;
+                     sl_plan_spawns_allowed(plan, &plan->current, 0) == 0 ||
+                     count_live(world) == SLOTS; /* no slot for it */
     if (action->kind != SL_DO_KILL || action->number != SIGABRT || held_back)
         return;
     if (world->children[action->slot].generation == plan->current.id &&
@@ -527,6 +544,7 @@ step(struct world *world, struct sl_plan_event event)
             set_targets(world, sl_plan_workers_wanted(world->plan));
         carry_out(world, &actions[i]);
     }
+    check_share(world);
     if (asks_anyone(actions, count))
         check_service(world, ready, exclusive);
     for (size_t i = 0; i < count; i++)
@@ -545,6 +563,14 @@ send_signal(struct world *world)
     unsigned last = world->stop_ms == NEVER ? 10 : 11;
     int number = signals[roll(world, last)];
     step(world, (struct sl_plan_event){.kind = SL_EV_SIGNAL, .number = number});
+}
+
+static void
+spend(struct world *world)
+{
+    unsigned slot = roll(world, SLOTS);
+    if (world->children[slot].life == SERVES)
+        step(world, (struct sl_plan_event){.kind = SL_EV_SPENT, .slot = slot});
 }
 
 static void
@@ -620,6 +646,8 @@ chaos(struct world *world)
         turn(world);
         if (chance(world, 12))
             send_signal(world);
+        for (unsigned k = roll(world, 8); k > 0; k--)
+            spend(world);
         if (chance(world, 1) && world->stop_ms == NEVER)
             stand_still(world);
         if (world->upgrading && chance(world, 5)) {
@@ -650,6 +678,9 @@ calm_down(struct world *world)
     if (world->stopped || world->violation != NULL)
         return;
     unsigned wanted = sl_plan_workers_wanted(world->plan);
+    for (int i = 0; i < SLOTS; i++)
+        if (world->children[i].life == SERVES && world->plan->workers[i].spent)
+            violate(world, "a worker that wants to be replaced is still there");
     if (count_ready(world) != wanted || count_live(world) != wanted)
         violate(world, "the number of workers did not come right");
     if (strcmp(sl_plan_reload_name(world->plan), "steady") != 0)
@@ -673,6 +704,7 @@ start(struct world *world)
 {
     world->spec = (struct sl_plan_group){.name = "web", .boot_ms = 3000, .timeout_ms = 4000};
     world->spec.request_ms = 3500;
+    world->spec.recycle_percent = 25 * (1 + roll(world, 4));
     world->spec.graceful_ms = 1000 + roll(world, 3000);
     world->spec.exit_ms = 2000;
     world->spec.drain_ms = chance(world, 20) ? 1000 * roll(world, 5) : 0;

@@ -585,6 +585,100 @@ test_workers_that_hang_again_and_again_back_off(void **state)
     done(bench);
 }
 
+/* count workers, recycled by percent, that live for lifetime_ms; ready in the slots from 0. */
+static struct bench *
+recycling(unsigned count_workers, unsigned percent, long long lifetime_ms)
+{
+    struct bench *bench = calloc(1, sizeof *bench);
+    bench->plan = sl_plan_new(SLOTS, false, false);
+    bench->now_ms = 1000;
+    bench->group = (struct sl_plan_group){.name = "web",
+                                          .workers = count_workers,
+                                          .lifetime_ms = lifetime_ms,
+                                          .recycle_percent = percent,
+                                          .graceful_ms = 30000,
+                                          .exit_ms = 20000};
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_START, .groups = &bench->group, .group_count = 1});
+    for (unsigned slot = 0; slot < count_workers; slot++) {
+        fork_slot(bench, slot);
+        make_ready(bench, slot);
+    }
+    return bench;
+}
+
+static void
+test_a_spent_worker_leaves_when_its_successor_is_ready(void **state)
+{
+    (void)state;
+    struct bench *bench = recycling(1, 25, 0);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_SPENT, .slot = 0});
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 0);
+    fork_slot(bench, 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 0);
+    make_ready(bench, 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
+    dies(bench, 0, 0);
+    assert_int_equal(bench->count, 0);
+    done(bench);
+}
+
+static void
+test_only_a_share_of_the_workers_is_recycled_at_once(void **state)
+{
+    (void)state;
+    struct bench *bench = recycling(4, 50, 0);
+    for (unsigned slot = 0; slot < 4; slot++)
+        feed(bench, (struct sl_plan_event){.kind = SL_EV_SPENT, .slot = slot});
+    assert_int_equal(bench->plan->workers[0].replaced, true);
+    assert_int_equal(bench->plan->workers[1].replaced, true);
+    assert_int_equal(bench->plan->workers[2].replaced, false);
+    for (unsigned slot = 4; slot < 6; slot++) {
+        fork_slot(bench, slot);
+        make_ready(bench, slot);
+    }
+    assert_int_equal(bench->plan->workers[2].replaced, false); /* the first two still leave */
+    dies(bench, 0, 0);
+    assert_int_equal(bench->plan->workers[2].replaced, true);
+    assert_int_equal(bench->plan->workers[3].replaced, false);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+}
+
+static void
+test_a_worker_that_has_lived_long_enough_is_recycled(void **state)
+{
+    (void)state;
+    struct bench *bench = recycling(1, 25, 60000);
+    long long born_ms = bench->now_ms;
+    assert_int_equal(sl_plan_wake_ms(bench->plan), born_ms + 60000);
+    tick_at(bench, born_ms + 59999);
+    assert_int_equal(bench->count, 0);
+    tick_at(bench, born_ms + 60000);
+    assert_true(says(bench, SL_SAY_LIVED));
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), -1);
+    done(bench);
+}
+
+static void
+test_the_jitter_of_lifetimes_spreads_them(void **state)
+{
+    (void)state;
+    struct sl_plan_group spec = {.lifetime_ms = 60000, .lifetime_jitter_ms = 10000};
+    long long least = 1000000, most = 0;
+    for (unsigned long age = 1; age <= 100; age++) {
+        long long ms = sl_plan_lifetime_ms(&spec, age);
+        assert_in_range(ms, 60000, 70000);
+        least = ms < least ? ms : least;
+        most = ms > most ? ms : most;
+    }
+    assert_true(most - least > 8000);
+    spec.lifetime_ms = 0;
+    assert_int_equal(sl_plan_lifetime_ms(&spec, 1), 0);
+}
+
 /* Time goes on; each worker has beaten silent_ms ago, and has requests that began at these times.
  */
 static void
@@ -748,6 +842,10 @@ main(void)
         cmocka_unit_test(test_an_idle_worker_is_looked_at_once_in_a_request_timeout),
         cmocka_unit_test(test_winch_rests_the_workers_of_a_daemon_only),
         cmocka_unit_test(test_workers_that_rest_come_back_when_the_successor_dies),
+        cmocka_unit_test(test_a_spent_worker_leaves_when_its_successor_is_ready),
+        cmocka_unit_test(test_only_a_share_of_the_workers_is_recycled_at_once),
+        cmocka_unit_test(test_a_worker_that_has_lived_long_enough_is_recycled),
+        cmocka_unit_test(test_the_jitter_of_lifetimes_spreads_them),
         cmocka_unit_test(test_messages_are_gunicorns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
