@@ -233,7 +233,7 @@ count_failure(struct sl_plan *plan, struct group *group, const struct worker *wo
 {
     if (worker->round != group->round)
         return false;
-    if (worker->booted && plan->now_ms - worker->forked_ms >= SETTLED_MS)
+    if (worker->booted && plan->now_ms - worker->ready_ms >= SETTLED_MS)
         group->failures = 0;
     unsigned step = group->failures > at_least ? group->failures : at_least;
     group->failures++;
