@@ -62,6 +62,7 @@ struct sl_plan_event {
     unsigned slot;
     pid_t pid;
     int number;
+    bool outside; /* EXITED: killed by another process, not for want of memory */
     long long beat_ms, oldest_ms, newest_ms;
     const char *why; /* one sentence, valid until the actions were carried out */
     const struct sl_plan_group *groups;

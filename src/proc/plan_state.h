@@ -59,6 +59,7 @@ enum {
     ABORT_ALONE_MS = 400, /* ... of one that hangs where the next has to wait for its end */
     QUICK_MS = 2000,      /* what INT leaves of a stop in progress */
     UNKILLABLE_MS = 5000, /* a killed worker that does not die is left behind at a stop */
+    OUTSIDE_MS = 500,     /* who kills a worker that served for so long is no fault of its own */
     SETTLED_MS = 2000,    /* a worker that was ready for so long ends a crash loop */
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 5000,

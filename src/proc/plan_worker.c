@@ -309,11 +309,12 @@ count_against(struct sl_plan *plan, const struct worker *was, int code)
 }
 
 static void
-judge_death(struct sl_plan *plan, const struct worker *was, int code)
+judge_death(struct sl_plan *plan, const struct worker *was, int code, bool outside)
 {
     bool alone = was->state == WORKER_READY || was->state == WORKER_EXITING;
     bool orderly = was->booted && alone && code == 0;
-    if (!orderly && !was->leaving)
+    bool victim = outside && was->booted && plan->now_ms - was->ready_ms >= OUTSIDE_MS;
+    if (!orderly && !victim && !was->leaving)
         count_against(plan, was, code);
 }
 
@@ -440,7 +441,8 @@ sl_plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event)
     struct worker was = *worker;
     move(worker, WORKER_FREE);
     say_death(plan, &was, event->number, event->why);
-    judge_death(plan, &was, WIFEXITED(event->number) ? WEXITSTATUS(event->number) : -1);
+    judge_death(plan, &was, WIFEXITED(event->number) ? WEXITSTATUS(event->number) : -1,
+                event->outside);
 }
 
 /* USR1 would end a worker that has no handler for it yet, so booting ones get it when ready. */

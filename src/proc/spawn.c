@@ -291,13 +291,15 @@ sl_arbiter_bury(struct sl_arbiter *arbiter)
 
 /* Of a worker that was killed by SIGKILL; NULL for any other death. */
 static const char *
-who_killed(struct sl_arbiter *arbiter, int status)
+who_killed(struct sl_arbiter *arbiter, int status, bool *ret_outside)
 {
     bool known;
+    *ret_outside = false;
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
         return NULL;
     if (sl_oom_struck(&arbiter->oom, &known))
         return "The kernel killed it: out of memory.";
+    *ret_outside = known;
     return known ? "Not by the kernel: another process sent it." : "Perhaps out of memory?";
 }
 
@@ -310,11 +312,14 @@ reaped(struct sl_arbiter *arbiter, unsigned slot, int status)
     arbiter->dead = *child;
     arbiter->dead_status = status;
     *child = (struct child){0}; /* never signal a pid that is not ours any more */
+    bool outside;
+    const char *who = who_killed(arbiter, status, &outside);
     sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_EXITED,
                                                     .slot = slot,
                                                     .pid = arbiter->dead.pid,
                                                     .number = status,
-                                                    .why = who_killed(arbiter, status)});
+                                                    .outside = outside,
+                                                    .why = who});
     sl_arbiter_bury(arbiter);
 }
 

@@ -335,8 +335,11 @@ run_child(struct world *world, unsigned slot)
         return;
     if (child->dies_ms != NEVER && child->dies_ms <= world->now_ms) {
         child->life = GONE;
-        step(world, (struct sl_plan_event){
-                        .kind = SL_EV_EXITED, .slot = slot, .number = child->exit_status});
+        step(world, (struct sl_plan_event){.kind = SL_EV_EXITED,
+                                           .slot = slot,
+                                           .number = child->exit_status,
+                                           .outside = child->exit_status == SIGKILL &&
+                                                      world->now_ms % 2 == 0});
     } else if (child->life == SERVES && !child->hung && child->drains_ms != NEVER &&
                child->drains_ms <= world->now_ms) {
         child->life = EXITS;

@@ -546,6 +546,32 @@ test_the_successor_of_a_hung_worker_is_made_while_it_is_aborted(void **state)
 }
 
 static void
+test_who_is_killed_from_outside_is_replaced_at_once_every_time(void **state)
+{
+    (void)state;
+    struct bench *bench = serving(1, false, false);
+    for (int i = 0; i < 10; i++) {
+        bench->now_ms += 500;
+        feed(bench, (struct sl_plan_event){
+                        .kind = SL_EV_EXITED, .slot = 0, .number = SIGKILL, .outside = true});
+        assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+        fork_slot(bench, 0);
+        make_ready(bench, 0);
+    }
+    /* In its first moments it counts, whoever it was: it may have killed itself. */
+    for (int i = 0; i < 2; i++) {
+        feed(bench, (struct sl_plan_event){
+                        .kind = SL_EV_EXITED, .slot = 0, .number = SIGKILL, .outside = true});
+        assert_int_equal(count(bench, SL_DO_SPAWN, 0), i == 0);
+        if (i == 0) {
+            fork_slot(bench, 0);
+            make_ready(bench, 0);
+        }
+    }
+    done(bench);
+}
+
+static void
 test_a_hung_exclusive_worker_is_gone_within_400_ms(void **state)
 {
     (void)state;
@@ -833,6 +859,7 @@ main(void)
         cmocka_unit_test(test_nobody_is_called_hung_because_everything_stood_still),
         cmocka_unit_test(test_after_a_continue_silence_counts_afresh),
         cmocka_unit_test(test_the_successor_of_a_hung_worker_is_made_while_it_is_aborted),
+        cmocka_unit_test(test_who_is_killed_from_outside_is_replaced_at_once_every_time),
         cmocka_unit_test(test_a_hung_exclusive_worker_is_gone_within_400_ms),
         cmocka_unit_test(test_workers_that_hang_again_and_again_back_off),
         cmocka_unit_test(
