@@ -34,6 +34,7 @@ sl_arbiter_new(const struct sl_host *host, void *ctx, struct sl_arbiter **ret_ar
     arbiter->upgrade_fd = arbiter->words_fd = arbiter->notice.fd = -1;
     atomic_init(&arbiter->asked_workers, -1);
     sl_arbiter_find_start_dir(arbiter);
+    sl_arbiter_find_words(arbiter);
     *ret_arbiter = arbiter;
     return SL_OK;
 }
@@ -41,6 +42,8 @@ sl_arbiter_new(const struct sl_host *host, void *ctx, struct sl_arbiter **ret_ar
 void
 sl_arbiter_free(struct sl_arbiter *arbiter)
 {
+    if (arbiter != NULL && arbiter->words_fd >= 0) /* it never ran */
+        close(arbiter->words_fd);
     free(arbiter);
 }
 

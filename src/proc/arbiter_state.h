@@ -131,7 +131,9 @@ void sl_arbiter_upgrade(struct sl_arbiter *arbiter);
 void sl_arbiter_upgrade_gone(struct sl_arbiter *arbiter, int status);
 void sl_arbiter_find_parent(struct sl_arbiter *arbiter);
 void sl_arbiter_watch_parent(struct sl_arbiter *arbiter);
-/* Tells the arbiter before why this one does not come up. */
+/* Before anything can fail: finds where to tell it; then tells the arbiter before why this one does
+ * not come up. */
+void sl_arbiter_find_words(struct sl_arbiter *arbiter);
 void sl_arbiter_tell_parent(const struct sl_arbiter *arbiter, const char *text);
 
 #endif

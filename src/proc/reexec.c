@@ -176,8 +176,8 @@ sl_arbiter_upgrade_gone(struct sl_arbiter *arbiter, int status)
 /* ---- on the successor's side --------------------------------------------------------------- */
 
 /* A number in the environment proves nothing: the descriptor must be the file. */
-static int
-find_words(void)
+void
+sl_arbiter_find_words(struct sl_arbiter *arbiter)
 {
     const char *text = getenv("SAOLA_UPGRADE_FD");
     char name[64], target[64] = "";
@@ -186,9 +186,9 @@ find_words(void)
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     if (fd <= STDERR_FILENO || readlink(name, target, sizeof target - 1) < 0 ||
         strncmp(target, "/memfd:saola-upgrade", strlen("/memfd:saola-upgrade")) != 0)
-        return -1;
+        return;
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-    return fd;
+    arbiter->words_fd = fd;
 }
 
 void
@@ -201,7 +201,6 @@ sl_arbiter_tell_parent(const struct sl_arbiter *arbiter, const char *text)
 void
 sl_arbiter_find_parent(struct sl_arbiter *arbiter)
 {
-    arbiter->words_fd = find_words();
     const char *text = getenv("GUNICORN_PID");
     pid_t pid = text == NULL ? 0 : (pid_t)strtol(text, NULL, 10);
     unsetenv("GUNICORN_PID");
