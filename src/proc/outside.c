@@ -162,7 +162,7 @@ static long long
 stop_limit_seconds(const struct sl_config *config)
 {
     bool endless = config->graceful_timeout == 0 || config->exit_timeout == 0;
-    return endless ? 0 : config->graceful_timeout + config->exit_timeout;
+    return endless ? 0 : config->drain_delay + config->graceful_timeout + config->exit_timeout;
 }
 
 /* What `saola upgrade` reads, and whoever looks for the arbiter of a machine; docs/upgrade.md. */
