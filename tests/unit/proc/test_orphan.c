@@ -205,7 +205,7 @@ test_one_that_may_be_busy_gets_its_time(void **state)
         {.watched = true, .stuck = true, .acknowledges = true},
         {.watched = true, .stuck = true, .exclusive = true},
         {.watched = true, .stuck = true, .main_sleeps = true},
-        {.watched = true, .stuck = true, .spinners = 3, .main_sleeps = true},
+        {.watched = true, .stuck = true, .spinners = 16, .main_sleeps = true},
         {.watched = true, .stuck = true, .drained = true},
     };
     for (size_t i = 0; i < sizeof like / sizeof *like; i++)
