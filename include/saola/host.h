@@ -183,8 +183,8 @@ void sl_slot_ready(struct sl_slot *slot); /* booted: the arbiter is woken and to
  * this worker, also when the arbiter dies. Called once, before the first of them, at every orderly
  * end. */
 void sl_slot_drained(struct sl_slot *slot);
-/* It has served what it should, or wants to be replaced for another reason. It goes on serving until
- * TERM comes, which is when its successor is ready. */
+/* It has served what it should, or wants to be replaced for another reason. It goes on serving
+ * until TERM comes, which is when its successor is ready. */
 void sl_slot_spent(struct sl_slot *slot);
 /* True when a stop is near or has begun (before TERM is sent): serve on, and say "Connection:
  * close" with each answer. May become true at any time. slot may be NULL, here and below. */

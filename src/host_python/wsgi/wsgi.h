@@ -244,12 +244,12 @@ PyObject *sl_wsgi_file_wrapper_file(PyObject *self);
 
 /* The interpreter's lock on an engine's thread is taken lazily: an engine that sleeps gives it
  * back, the first handler after that takes it. */
-void sl_py_lock_enter(void); /* a thread that holds the lock is about to run the engine */
-void sl_py_lock_leave(void); /* it comes back from it: holds the lock again */
-void sl_py_lock_take(void);  /* takes it unless this thread holds it */
-void sl_py_lock_drop(void);  /* gives it back if this is an engine's thread that holds it */
+void sl_py_lock_enter(void);      /* a thread that holds the lock is about to run the engine */
+void sl_py_lock_leave(void);      /* it comes back from it: holds the lock again */
+void sl_py_lock_take(void);       /* takes it unless this thread holds it */
+void sl_py_lock_drop(void);       /* gives it back if this is an engine's thread that holds it */
 void sl_py_lock_rest(bool rests); /* this thread gives it back and takes it, nothing else */
-bool sl_py_lock_mine(void);  /* is this an engine's thread that holds it? */
+bool sl_py_lock_mine(void);       /* is this an engine's thread that holds it? */
 void
 sl_py_lock_attach(void); /* a pool thread begins: gets a thread state, does not hold the lock */
 void sl_py_lock_detach(void); /* a pool thread ends */

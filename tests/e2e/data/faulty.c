@@ -1,5 +1,5 @@
-/* Preloaded into a server: its wall clock is off by as many seconds as the file FAULTY_CLOCK says in
- * its first eight bytes. Other clocks are the real ones. */
+/* Preloaded into a server: its wall clock is off by as many seconds as the file FAULTY_CLOCK says
+ * in its first eight bytes. Other clocks are the real ones. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
