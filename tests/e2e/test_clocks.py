@@ -285,6 +285,7 @@ def post_worker_init(worker):
 """
 
 
+@pytest.mark.skipif(harness.SANITIZED, reason="the sanitizer tells of every crash")
 @pytest.mark.fault("W9")
 def test_a_crash_loop_makes_at_most_12_forks_in_10_seconds(serve, worker_class):
     workers = 4
