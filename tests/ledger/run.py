@@ -171,6 +171,9 @@ class Driver:
         # Not those that are only booting: somebody serves, and the one killed before is made good.
         self.server.wait_generation()
         self.server.wait(lambda: len(self.server.worker_pids()) >= self.server.workers, "all workers")
+        # A worker that dies before it has served for half a second counts as a failed start, and the
+        # pause that follows is meant.
+        time.sleep(0.6 + self.chance.random())
         victim = self.chance.choice(
             wait_until(self.server.worker_pids, "a worker to kill; " + self.server.tail()))
         before = set(self.server.worker_pids())
