@@ -14,7 +14,6 @@ import json
 import logging
 import logging.handlers
 import os
-import re
 import socket
 import sys
 import threading
@@ -22,7 +21,7 @@ import time
 import traceback
 from logging.config import dictConfig, fileConfig
 
-from . import accesslog, util
+from . import accessline, util
 
 SYSLOG_FACILITIES = {
     "auth": 4, "authpriv": 10, "cron": 9, "daemon": 3, "ftp": 11, "kern": 0, "lpr": 6, "mail": 2,
@@ -56,24 +55,6 @@ CONFIG_DEFAULTS = {
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-# Quote and backslash so that fields stay apart; C0, DEL, C1 and the line separators because
-# terminals and log readers act on them.
-_UNSAFE = re.compile('["\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
-
-
-def _escape_char(match):
-    char = match.group()
-    if char in '"\\':
-        return "\\" + char
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-
-
-def escape(text):
-    """text as one line of printable characters inside double quotes."""
-    return _UNSAFE.sub(_escape_char, text) if _UNSAFE.search(text) else text
-
-
 def loggers():
     """Every logger that exists in this process."""
     root = logging.root
@@ -84,7 +65,7 @@ class SafeAtoms(dict):
     """The values of one access log line: strings are escaped, what is missing is `-`."""
 
     def __init__(self, atoms):
-        super().__init__((key, escape(value) if isinstance(value, str) else value)
+        super().__init__((key, accessline.escape(value) if isinstance(value, str) else value)
                          for key, value in atoms.items())
 
     def __getitem__(self, key):
@@ -251,7 +232,7 @@ class Logger:
         self._logging_config(cfg)
         if self.access_log_enabled and type(self).access is Logger.access:
             self._check_access_format(cfg.access_log_format)
-            accesslog.check(getattr(cfg, "access_log_exclude", None))
+            accessline.check(getattr(cfg, "access_log_exclude", None))
 
     def _check_access_format(self, text):
         """A format that can never be filled is said once, not once a request."""
@@ -374,12 +355,12 @@ class Logger:
         try:
             line = self.cfg.access_log_format
             exclude = getattr(self.cfg, "access_log_exclude", None)
-            if exclude and accesslog.is_excluded(exclude, environ.get("PATH_INFO") or "",
+            if exclude and accessline.is_excluded(exclude, environ.get("PATH_INFO") or "",
                                                  str(resp.status)[:3]):
                 return
-            if line in accesslog.STRUCTURED:
+            if line in accessline.STRUCTURED:
                 atoms = self._line_atoms(resp, environ, request_time)
-                self.access_log.info("%s", accesslog.structured_line(line, atoms))
+                self.access_log.info("%s", accessline.structured_line(line, atoms))
                 return
             # A format without {...} needs no header by name; unless a subclass has its own atoms.
             if "{" not in line and type(self).atoms is Logger.atoms:

@@ -41,10 +41,6 @@ sl_py_state(PyObject *module)
     return (struct sl_py_state *)PyModule_GetState(module);
 }
 
-/* Makes a heap type from spec, adds it to the module under its last name component and stores a new
- * reference in *slot (a field of the state). 0, or -1 with an exception. */
-int sl_py_type_add(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);
-
 /* ---- exec functions, one a file: 0, or -1 with an exception ---------------------------------- */
 
 int sl_py_slot_exec(PyObject *module);
@@ -76,12 +72,20 @@ pid_t sl_py_fork(void *ctx);
 /* See sl_worker_watch() in <saola/host.h>. */
 bool sl_py_lock_stuck(bool this_thread_ran);
 
-/* ---- module.c ------------------------------------------------------------------------------ */
+/* ---- object.c ------------------------------------------------------------------------------ */
+
+/* Makes a heap type from spec, adds it to the module under its last name component and stores a new
+ * reference in *slot (a field of the state). 0, or -1 with an exception. */
+int sl_py_type_add(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);
 
 /* The exception that is set, with its traceback; clears it. New reference or NULL. */
 PyObject *sl_py_take_exception(void);
 
 /* Text of the exception that is set, "Type: message" when with_type; clears it. Never fails. */
 void sl_py_error_text(char *ret_text, size_t size, bool with_type);
+
+/* Bytes of a str that is latin-1, inside the object. NULL with TypeError or ValueError that names
+ * what. */
+const char *sl_py_latin1(PyObject *text, const char *what, size_t *ret_len);
 
 #endif

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 import harness
-from saola import glogging
+from saola import accessline, glogging
 
 
 def settings(**changed):
@@ -289,7 +289,7 @@ def test_a_log_that_cannot_be_written_drops_the_line(changed, breakage):
 
 def test_escaping_leaves_ordinary_text_alone():
     text = "ordinary /path?x=1&y=%20 caf\xe9"
-    assert glogging.escape(text) is text
+    assert accessline.escape(text) is text
 
 
 # ---- in a running server ---------------------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import timedelta
 from urllib.parse import unquote
 
 import saola
-from .. import _saola, accesslog
+from .. import _saola, accessline, accesslog
 from ..glogging import Logger
 from ..http.message import Request
 from ..http.wsgi import Response, base_environ, file_range
@@ -194,7 +194,7 @@ class EngineWorker(base.Worker):
             return
         req = Request(method, uri, uri.partition("?")[0], uri.partition("?")[2], (1, 1), [],
                       "http", (addr, 0), None, None, False)
-        path = unquote(accesslog.path_of(uri), "latin-1")
+        path = unquote(accessline.path_of(uri), "latin-1")
         environ = {"REQUEST_METHOD": method, "RAW_URI": uri, "QUERY_STRING": req.query,
                    "PATH_INFO": path, "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": addr}
         observer.response(req, environ, str(status), status, [], 0, False, False, 0)

@@ -401,7 +401,7 @@ add_path(struct making *m, PyObject *header_script, PyObject *raw_uri)
     PyObject *script = header_script ? header_script : wsgi->script_name;
     size_t script_len = (size_t)PyUnicode_GET_LENGTH(script);
     if (script_len > 0) {
-        const char *bytes = sl_wsgi_latin1(script, "SCRIPT_NAME", &script_len);
+        const char *bytes = sl_py_latin1(script, "SCRIPT_NAME", &script_len);
         if (bytes == NULL)
             return -1;
         if (len < script_len || memcmp(path, bytes, script_len) != 0) {

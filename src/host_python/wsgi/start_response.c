@@ -3,26 +3,6 @@
 #include <string.h>
 #include <structmember.h>
 
-const char *
-sl_wsgi_latin1(PyObject *text, const char *what, size_t *ret_len)
-{
-    if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "%s must be str, not %.100s (%R)", what,
-                     Py_TYPE(text)->tp_name, text);
-        return NULL;
-    }
-#if PY_VERSION_HEX < 0x030c0000
-    if (PyUnicode_READY(text) < 0)
-        return NULL;
-#endif
-    if (PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND) {
-        PyErr_Format(PyExc_ValueError, "%s has characters beyond latin-1: %R", what, text);
-        return NULL;
-    }
-    *ret_len = (size_t)PyUnicode_GET_LENGTH(text);
-    return (const char *)PyUnicode_1BYTE_DATA(text);
-}
-
 static bool
 is_content_length(const char *name, size_t len)
 {
@@ -52,10 +32,10 @@ add_header(struct sl_wsgi_call *call, PyObject *pair)
     }
     size_t name_len, value_len;
     PyObject *name_text = PyTuple_GET_ITEM(pair, 0), *value_text = PyTuple_GET_ITEM(pair, 1);
-    const char *name = sl_wsgi_latin1(name_text, "a response header's name", &name_len);
+    const char *name = sl_py_latin1(name_text, "a response header's name", &name_len);
     if (name == NULL)
         return -1;
-    const char *value = sl_wsgi_latin1(value_text, "a response header's value", &value_len);
+    const char *value = sl_py_latin1(value_text, "a response header's value", &value_len);
     if (value == NULL)
         return -1;
     int rc = sl_response_header(call->res, name, name_len, value, value_len);
@@ -166,7 +146,7 @@ sl_wsgi_start_response_call(PyObject *self, PyObject *const *args, size_t nargsf
         return NULL;
     }
     size_t len;
-    const char *status = sl_wsgi_latin1(bound[0], "the response status", &len);
+    const char *status = sl_py_latin1(bound[0], "the response status", &len);
     if (status == NULL)
         return NULL;
     if (len >= 3 && status[0] == '1') {
@@ -249,11 +229,11 @@ sl_wsgi_early_hints_call(PyObject *self, PyObject *const *args, size_t nargsf, P
         }
         struct sl_header *hint = &hints[i];
         hint->name.ptr =
-            sl_wsgi_latin1(PyTuple_GET_ITEM(pair, 0), "an early hint's name", &hint->name.len);
+            sl_py_latin1(PyTuple_GET_ITEM(pair, 0), "an early hint's name", &hint->name.len);
         if (hint->name.ptr == NULL)
             goto error;
         hint->value.ptr =
-            sl_wsgi_latin1(PyTuple_GET_ITEM(pair, 1), "an early hint's value", &hint->value.len);
+            sl_py_latin1(PyTuple_GET_ITEM(pair, 1), "an early hint's value", &hint->value.len);
         if (hint->value.ptr == NULL)
             goto error;
     }

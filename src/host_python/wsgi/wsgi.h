@@ -228,9 +228,6 @@ PyObject *sl_wsgi_write_call(PyObject *self, PyObject *const *args, size_t nargs
 PyObject *sl_wsgi_early_hints_call(PyObject *self, PyObject *const *args, size_t nargsf,
                                    PyObject *kwnames);
 
-/* Bytes of a str that is latin-1, inside the object. NULL with TypeError or ValueError. */
-const char *sl_wsgi_latin1(PyObject *text, const char *what, size_t *ret_len);
-
 /* ---- input.c, filewrapper.c --------------------------------------------------------------------
  */
 
