@@ -296,7 +296,17 @@
 # Adds up to this to max_worker_lifetime, another number for each worker.
 # max_worker_lifetime_jitter = 0
 
-# How much of the workers may be replaced at once because of max_requests or their lifetime.
+# Memory above which a worker is replaced, as in 512M; 0 is no limit.
+# max_worker_memory = 0
+
+# Adds up to this to max_worker_memory, another amount for each worker.
+# max_worker_memory_jitter = 0
+
+# Memory above which a worker is aborted, as in 1G; 0 is no limit.
+# max_worker_memory_hard = 0
+
+# How much of the workers may be replaced at once because of max_requests, their lifetime or their
+# memory.
 # recycle_share = 25
 
 # Requests that get no line in the access log; may be given several times.

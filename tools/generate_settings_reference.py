@@ -55,6 +55,7 @@ def entry(cls):
     else:
         facts.append("configuration file only")
     facts.append({"bool": "true or false", "int": "number", "octal": "number, octal after 0",
+                  "size": "bytes, or with K, M, G, T",
                   "list": "list", "callable": f"function with {row.min} parameter"
                   + "s" * (row.min != 1)}.get(row.type, texts._TYPES[row.type]))
     if row.choices:

@@ -21,6 +21,7 @@ enum sl_setting_type {
     SL_SETTING_BOOL,
     SL_SETTING_INT,   /* int64, 0x and 0o prefixes allowed */
     SL_SETTING_OCTAL, /* file mode: "0022" is octal */
+    SL_SETTING_SIZE,  /* bytes; "512M": K, M, G, T are powers of 1024 */
     SL_SETTING_STRING,
     SL_SETTING_LIST,     /* may be given several times */
     SL_SETTING_CSV,      /* comma list */
@@ -60,6 +61,8 @@ struct sl_setting {
 
 /* No upper bound but that of int. */
 #define SL_SETTING_MAX 2147483647
+/* The same for sizes: 1024T. */
+#define SL_SETTING_SIZE_MAX (1LL << 50)
 
 size_t sl_settings_count(void);
 const struct sl_setting *sl_settings_at(size_t index);

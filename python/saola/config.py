@@ -486,7 +486,7 @@ class Row:
 
     FIELDS = ("name", "type", "default_text", "min", "max", "choices", "when", "flags", "cli",
               "metavar", "section", "summary", "more", "lacking")
-    CORE_TYPES = ("bool", "int", "octal", "string", "list", "csv", "addrs", "choice")
+    CORE_TYPES = ("bool", "int", "octal", "size", "string", "list", "csv", "addrs", "choice")
 
     def __init__(self, columns):
         for field, value in zip(self.FIELDS, columns, strict=True):
@@ -516,7 +516,7 @@ class Row:
         def check(val):
             number = validate(val)
             if not self.min <= number <= self.max:
-                shown = oct if self.type == "octal" else str
+                shown = {"octal": oct, "size": _v.size_text}.get(self.type, str)
                 raise ValueError(f"{val} is out of bounds: {shown(self.min)} to {shown(self.max)}")
             return number
         return check
@@ -567,6 +567,8 @@ def _validator(row):
         return row.within_bounds(_v.validate_pos_int)
     if row.type == "octal":
         return row.within_bounds(_v.validate_mode)
+    if row.type == "size":
+        return row.within_bounds(_v.validate_size)
     if row.type == "choice":
         return _v.choice(row.choices, row.default_text)
     if row.type == "callable":
@@ -605,7 +607,7 @@ def _default(row):
         return text == "true"
     if row.type == "octal":
         return auto_int(None, text)
-    if row.type in ("int", "any"):
+    if row.type in ("int", "size", "any"):
         return int(text)
     return text
 

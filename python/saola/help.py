@@ -25,6 +25,7 @@ SHORT = (
 )
 
 _TYPES = {"bool": "true or false", "int": "whole number", "octal": "whole number, octal with a leading 0",
+          "size": "bytes, or with K, M, G, T",
           "string": "text", "list": "list of texts; the flag may be given several times",
           "csv": "comma list", "addrs": "comma list of *, addresses and networks",
           "choice": "one word", "callable": "function", "class": "class, or its dotted name",
@@ -84,7 +85,7 @@ def setting_help(setting, bold=str):
     lines.append(_fact("type", _TYPES[row.type] + (", or None" if row.flags & 8 else "")))
     if row.choices:
         lines.append(_fact("values", ", ".join(row.choices)))
-    if row.type in ("int", "octal"):
+    if row.type in ("int", "octal", "size"):
         lines.append(_fact("bounds", bounds(row)))
     if row.type == "callable":
         lines.append(_fact("parameters", str(row.min)))
@@ -98,6 +99,8 @@ def setting_help(setting, bold=str):
 
 def bounds(row):
     """Bounds of a number as a person writes them."""
+    if row.type == "size":
+        return "0 to 1024T"
     show = (lambda n: f"0{n:o}" if n else "0") if row.type == "octal" else str
     return f"{show(row.min)} or more" if row.max == 2147483647 \
         else f"{show(row.min)} to {show(row.max)}"

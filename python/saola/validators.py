@@ -37,6 +37,9 @@ def whole_number(text):
         return int(text, 0)
 
 
+_UNITS = "KMGT"
+
+
 # ---- plain values ----------------------------------------------------------------------------
 
 
@@ -80,6 +83,29 @@ def validate_mode(val):
     if isinstance(val, str) and re.fullmatch(r"\s*0[0-7]+\s*", val):
         val = auto_int(None, val.strip())
     return validate_pos_int(val)
+
+
+def size_text(number):
+    """A number of bytes as people write it: 536870912 is 512M."""
+    for unit in ("", *_UNITS[:-1]):
+        if number % 1024 or not number:
+            return f"{number}{unit}"
+        number //= 1024
+    return f"{number}{_UNITS[-1]}"
+
+
+def validate_size(val):
+    """Bytes: a whole number, or text like 512M (K, M, G, T are powers of 1024)."""
+    if isinstance(val, int) and not isinstance(val, bool):
+        if val < 0:
+            raise ValueError(f"{val} is out of bounds: 0 or more")
+        return val
+    found = re.fullmatch(r"(\d+)([KMGT]?)", val.strip().upper(), re.ASCII) \
+        if isinstance(val, str) else None
+    if not found:
+        raise ValueError(f"{_quoted(val)} is not a size: a whole number with K, M, G or T behind it, "
+                         "as in 512M")
+    return int(found[1]) * 1024 ** (_UNITS.index(found[2]) + 1 if found[2] else 0)
 
 
 def validate_http2_frame_size(val):

@@ -8,10 +8,13 @@
 #include <string.h>
 #include "config/value.h"
 
+enum { WORKER_MEMORY_MIN = 16 << 20 };
+
 #define SL_OFFSET_FIELD(NAME) offsetof(struct sl_config, NAME)
 #define SL_OFFSET_BOOL SL_OFFSET_FIELD
 #define SL_OFFSET_INT SL_OFFSET_FIELD
 #define SL_OFFSET_OCTAL SL_OFFSET_FIELD
+#define SL_OFFSET_SIZE SL_OFFSET_FIELD
 #define SL_OFFSET_STRING SL_OFFSET_FIELD
 #define SL_OFFSET_LIST SL_OFFSET_FIELD
 #define SL_OFFSET_CSV SL_OFFSET_FIELD
@@ -46,6 +49,7 @@ load(const struct sl_config *config, const struct sl_setting *row)
         break;
     case SL_SETTING_INT:
     case SL_SETTING_OCTAL:
+    case SL_SETTING_SIZE:
         value.number = *(const long long *)field;
         break;
     case SL_SETTING_CHOICE:
@@ -71,6 +75,7 @@ store(struct sl_config *config, const struct sl_setting *row, const union sl_val
         break;
     case SL_SETTING_INT:
     case SL_SETTING_OCTAL:
+    case SL_SETTING_SIZE:
         *(long long *)field = value->number;
         break;
     case SL_SETTING_CHOICE:
@@ -266,10 +271,35 @@ check_exclusive(const struct sl_config *config, struct sl_error *err)
     return SL_OK;
 }
 
+/* Limits that would end every worker, or never do what they say. */
+static int
+check_memory(const struct sl_config *config, struct sl_error *err)
+{
+    static const char *const names[] = {"max_worker_memory", "max_worker_memory_hard"};
+    const long long limits[] = {config->max_worker_memory, config->max_worker_memory_hard};
+    for (size_t i = 0; i < 2; i++) {
+        if (limits[i] > 0 && limits[i] < WORKER_MEMORY_MIN)
+            return sl_error_set(err, SL_EINVAL,
+                                "%s: %s is less than any worker needs (%d MiB); write 512M for "
+                                "512 MiB",
+                                names[i], sl_config_text(config, names[i]),
+                                WORKER_MEMORY_MIN >> 20);
+    }
+    if (limits[1] > 0 && limits[1] <= limits[0] + config->max_worker_memory_jitter)
+        return sl_error_set(err, SL_EINVAL,
+                            "max_worker_memory_hard: %s must be more than max_worker_memory and "
+                            "its jitter together; raise it, or leave one of the two out",
+                            sl_config_text(config, names[1]));
+    return SL_OK;
+}
+
 int
 sl_config_check(const struct sl_config *config, struct sl_error *err)
 {
-    return config->hand_over == SL_HAND_OVER_EXCLUSIVE ? check_exclusive(config, err) : SL_OK;
+    int rc = check_memory(config, err);
+    if (rc == SL_OK && config->hand_over == SL_HAND_OVER_EXCLUSIVE)
+        rc = check_exclusive(config, err);
+    return rc;
 }
 
 /* Stores a copy of one row. */

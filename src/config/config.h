@@ -3,6 +3,7 @@
  *
  *   BOOL          bool
  *   INT, OCTAL    long long, within the bounds of the row
+ *   SIZE          the same, in bytes
  *   STRING        char *, NULL = none; white space at both ends is gone
  *   LIST, CSV     struct sl_config_list
  *   ADDRS         struct sl_config_list of "*", addresses and networks, each checked
@@ -35,6 +36,7 @@ enum sl_proxy_mode { SL_PROXY_OFF, SL_PROXY_V1, SL_PROXY_V2, SL_PROXY_AUTO };
 #define SL_FIELD_BOOL(NAME) bool NAME;
 #define SL_FIELD_INT(NAME) long long NAME;
 #define SL_FIELD_OCTAL(NAME) long long NAME;
+#define SL_FIELD_SIZE(NAME) long long NAME;
 #define SL_FIELD_STRING(NAME) char *NAME;
 #define SL_FIELD_LIST(NAME) struct sl_config_list NAME;
 #define SL_FIELD_CSV(NAME) struct sl_config_list NAME;

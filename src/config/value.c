@@ -1,6 +1,7 @@
 /* Parses and formats the value of one setting. The only parser there is: defaults, command line,
  * configuration file and environment all come through here. */
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,9 @@ refuse_number(const struct sl_setting *row, const char *text, struct sl_error *e
     if (row->max == SL_SETTING_MAX && text[0] == '-')
         return sl_error_set(err, SL_ERANGE, "%s: %.80s is out of bounds: %lld or more", row->name,
                             text, row->min);
+    if (row->type == SL_SETTING_SIZE)
+        return sl_error_set(err, SL_ERANGE, "%s: %.80s is out of bounds: 0 to 1024T", row->name,
+                            text);
     if (row->type == SL_SETTING_OCTAL)
         return sl_error_set(err, SL_ERANGE, "%s: %.80s is out of bounds: %#llo to %#llo", row->name,
                             text, (unsigned long long)row->min, (unsigned long long)row->max);
@@ -176,6 +180,36 @@ parse_number(const struct sl_setting *row, const char *text, long long *ret_numb
         return sl_error_set(err, SL_EINVAL, "%s: \"%.80s\" is not a whole number", row->name, text);
     if (negative)
         number = -number;
+    if (huge || number < row->min || number > row->max)
+        return refuse_number(row, text, err);
+    *ret_number = number;
+    return SL_OK;
+}
+
+static const char units[] = "KMGT";
+
+/* "512M": a whole number, not negative, and perhaps one letter. */
+static int
+parse_size(const struct sl_setting *row, const char *text, long long *ret_number,
+           struct sl_error *err)
+{
+    size_t digits = strspn(text, "0123456789");
+    const char *end = text + digits;
+    const char *unit = *end == '\0' ? NULL : strchr(units, toupper((unsigned char)*end));
+    if (text[0] == '-' && text[1] != '\0')
+        return refuse_number(row, text, err);
+    if (digits == 0 || (*end != '\0' && (unit == NULL || end[1] != '\0')))
+        return sl_error_set(err, SL_EINVAL,
+                            "%s: \"%.80s\" is not a size: a whole number with K, M, G or T behind "
+                            "it, as in 512M",
+                            row->name, text);
+    long long number = 0;
+    bool huge = false;
+    for (const char *p = text; p < end; p++)
+        huge = huge || __builtin_mul_overflow(number, 10LL, &number) ||
+               __builtin_add_overflow(number, (long long)(*p - '0'), &number);
+    for (int i = unit == NULL ? 0 : (int)(unit - units) + 1; i > 0; i--)
+        huge = huge || __builtin_mul_overflow(number, 1024LL, &number);
     if (huge || number < row->min || number > row->max)
         return refuse_number(row, text, err);
     *ret_number = number;
@@ -368,6 +402,8 @@ parse_word(const struct sl_setting *row, const char *word, union sl_value *value
     case SL_SETTING_INT:
     case SL_SETTING_OCTAL:
         return parse_number(row, word, &value->number, err);
+    case SL_SETTING_SIZE:
+        return parse_size(row, word, &value->number, err);
     default:
         return parse_choice(row, word, &value->choice, err);
     }
@@ -422,7 +458,14 @@ static char *
 format_number(const struct sl_setting *row, long long number)
 {
     char text[32];
-    if (row->type == SL_SETTING_OCTAL && number != 0)
+    int unit = -1;
+    while (row->type == SL_SETTING_SIZE && number != 0 && number % 1024 == 0 && units[unit + 1]) {
+        number /= 1024;
+        unit++;
+    }
+    if (unit >= 0)
+        snprintf(text, sizeof text, "%lld%c", number, units[unit]);
+    else if (row->type == SL_SETTING_OCTAL && number != 0)
         snprintf(text, sizeof text, "0%llo", (unsigned long long)number);
     else
         snprintf(text, sizeof text, "%lld", number);
@@ -450,6 +493,7 @@ sl_value_format(const struct sl_setting *row, const union sl_value *value, char 
         break;
     case SL_SETTING_INT:
     case SL_SETTING_OCTAL:
+    case SL_SETTING_SIZE:
         text = format_number(row, value->number);
         break;
     case SL_SETTING_CHOICE:

@@ -7,7 +7,7 @@
 union sl_value {
     struct sl_config_list list; /* LIST, CSV, ADDRS; first and largest, so that {0} clears all */
     bool flag;                  /* BOOL */
-    long long number;           /* INT, OCTAL */
+    long long number;           /* INT, OCTAL, SIZE */
     int choice;                 /* CHOICE */
     char *string;               /* STRING */
 };

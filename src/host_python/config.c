@@ -9,12 +9,13 @@ struct core_config {
 };
 
 static const char *const type_names[] = {
-    [SL_SETTING_BOOL] = "bool",         [SL_SETTING_INT] = "int",
-    [SL_SETTING_OCTAL] = "octal",       [SL_SETTING_STRING] = "string",
-    [SL_SETTING_LIST] = "list",         [SL_SETTING_CSV] = "csv",
-    [SL_SETTING_ADDRS] = "addrs",       [SL_SETTING_CHOICE] = "choice",
-    [SL_SETTING_CALLABLE] = "callable", [SL_SETTING_CLASS] = "class",
-    [SL_SETTING_DICT] = "dict",         [SL_SETTING_ANY] = "any",
+    [SL_SETTING_BOOL] = "bool",     [SL_SETTING_INT] = "int",
+    [SL_SETTING_OCTAL] = "octal",   [SL_SETTING_SIZE] = "size",
+    [SL_SETTING_STRING] = "string", [SL_SETTING_LIST] = "list",
+    [SL_SETTING_CSV] = "csv",       [SL_SETTING_ADDRS] = "addrs",
+    [SL_SETTING_CHOICE] = "choice", [SL_SETTING_CALLABLE] = "callable",
+    [SL_SETTING_CLASS] = "class",   [SL_SETTING_DICT] = "dict",
+    [SL_SETTING_ANY] = "any",
 };
 
 static const char *const when_names[] = {

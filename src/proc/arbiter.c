@@ -14,6 +14,7 @@
 #include <base/clock.h>
 #include <proc/arbiter_state.h>
 #include <proc/exclusive.h>
+#include <proc/memory.h>
 
 enum { PARENT_CHECK_MS = 1000, SIGNALS_AT_ONCE = 256 };
 
@@ -195,6 +196,34 @@ feed_requests(struct sl_arbiter *arbiter)
     }
 }
 
+/* One worker a turn of the loop: with many that are due, signals and deaths are not kept waiting.
+ */
+static void
+feed_memory(struct sl_arbiter *arbiter)
+{
+    unsigned slot;
+    if (!sl_plan_wants_memory(arbiter->plan, (long long)sl_clock_ms(), &slot))
+        return;
+    const char *why;
+    long long bytes = 0, limit = sl_plan_memory_limit(arbiter->plan, slot);
+    sl_reserve_lend(&arbiter->reserve);
+    int rc = sl_memory_read("/proc", arbiter->children[slot].pid, limit, &bytes, &why);
+    int saved = errno;
+    sl_reserve_fill(&arbiter->reserve);
+    if (rc != SL_OK && saved != ESRCH && saved != ENOENT) /* it has not just died */
+        why = strerror(saved);
+    if (why != NULL && !arbiter->told_memory) {
+        arbiter->told_memory = true;
+        sl_arbiter_log(arbiter, SL_LOG_WARNING,
+                       rc != SL_OK ? "max_worker_memory: the memory of workers cannot be read: %s"
+                                   : "max_worker_memory: the PSS of workers cannot be read (%s); "
+                                     "their own pages without files are counted instead",
+                       why);
+    }
+    sl_arbiter_feed(arbiter,
+                    (struct sl_plan_event){.kind = SL_EV_MEMORY, .slot = slot, .bytes = bytes});
+}
+
 static void
 tick(struct sl_arbiter *arbiter)
 {
@@ -206,6 +235,7 @@ tick(struct sl_arbiter *arbiter)
     if (sl_plan_wants_requests(arbiter->plan))
         feed_requests(arbiter);
     sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_TICK});
+    feed_memory(arbiter); /* after the tick: it notices first whether we stood still */
 }
 
 /* ---- the loop ------------------------------------------------------------------------------ */

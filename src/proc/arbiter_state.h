@@ -73,6 +73,7 @@ struct sl_arbiter {
     struct sl_pidfile pidfile;
     struct sl_reserve reserve;
     struct sl_oom oom;
+    bool told_memory; /* that PSS cannot be read */
     char start_dir[4096];
 
     atomic_int asked_workers; /* by user code; -1: nothing */

@@ -285,12 +285,14 @@ on_start(struct sl_plan *plan, const struct sl_plan_event *event)
     sl_plan_generation_init(plan, &plan->current, event);
 }
 
+static long long clocks_wake_ms(const struct sl_plan *plan);
+
 /* A tick that comes much later than it was due means that the arbiter itself stood still (stopped,
  * suspended, a slow hook); workers that were stopped with it are not to be called hung. */
 static void
 on_tick(struct sl_plan *plan)
 {
-    long long due_ms = sl_plan_wake_ms(plan);
+    long long due_ms = clocks_wake_ms(plan);
     if (due_ms >= 0 && plan->now_ms - due_ms > LATE_MS)
         sl_plan_stood_still(plan);
     sl_plan_judge_clocks(plan);
@@ -354,6 +356,9 @@ dispatch(struct sl_plan *plan, const struct sl_plan_event *event)
         break;
     case SL_EV_REQUESTS:
         sl_plan_on_requests(plan, event);
+        break;
+    case SL_EV_MEMORY:
+        sl_plan_on_memory(plan, event);
         break;
     case SL_EV_FORKED:
         sl_plan_on_forked(plan, event);
@@ -448,7 +453,7 @@ sl_plan_step(struct sl_plan *plan, const struct sl_plan_event *event,
         return 0;
     dispatch(plan, event);
     settle(plan);
-    if (event->kind != SL_EV_BEAT && event->kind != SL_EV_REQUESTS)
+    if (event->kind != SL_EV_BEAT && event->kind != SL_EV_REQUESTS && event->kind != SL_EV_MEMORY)
         plan->turned_ms = plan->now_ms;
     plan->out = NULL;
     return plan->out_count;
@@ -480,8 +485,8 @@ spawn_wake_ms(const struct sl_plan *plan, const struct generation *generation)
     return wake_ms;
 }
 
-long long
-sl_plan_wake_ms(const struct sl_plan *plan)
+static long long
+clocks_wake_ms(const struct sl_plan *plan)
 {
     long long wake_ms =
         sooner(spawn_wake_ms(plan, &plan->current), spawn_wake_ms(plan, &plan->next));
@@ -490,6 +495,13 @@ sl_plan_wake_ms(const struct sl_plan *plan)
     if (plan->stop_at_ms != 0 && plan->phase < PHASE_STOPPING)
         wake_ms = sooner(wake_ms, plan->stop_at_ms);
     return wake_ms;
+}
+
+/* Weighing waits for its turn where there are many: being late with it means nothing. */
+long long
+sl_plan_wake_ms(const struct sl_plan *plan)
+{
+    return sooner(clocks_wake_ms(plan), sl_plan_memory_wake_ms(plan));
 }
 
 bool

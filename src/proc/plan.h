@@ -27,6 +27,7 @@ struct sl_plan_group {
     long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms;
     long long drain_ms; /* from TERM to the stop; the first group's counts */
     long long lifetime_ms, lifetime_jitter_ms;
+    long long memory_soft, memory_jitter, memory_hard; /* bytes; 0 = no limit */
     unsigned recycle_percent; /* of the group, at least one: so many are recycled at once */
 };
 
@@ -37,6 +38,7 @@ enum sl_plan_event_kind {
     SL_EV_BEAT,           /* slot, beat_ms: last sign of life */
     SL_EV_REQUESTS,       /* slot, oldest_ms, newest_ms: when its requests in progress began; now
                              if there are none */
+    SL_EV_MEMORY,         /* slot, bytes: what it uses, or some number below its limit */
     SL_EV_FORKED,         /* slot, pid */
     SL_EV_FORK_FAILED,    /* slot, why */
     SL_EV_LOCKED,         /* slot, why: somebody else runs what this group has once; try again */
@@ -64,6 +66,7 @@ struct sl_plan_event {
     int number;
     bool outside; /* EXITED: killed by another process, not for want of memory */
     long long beat_ms, oldest_ms, newest_ms;
+    long long bytes;
     const char *why; /* one sentence, valid until the actions were carried out */
     const struct sl_plan_group *groups;
     size_t group_count;
@@ -112,6 +115,8 @@ enum sl_plan_message {
     SL_SAY_CRASH_LOOP,
     SL_SAY_READY,
     SL_SAY_LIVED,
+    SL_SAY_MEMORY_SOFT,
+    SL_SAY_MEMORY_HARD,
     SL_SAY_QUICK,
     SL_SAY_UNKILLABLE,
     SL_SAY_STOP_LATER,
@@ -135,8 +140,9 @@ struct sl_plan_action {
     pid_t pid;
     int number, old;
     long long ms;
-    long long elapsed_ms; /* LOG of a clock: since it started */
-    const char *why;      /* LOG: see sl_plan_message_wants_requests() */
+    long long elapsed_ms;   /* LOG of a clock: since it started */
+    long long bytes, limit; /* LOG of a memory limit */
+    const char *why;        /* LOG: see sl_plan_message_wants_requests() */
 };
 
 struct sl_plan;
@@ -159,6 +165,11 @@ long long sl_plan_wake_ms(const struct sl_plan *plan);
 /* True when the next TICK judges heartbeats, or requests (it wants those events first). */
 bool sl_plan_wants_beats(const struct sl_plan *plan);
 bool sl_plan_wants_requests(const struct sl_plan *plan);
+
+/* True if a worker is to be weighed (MEMORY) at this time: the one that has waited longest. */
+bool sl_plan_wants_memory(const struct sl_plan *plan, long long now_ms, unsigned *ret_slot);
+/* The lower of its limits, in bytes: below it the exact number does not matter. */
+long long sl_plan_memory_limit(const struct sl_plan *plan, unsigned slot);
 
 unsigned sl_plan_workers_wanted(const struct sl_plan *plan);
 /* Workers of the generation in force that are ready (first group), and whether one of it waits

@@ -225,7 +225,8 @@ dismiss_past(struct sl_plan *plan)
     }
 }
 
-/* True when those who take its place are ready, or have to wait for its end. */
+/* True when those who take its place are ready, or have to wait for its end: where every slot is
+ * taken there is none for a successor before that. */
 static bool
 may_go(const struct sl_plan *plan, const struct worker *worker)
 {
@@ -234,13 +235,14 @@ may_go(const struct sl_plan *plan, const struct worker *worker)
     if (worker->generation != generation->id || !HOLDS(plan, RULE_SUCCESSOR_FIRST))
         return true;
     const struct group *group = &generation->groups[worker->group];
-    unsigned ready = 0;
+    unsigned ready = 0, free_slots = 0;
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
         const struct worker *other = &plan->workers[slot];
+        free_slots += !is_live(other);
         ready += other->state == WORKER_READY && !other->replaced &&
                  is_of(other, generation->id, worker->group);
     }
-    return group->spec.exclusive || ready >= group->target;
+    return group->spec.exclusive || ready >= group->target || (free_slots == 0 && ready > 0);
 }
 
 /* Sends away those whose successors are ready. */

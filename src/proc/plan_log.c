@@ -1,6 +1,7 @@
 /* The plan in words. What its decisions say in the error log: one row a message, gunicorn's words
  * where it has them. In the texts: %p pid, %n number, %G signal name, %h its short form, %s
- * seconds, %e seconds elapsed, %w why, %r the requests in progress (the shell's to know).
+ * seconds, %e seconds elapsed, %b bytes, %l their limit, %w why, %r the requests in progress (the
+ * shell's to know).
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -40,6 +41,12 @@ static const struct row {
                            "Workers died %n times in a row; next attempt in %s seconds."},
     [SL_SAY_READY] = {SL_LOG_DEBUG, "Worker ready (pid: %p)"},
     [SL_SAY_LIVED] = {SL_LOG_INFO, "Worker (pid:%p) has lived for %s seconds and is replaced."},
+    [SL_SAY_MEMORY_SOFT] = {SL_LOG_WARNING,
+                            "Worker (pid:%p) uses %b %e s after its start, more than "
+                            "max_worker_memory (%l), and is replaced."},
+    [SL_SAY_MEMORY_HARD] = {SL_LOG_CRITICAL,
+                            "WORKER MEMORY (pid:%p) uses %b, more than max_worker_memory_hard "
+                            "(%l), and is aborted: %r"},
     [SL_SAY_QUICK] = {SL_LOG_INFO, "Quick shutdown requested"},
     [SL_SAY_UNKILLABLE] = {SL_LOG_ERROR, "Worker (pid:%p) cannot be killed and is left behind."},
     [SL_SAY_STOP_LATER] = {SL_LOG_INFO, "Serving on for %s seconds (drain_delay), then stopping."},
@@ -72,6 +79,14 @@ format_signal(const struct sl_plan_action *action, bool brief, char *buf, size_t
 }
 
 static int
+format_bytes(long long bytes, char *buf, size_t size)
+{
+    if (bytes >= 10LL << 30)
+        return snprintf(buf, size, "%.1f GiB", (double)bytes / (1 << 30));
+    return snprintf(buf, size, "%.1f MiB", (double)bytes / (1 << 20));
+}
+
+static int
 format_field(const struct sl_plan_action *action, char field, char *buf, size_t size)
 {
     switch (field) {
@@ -87,6 +102,10 @@ format_field(const struct sl_plan_action *action, char field, char *buf, size_t 
         return snprintf(buf, size, "%g", (double)action->ms / 1000.0);
     case 'e':
         return snprintf(buf, size, "%.1f", (double)action->elapsed_ms / 1000.0);
+    case 'b':
+        return format_bytes(action->bytes, buf, size);
+    case 'l':
+        return format_bytes(action->limit, buf, size);
     case 'G':
         return format_signal(action, false, buf, size);
     case 'h':
@@ -128,11 +147,11 @@ const char *
 sl_plan_event_name(enum sl_plan_event_kind kind)
 {
     static const char *const names[SL_EV_COUNT] = {
-        "start",         "tick",           "signal",         "beat",           "requests",
-        "forked",        "fork failed",    "locked",         "ready",          "spent",
-        "drained",       "exited",         "loaded",         "load failed",    "listening",
-        "listen failed", "upgrade forked", "upgrade failed", "upgrade exited", "promoted",
-        "set workers"};
+        "start",     "tick",          "signal",         "beat",           "requests",
+        "memory",    "forked",        "fork failed",    "locked",         "ready",
+        "spent",     "drained",       "exited",         "loaded",         "load failed",
+        "listening", "listen failed", "upgrade forked", "upgrade failed", "upgrade exited",
+        "promoted",  "set workers"};
     return names[kind];
 }
 

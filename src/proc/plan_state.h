@@ -91,6 +91,8 @@ struct worker {
     long long forked_ms, beat_ms, ready_ms, left_ms, deadline_ms;
     long long oldest_ms, newest_ms; /* its requests in progress, when it was last looked at */
     long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms, lifetime_ms;
+    long long memory_soft, memory_hard; /* bytes; 0: no limit */
+    long long weigh_at_ms;              /* -1: never */
 };
 
 struct group {
@@ -99,8 +101,9 @@ struct group {
     unsigned target;   /* spec.workers, changed by TTIN, TTOU, WINCH */
     unsigned round;    /* rises with each failure; workers of an older round do not count again */
     unsigned failures; /* rounds that failed in a row */
-    long long spawn_at_ms; /* back-off: not before */
-    bool locked;           /* waits for a holder elsewhere, and has said so */
+    long long spawn_at_ms;                    /* back-off: not before */
+    bool locked;                              /* waits for a holder elsewhere, and has said so */
+    long long memory_rest_ms, memory_from_ms; /* between two recyclings of young workers */
 };
 
 struct generation {
@@ -156,6 +159,9 @@ enum rule {
     RULE_SUCCESSOR_FIRST,
     RULE_ABORT_ALONE_IS_SHORT,
     RULE_RECYCLE_SHARE,
+    RULE_MEMORY_SOFT,
+    RULE_MEMORY_HARD,
+    RULE_MEMORY_RESTS,
     RULE_COUNT
 };
 #ifdef SL_PLAN_MUTANTS
@@ -188,11 +194,19 @@ long long sl_plan_worker_wake_ms(const struct sl_plan *plan, const struct worker
 /* Counts the failure, unless it is no fault of the worker's as a whole, and frees its place. */
 void sl_plan_abort(struct sl_plan *plan, unsigned slot, enum sl_plan_message message,
                    long long limit_ms, long long since_ms);
+/* The same, after its message. */
+void sl_plan_abort_silently(struct sl_plan *plan, unsigned slot);
 
 /* plan_request.c */
 void sl_plan_on_requests(struct sl_plan *plan, const struct sl_plan_event *event);
 long long sl_plan_request_wake_ms(const struct sl_plan *plan, const struct worker *worker);
 void sl_plan_judge_requests(struct sl_plan *plan, unsigned slot);
+
+/* plan_memory.c */
+void sl_plan_memory_begin(struct worker *worker, const struct sl_plan_group *spec);
+void sl_plan_memory_ready(const struct sl_plan *plan, struct worker *worker);
+long long sl_plan_memory_wake_ms(const struct sl_plan *plan);
+void sl_plan_on_memory(struct sl_plan *plan, const struct sl_plan_event *event);
 
 /* plan_recycle.c */
 void sl_plan_on_spent(struct sl_plan *plan, const struct sl_plan_event *event);

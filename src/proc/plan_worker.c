@@ -53,6 +53,7 @@ sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *gene
     worker->graceful_ms = of->spec.graceful_ms;
     worker->exit_ms = of->spec.exit_ms;
     worker->lifetime_ms = sl_plan_lifetime_ms(&of->spec, worker->age);
+    sl_plan_memory_begin(worker, &of->spec);
     struct sl_plan_action *action = sl_plan_emit(plan, SL_DO_SPAWN);
     action->slot = slot;
     action->generation = generation->id;
@@ -93,29 +94,45 @@ sl_plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number)
 static void count_against(struct sl_plan *plan, const struct worker *worker, int code);
 
 /* It shows where it is and may still save what it has; a second later it is killed unless it has
- * drained meanwhile. Its place is free from now on, and its failure counted, if it had not been
- * asked to leave. */
+ * drained meanwhile. Its place is free from now on. */
+static void
+begin_abort(struct sl_plan *plan, unsigned slot)
+{
+    struct worker *worker = &plan->workers[slot];
+    bool alone = worker->hand_over && !worker->leaving && HOLDS(plan, RULE_ABORT_ALONE_IS_SHORT);
+    move(worker, WORKER_ABORTING);
+    worker->deadline_ms = plan->now_ms + (alone ? ABORT_ALONE_MS : ABORT_MS);
+    sl_plan_kill(plan, slot, SIGABRT);
+    if (HOLDS(plan, RULE_ABORT_FREES_PLACE))
+        worker->leaving = true;
+}
+
+/* Its failure is counted if it had not been asked to leave. */
 void
 sl_plan_abort(struct sl_plan *plan, unsigned slot, enum sl_plan_message message, long long limit_ms,
               long long since_ms)
 {
-    struct worker *worker = &plan->workers[slot];
+    struct worker was = plan->workers[slot];
     struct sl_plan_action *action = sl_plan_say(plan, message);
     action->slot = slot;
-    action->pid = worker->pid;
+    action->pid = was.pid;
     action->ms = limit_ms;
     action->elapsed_ms = plan->now_ms - since_ms;
-    struct worker was = *worker;
-    bool alone = was.hand_over && !was.leaving && HOLDS(plan, RULE_ABORT_ALONE_IS_SHORT);
-    move(worker, WORKER_ABORTING);
-    worker->deadline_ms = plan->now_ms + (alone ? ABORT_ALONE_MS : ABORT_MS);
-    sl_plan_kill(plan, slot, SIGABRT);
+    begin_abort(plan, slot);
     if (was.leaving || !HOLDS(plan, RULE_ABORT_FREES_PLACE))
         return;
-    worker->leaving = true;
     if (message == SL_SAY_BOOT_TIMEOUT && was.generation == plan->next.id)
         sl_plan_give_up(plan, "a new worker was not ready within boot_timeout.");
     else if (message != SL_SAY_REQUEST_CUT)
+        count_against(plan, &was, -1);
+}
+
+void
+sl_plan_abort_silently(struct sl_plan *plan, unsigned slot)
+{
+    struct worker was = plan->workers[slot];
+    begin_abort(plan, slot);
+    if (!was.leaving && HOLDS(plan, RULE_ABORT_FREES_PLACE))
         count_against(plan, &was, -1);
 }
 
@@ -410,6 +427,7 @@ sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
     worker->booted = true;
     worker->ready_ms = plan->now_ms;
     worker->beat_ms = worker->oldest_ms = worker->newest_ms = plan->now_ms;
+    sl_plan_memory_ready(plan, worker);
     struct generation *generation = sl_plan_find_generation(plan, worker->generation);
     if (generation != NULL)
         generation->any_ready = true;

@@ -37,6 +37,9 @@ sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups)
         .exit_ms = seconds(config->exit_timeout),
         .lifetime_ms = seconds(config->max_worker_lifetime),
         .lifetime_jitter_ms = seconds(config->max_worker_lifetime_jitter),
+        .memory_soft = config->max_worker_memory,
+        .memory_jitter = config->max_worker_memory_jitter,
+        .memory_hard = config->max_worker_memory_hard,
         .recycle_percent = (unsigned)config->recycle_share,
     };
     return 1;

@@ -72,6 +72,8 @@ def test_defaults_that_depend_on_the_process(cfg: Config) -> None:
     ("forwarded_allow_ips", "10.0.0.0/8, *", ["10.0.0.0/8", "*"]),
     ("forwarded_allow_ips", "", []), ("forwarder_headers", "A,,B", ["A", "B"]),
     ("umask", "0022", 0o22), ("umask", 0o27, 0o27), ("umask", "22", 22),
+    ("max_worker_memory", "512M", 512 << 20), ("max_worker_memory", " 1g ", 1 << 30),
+    ("max_worker_memory", 1 << 30, 1 << 30), ("max_worker_memory", "0", 0),
     ("loglevel", "WARNING", "warning"), ("proxy_protocol", True, "auto"),
     ("proxy_protocol", "none", "off"), ("header_map", " Refuse", "refuse"),
     ("user", "root", 0), ("group", "0", 0), ("keyfile", None, None), ("certfile", "", None),
@@ -90,6 +92,12 @@ def test_a_value_is_kept_as_gunicorn_keeps_it(cfg: Config, name, given, kept) ->
     ("workers", None, TypeError, "workers: None is not a whole number"),
     ("workers", -1, ValueError, "workers: -1 is out of bounds: 0 or more"),
     ("workers", 5000, ValueError, "workers: 5000 is out of bounds: 0 to 4096"),
+    ("max_worker_memory", "1.5G", ValueError, 'max_worker_memory: "1.5G" is not a size: a whole number '
+                                              "with K, M, G or T behind it, as in 512M"),
+    ("max_worker_memory", True, ValueError, "max_worker_memory: True is not a size: a whole number with "
+                                            "K, M, G or T behind it, as in 512M"),
+    ("max_worker_memory", "2000T", ValueError, "max_worker_memory: 2000T is out of bounds: 0 to 1024T"),
+    ("max_worker_memory", -1, ValueError, "max_worker_memory: -1 is out of bounds: 0 or more"),
     ("daemon", 1, TypeError, "daemon: 1 is neither True nor False"),
     ("daemon", "yes", ValueError, 'daemon: "yes" is neither true nor false'),
     ("accesslog", 3, TypeError, "accesslog: 3 is not a string"),

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 #include "config/config.h"
 
@@ -291,6 +292,63 @@ test_an_exclusive_worker_is_one_and_loads_for_itself(void **state)
     refuses_together(config, "reuse_port", "true");
 }
 
+static void
+test_sizes_have_units(void **state)
+{
+    struct sl_config *config = *state;
+    static const struct {
+        const char *given, *shown;
+        long long bytes;
+    } good[] = {{"0", "0", 0},
+                {"512M", "512M", 512LL << 20},
+                {"1g", "1G", 1LL << 30},
+                {"1048576", "1M", 1 << 20},
+                {"1500", "1500", 1500},
+                {"0K", "0", 0},
+                {"1024T", "1024T", 1LL << 50}};
+    static const char *const bad[] = {"", "M", "1.5G", "512MB", "1 G", "0x10", "12Q", "1GiB", "+1"};
+    static const char *const far[] = {"-1", "1025T", "99999999999999999999",
+                                      "9223372036854775807K"};
+    char text[200];
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        accepts(config, "max_worker_memory", good[i].given);
+        assert_int_equal(config->max_worker_memory, good[i].bytes);
+        assert_string_equal(sl_config_text(config, "max_worker_memory"), good[i].shown);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        snprintf(text, sizeof text,
+                 "max_worker_memory: \"%s\" is not a size: a whole number with K, M, G or T behind "
+                 "it, as in 512M",
+                 bad[i]);
+        refuses(config, "max_worker_memory", bad[i], SL_EINVAL, text);
+    }
+    for (size_t i = 0; i < sizeof far / sizeof far[0]; i++) {
+        snprintf(text, sizeof text, "max_worker_memory: %s is out of bounds: 0 to 1024T", far[i]);
+        refuses(config, "max_worker_memory", far[i], SL_ERANGE, text);
+    }
+}
+
+static void
+test_limits_of_memory_that_make_no_sense(void **state)
+{
+    struct sl_config *config = *state;
+    struct sl_error err;
+    accepts(config, "max_worker_memory", "512");
+    assert_int_equal(sl_config_check(config, &err), SL_EINVAL);
+    assert_string_equal(err.text, "max_worker_memory: 512 is less than any worker needs (16 MiB); "
+                                  "write 512M for 512 MiB");
+    accepts(config, "max_worker_memory", "512M");
+    assert_int_equal(sl_config_check(config, &err), SL_OK);
+    accepts(config, "max_worker_memory_jitter", "64M");
+    accepts(config, "max_worker_memory_hard", "576M");
+    assert_int_equal(sl_config_check(config, &err), SL_EINVAL);
+    assert_string_equal(err.text, "max_worker_memory_hard: 576M must be more than "
+                                  "max_worker_memory and its jitter together; raise it, or leave "
+                                  "one of the two out");
+    accepts(config, "max_worker_memory_hard", "577M");
+    assert_int_equal(sl_config_check(config, &err), SL_OK);
+}
+
 int
 main(void)
 {
@@ -308,6 +366,8 @@ main(void)
         TEST(test_sources_are_remembered),
         TEST(test_a_copy_of_defaults_still_gives_them_up_for_the_first_value),
         TEST(test_a_copy_shares_nothing),
+        TEST(test_sizes_have_units),
+        TEST(test_limits_of_memory_that_make_no_sense),
         TEST(test_an_exclusive_worker_is_one_and_loads_for_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include "sim.h"
 
 enum { SLOTS = 24, GENERATIONS = 64, STEPS = 140, SLACK_MS = 300, NEVER = -1 };
+enum { MEMORY_SEEN_MS = 11000 }; /* the first look, or between two, and one for those before it */
 
 enum life { GONE, FORK_PENDING, BOOTS, SERVES, EXITS };
 
@@ -24,12 +25,13 @@ struct child {
     long long asked_ms, aborted_ms, beat_ms, spawned_ms;
     long long ready_ms, drains_ms, dies_ms; /* NEVER */
     long long stuck_ms;                     /* a request that never ends begins; NEVER */
+    long long heavy_ms, huge_ms; /* it is over its soft, its hard limit of memory; NEVER */
     long long drained_ms, exits_from_ms, served_ms;
 };
 
 struct world {
     uint64_t random;
-    bool calm, trace;
+    bool calm, trace, spends;
     long long now_ms, stop_ms, stood_still_ms;
     struct sl_plan *plan;
     struct sl_plan_action *actions;
@@ -37,7 +39,7 @@ struct world {
     struct {
         unsigned target;
         bool exclusive;
-        long long failed_ms;
+        long long failed_ms, heavy_ms;
     } generations[GENERATIONS];
     unsigned current, next, loading;
     struct sl_plan_group spec;
@@ -81,6 +83,12 @@ violate(struct world *world, const char *what)
     note(world, "VIOLATION: %s", what);
     if (world->violation == NULL)
         world->violation = what;
+}
+
+static long long
+later(long long a, long long b)
+{
+    return a > b ? a : b;
 }
 
 static void step(struct world *world, struct sl_plan_event event);
@@ -193,6 +201,45 @@ check_request(struct world *world, int i)
         violate(world, "an overdue request was not cut");
 }
 
+/* Who is over a limit of memory is noticed at the second look, late as that may be. */
+static void
+check_memory(struct world *world, int i)
+{
+    const struct child *child = &world->children[i];
+    const struct worker *worker = &world->plan->workers[i];
+    long long from_ms =
+        world->stood_still_ms > child->served_ms ? world->stood_still_ms : child->served_ms;
+    bool asked = child->asked == SIGTERM || child->asked == SIGQUIT;
+    if (child->life != SERVES)
+        return;
+    if (child->huge_ms != NEVER && (child->asked == 0 || asked) &&
+        world->now_ms > later(child->huge_ms, from_ms) + MEMORY_SEEN_MS + SLACK_MS)
+        violate(world, "nothing was done about a worker above its hard limit of memory");
+    const struct generation *of = &world->plan->current;
+    if (child->heavy_ms != NEVER && child->huge_ms == NEVER && child->asked == 0 &&
+        !worker->spent && !worker->replaced && worker->generation == of->id &&
+        world->now_ms > later(later(child->heavy_ms, from_ms), of->groups[0].memory_from_ms) +
+                            MEMORY_SEEN_MS + SLACK_MS)
+        violate(world, "a worker above its limit of memory was not replaced");
+}
+
+/* Workers that are heavy from the start are not replaced one after the other without end. */
+static void
+check_rest(struct world *world, const struct sl_plan_action *action)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        struct child *child = &world->children[i];
+        if (child->life != SERVES || child->pid != action->pid)
+            continue;
+        long long *last_ms = &world->generations[child->generation].heavy_ms;
+        if (world->now_ms - *last_ms < 5000 && world->now_ms - child->served_ms < 60000)
+            violate(world, "young workers are replaced for their memory without a rest");
+        if (child->heavy_ms == NEVER || child->heavy_ms > world->now_ms)
+            violate(world, "a worker below its limit of memory was replaced for it");
+        *last_ms = world->now_ms;
+    }
+}
+
 /* Nobody outstays the clocks. */
 static void
 check_clocks(struct world *world)
@@ -204,6 +251,7 @@ check_clocks(struct world *world)
         if (child->life == GONE)
             continue;
         check_request(world, i);
+        check_memory(world, i);
         if (child->hung && child->asked == 0 && child->life == SERVES &&
             world->now_ms > from_ms + world->spec.timeout_ms + SLACK_MS)
             violate(world, "a hung worker was not noticed");
@@ -253,6 +301,11 @@ plan_child_life(struct world *world, struct child *child)
     if (!world->calm && chance(world, 10))
         child->stuck_ms = child->ready_ms + roll(world, 8000);
     child->stubborn = !world->calm && chance(world, 15);
+    child->heavy_ms = child->huge_ms = NEVER;
+    if (!world->calm && chance(world, 20))
+        child->heavy_ms = child->ready_ms + roll(world, 6000);
+    if (!world->calm && chance(world, 8))
+        child->huge_ms = child->ready_ms + roll(world, 10000);
     if (fate < 4)
         child->exit_status = chance(world, 50) ? 3 << 8 : 4 << 8;
     else if (fate < 10)
@@ -376,7 +429,7 @@ answer_load(struct world *world, unsigned generation)
     world->next = generation;
     world->generations[generation].target = spec.workers;
     world->generations[generation].exclusive = spec.exclusive;
-    world->generations[generation].failed_ms = -1000;
+    world->generations[generation].failed_ms = world->generations[generation].heavy_ms = -1000;
     world->spec.exclusive = spec.exclusive;
     step(world, (struct sl_plan_event){.kind = SL_EV_LOADED, .groups = &spec, .group_count = 1});
 }
@@ -410,6 +463,7 @@ prepare(struct world *world, const struct sl_plan_action *action)
     *child = (struct child){.life = FORK_PENDING, .generation = action->generation};
     child->spawned_ms = world->now_ms;
     child->ready_ms = child->drains_ms = child->dies_ms = child->stuck_ms = NEVER;
+    child->heavy_ms = child->huge_ms = NEVER;
 }
 
 static void
@@ -543,6 +597,8 @@ step(struct world *world, struct sl_plan_event event)
     size_t count = sl_plan_step(world->plan, &event, actions);
     for (size_t i = 0; i < count; i++) {
         show(world, &actions[i]);
+        if (actions[i].kind == SL_DO_LOG && actions[i].message == SL_SAY_MEMORY_SOFT)
+            check_rest(world, &actions[i]);
         if (actions[i].kind == SL_DO_WORKERS_CHANGED && event.kind != SL_EV_LISTENING)
             set_targets(world, sl_plan_workers_wanted(world->plan));
         carry_out(world, &actions[i]);
@@ -594,6 +650,24 @@ feed_beats(struct world *world)
     }
 }
 
+static void
+feed_memory(struct world *world)
+{
+    unsigned slot;
+    if (!sl_plan_wants_memory(world->plan, world->now_ms, &slot))
+        return;
+    const struct child *child = &world->children[slot];
+    if (child->life != SERVES && child->life != EXITS)
+        violate(world, "a process was weighed that is none");
+    bool heavy = child->heavy_ms != NEVER && child->heavy_ms <= world->now_ms;
+    bool huge = child->huge_ms != NEVER && child->huge_ms <= world->now_ms;
+    step(world, (struct sl_plan_event){.kind = SL_EV_MEMORY,
+                                       .slot = slot,
+                                       .bytes = huge    ? world->spec.memory_hard + 1
+                                                : heavy ? world->spec.memory_hard
+                                                        : world->spec.memory_soft});
+}
+
 /* Time goes to the next thing that happens: a child's, or the plan's own wake-up. */
 static void
 advance(struct world *world, long long most_ms)
@@ -626,6 +700,7 @@ turn(struct world *world)
         run_child(world, slot);
     feed_beats(world);
     step(world, (struct sl_plan_event){.kind = SL_EV_TICK});
+    feed_memory(world);
     check_clocks(world);
 }
 
@@ -649,7 +724,7 @@ chaos(struct world *world)
         turn(world);
         if (chance(world, 12))
             send_signal(world);
-        for (unsigned k = roll(world, 8); k > 0; k--)
+        for (unsigned k = world->spends ? roll(world, 8) : 0; k > 0; k--)
             spend(world);
         if (chance(world, 1) && world->stop_ms == NEVER)
             stand_still(world);
@@ -677,6 +752,8 @@ static void
 calm_down(struct world *world)
 {
     world->calm = true;
+    for (int i = 0; i < SLOTS; i++)
+        world->children[i].heavy_ms = NEVER;
     pass_time(world, 60000);
     if (world->stopped || world->violation != NULL)
         return;
@@ -707,6 +784,10 @@ start(struct world *world)
 {
     world->spec = (struct sl_plan_group){.name = "web", .boot_ms = 3000, .timeout_ms = 4000};
     world->spec.request_ms = 3500;
+    world->spends = chance(world, 60);
+    world->spec.memory_soft = 1000;
+    world->spec.memory_jitter = 100;
+    world->spec.memory_hard = 2000;
     world->spec.recycle_percent = 25 * (1 + roll(world, 4));
     world->spec.graceful_ms = 1000 + roll(world, 3000);
     world->spec.exit_ms = 2000;
@@ -715,7 +796,7 @@ start(struct world *world)
     world->spec.workers = world->spec.exclusive ? 1 : 1 + roll(world, 4);
     world->current = world->next = 1;
     for (int i = 0; i < GENERATIONS; i++)
-        world->generations[i].failed_ms = -1000;
+        world->generations[i].failed_ms = world->generations[i].heavy_ms = -1000;
     world->generations[1].target = world->spec.workers;
     world->generations[1].exclusive = world->spec.exclusive;
     world->calm = chance(world, 60); /* most first generations can boot */

@@ -688,6 +688,102 @@ test_a_worker_that_has_lived_long_enough_is_recycled(void **state)
     done(bench);
 }
 
+/* A bench whose only worker has limits of 100 and 200 bytes. */
+static struct bench *
+with_limits(void)
+{
+    struct bench *bench = recycling(1, 25, 0);
+    struct worker *worker = &bench->plan->workers[0];
+    bench->plan->current.groups[0].spec.memory_soft = 100;
+    bench->plan->current.groups[0].spec.memory_hard = 200;
+    sl_plan_memory_begin(worker, &bench->plan->current.groups[0].spec);
+    sl_plan_memory_ready(bench->plan, worker);
+    assert_int_equal(sl_plan_memory_limit(bench->plan, 0), 100);
+    return bench;
+}
+
+/* Weighs the worker in this slot when it is due. */
+static void
+weigh(struct bench *bench, unsigned slot, long long bytes)
+{
+    unsigned due;
+    long long wake_ms = sl_plan_wake_ms(bench->plan);
+    assert_in_range(wake_ms, bench->now_ms + 1, bench->now_ms + 6000);
+    assert_false(sl_plan_wants_memory(bench->plan, wake_ms - 1, &due));
+    assert_true(sl_plan_wants_memory(bench->plan, wake_ms, &due));
+    assert_int_equal(due, slot);
+    bench->now_ms = wake_ms;
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_MEMORY, .slot = slot, .bytes = bytes});
+}
+
+static void
+test_a_worker_above_its_limit_of_memory_is_recycled(void **state)
+{
+    (void)state;
+    struct bench *bench = with_limits();
+    weigh(bench, 0, 100);
+    assert_int_equal(bench->count, 0);
+    weigh(bench, 0, 101);
+    assert_true(says(bench, SL_SAY_MEMORY_SOFT));
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    weigh(bench, 0, 150); /* its successor boots: nothing new */
+    assert_int_equal(bench->count, 0);
+    fork_slot(bench, 1);
+    make_ready(bench, 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_DRAINED, .slot = 0});
+    unsigned due;
+    if (sl_plan_wants_memory(bench->plan, bench->now_ms + 60000, &due)) /* not in its exit hooks */
+        assert_int_equal(due, 1);
+    done(bench);
+}
+
+static void
+test_a_limit_of_memory_that_is_too_low_is_obeyed_less_and_less(void **state)
+{
+    (void)state;
+    struct bench *bench = with_limits();
+    long long last_ms = 0, between_ms = 0;
+    unsigned slot = 0;
+    for (int i = 0; i < 5; i++) {
+        do
+            weigh(bench, slot, 150);
+        while (!says(bench, SL_SAY_MEMORY_SOFT));
+        assert_true(bench->now_ms - last_ms >= between_ms || i > 3); /* at a minute it is no longer
+                                                                        young */
+        between_ms = i == 0 ? 5000 : between_ms * 2;
+        last_ms = bench->now_ms;
+        fork_slot(bench, 1 - slot);
+        make_ready(bench, 1 - slot);
+        dies(bench, slot, 0);
+        slot = 1 - slot;
+    }
+    done(bench);
+}
+
+static void
+test_a_worker_above_its_hard_limit_is_aborted(void **state)
+{
+    (void)state;
+    struct bench *bench = with_limits();
+    weigh(bench, 0, 201);
+    assert_true(says(bench, SL_SAY_MEMORY_HARD));
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    char text[256];
+    sl_plan_message_format(&(struct sl_plan_action){.message = SL_SAY_MEMORY_HARD,
+                                                    .pid = 7,
+                                                    .bytes = 300LL << 20,
+                                                    .limit = 12LL << 30,
+                                                    .why = "GET /a running 1.0 s"},
+                           text, sizeof text);
+    assert_string_equal(text, "WORKER MEMORY (pid:7) uses 300.0 MiB, more than "
+                              "max_worker_memory_hard (12.0 GiB), and is aborted: "
+                              "GET /a running 1.0 s");
+    done(bench);
+}
+
 static void
 test_the_jitter_of_lifetimes_spreads_them(void **state)
 {
@@ -873,6 +969,9 @@ main(void)
         cmocka_unit_test(test_only_a_share_of_the_workers_is_recycled_at_once),
         cmocka_unit_test(test_a_worker_that_has_lived_long_enough_is_recycled),
         cmocka_unit_test(test_the_jitter_of_lifetimes_spreads_them),
+        cmocka_unit_test(test_a_worker_above_its_limit_of_memory_is_recycled),
+        cmocka_unit_test(test_a_limit_of_memory_that_is_too_low_is_obeyed_less_and_less),
+        cmocka_unit_test(test_a_worker_above_its_hard_limit_is_aborted),
         cmocka_unit_test(test_messages_are_gunicorns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
