@@ -42,12 +42,22 @@ def test_a_request_that_takes_far_too_much_is_told_and_aborted(serve, worker_cla
                                r"max_worker_memory_hard \(96\.0 MiB\), and is aborted: "
                                r"GET /hoard\?id=7 running \d+\.\d s")
         victim, = {int(text[1])} & set(before)
-        assert connection.at_end()
+        assert b" 200 " not in connection.read_to_end()
     server.wait_log(rf"(?s)Stacks of worker \(pid:{victim}\):.*hoarder\.py")
     wait_until(lambda: len(server.worker_pids) == 2 and victim not in server.worker_pids, "its successor")
     assert set(before) - {victim} < set(server.worker_pids)
     assert server.get().status == 200
     assert server.stop() == 0
+
+
+def test_the_command_of_the_documentation_is_accepted():
+    command = re.search(r"^ +saola (.*--max-worker-memory .*) app:app$",
+                        (harness.TOP / "docs" / "reload.md").read_text(), re.MULTILINE)[1]
+    done = subprocess.run([*SERVER, *command.split(), "--print-config", "--pythonpath", str(harness.DATA),
+                           "hoarder:app"], capture_output=True, text=True, timeout=harness.WAIT)
+    assert done.returncode == 0, done.stderr
+    for name in set(re.findall(r"--([a-z-]+)", command)):
+        assert re.search(rf"^{name.replace('-', '_')} += ", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_limits_that_make_no_sense_are_refused_before_the_start(tmp_path: Path):
