@@ -77,6 +77,16 @@ struct sl_engine_options {
      * outlives the engine. NULL: none. */
     struct sl_access_log *access_log;
     struct sl_slot *slot; /* scoreboard slot for beats and counters; NULL = none */
+
+    /* ---- for a host with an event loop of its own (threads == 0) ---- */
+    /* Something happened to a request for which handle() returned SL_PENDING: enum sl_on. It may
+     * call everything that does not block but sl_request_finish(). */
+    void (*on_event)(void *ctx, struct sl_request *req, unsigned what);
+    /* A descriptor of sl_engine_watch() is ready: enum sl_watch. */
+    void (*on_ready)(void *ctx, int fd, unsigned flags);
+    bool accept_later; /* nothing is accepted before sl_engine_accept() */
+    bool lent;         /* turns go on when a stopped engine is empty: they wait for descriptors of
+                          sl_engine_watch() as before, and return SL_ECLOSED */
 };
 
 /* Options are copied; strings and arrays must outlive the engine. With threads, requests may be
@@ -92,6 +102,24 @@ int sl_engine_turn(struct sl_engine *engine, int timeout_ms);
 
 /* Pollable: readable when sl_engine_turn() has something to do (any event loop can watch it). */
 int sl_engine_fd(const struct sl_engine *engine);
+
+/* How long at most until the engine wants a turn even if nothing happens, in ms; -1: no limit. For
+ * loops that watch sl_engine_fd(). */
+int sl_engine_patience(const struct sl_engine *engine);
+
+/* Begins to accept, after accept_later. */
+void sl_engine_accept(struct sl_engine *engine);
+
+enum sl_watch { SL_WATCH_READ = 1, SL_WATCH_WRITE = 2, SL_WATCH_ERROR = 4 };
+
+/* Watches a foreign descriptor in the engine's own set (level-triggered), so that one wait serves
+ * both; flags READ and WRITE, 0 ends it. on_ready gets ERROR besides when the kernel says so, asked
+ * for or not. SL_OK, SL_EINVAL (cannot be polled: a regular file), SL_ENOENT (to end: not watched),
+ * SL_ENOMEM, SL_ESYS (errno). The engine's thread. */
+int sl_engine_watch(struct sl_engine *engine, int fd, unsigned flags);
+
+/* Cuts every connection at once; pending requests get SL_ON_CLOSED. The engine's thread. */
+void sl_engine_cut(struct sl_engine *engine);
 
 /* Makes a blocked sl_engine_turn() return. Async-signal-safe. */
 void sl_engine_wake(struct sl_engine *engine);

@@ -50,6 +50,7 @@ enum sl_body_kind {
     SL_BODY_NONE,
     SL_BODY_LENGTH,  /* Content-Length */
     SL_BODY_CHUNKED, /* Transfer-Encoding: chunked */
+    SL_BODY_RAW,     /* after sl_response_upgrade(): whatever the client sends */
 };
 
 struct sl_request {
@@ -89,6 +90,14 @@ bool sl_request_body_done(const struct sl_request *req);
  * SL_EPROTO (bad chunk); after an error the connection will be closed. */
 int sl_request_wait(struct sl_request *req);
 
+/* The same without blocking, for handlers that answer later (SL_PENDING): receives what is here
+ * now. SL_EAGAIN: nothing, and the engine's on_event tells of more (SL_ON_BODY). Nothing is
+ * received unless it is called, so a host that does not ask slows the client down. */
+int sl_request_more(struct sl_request *req);
+
+/* The client has closed its side, or all of the connection: nobody may read the answer. */
+bool sl_request_gone(const struct sl_request *req);
+
 /* Whole trailer section of a chunked body once it is done: header_count may be 0. */
 size_t sl_request_trailers(const struct sl_request *req, const struct sl_header **ret_headers);
 
@@ -112,12 +121,14 @@ int sl_response_header(struct sl_response *res, const char *name, size_t name_le
 enum sl_write_flags {
     SL_WRITE_LAST = 1,  /* no more body follows: Content-Length is added where none was given */
     SL_WRITE_FLUSH = 2, /* send what there is now: the application may be slow with the next part */
+    SL_WRITE_HEAD = 4,  /* the head is on its way even if there are no bytes yet */
 };
 
 /* Gives body bytes; they are sent or copied before it returns. Bytes beyond Content-Length and
  * bodies where none is allowed (HEAD, 1xx, 204, 304) are dropped silently.
- * SL_OK; SL_EFULL: taken, but the client is slow: call sl_response_wait() before the next write;
- * SL_ECLOSED: the client is gone (the application may stop). */
+ * SL_OK; SL_EFULL: taken, but the client is slow: call sl_response_wait() before the next write
+ * (a handler that answers later: wait for SL_ON_ROOM); SL_ECLOSED: the client is gone (the
+ * application may stop). */
 int sl_response_write(struct sl_response *res, const void *data, size_t len, unsigned flags);
 
 /* Sends length bytes of a regular file from offset as the rest of the body, by sendfile(2), without
@@ -134,6 +145,17 @@ int sl_response_wait(struct sl_response *res);
  * Content-Length closes the connection. Called once by the host; the engine calls it for a C
  * handler that returns 0. SL_EPROTO if nothing was ever started. */
 int sl_response_end(struct sl_response *res);
+
+/* The same with trailer fields behind a chunked body (RFC 9112 section 7.1.2); where the body is
+ * not chunked they are dropped. SL_EINVAL: a field is malformed, nothing was done. */
+int sl_response_end_trailers(struct sl_response *res, const struct sl_header *trailers,
+                             size_t trailer_count);
+
+/* Sends a response that was started with status 101 and makes the connection the host's, with
+ * protocol as the value of Upgrade (RFC 9110 section 7.8). From now on sl_request_body() and
+ * sl_request_more() give what the client sends as it is, sl_response_write() sends as it is,
+ * sl_response_end() ends the connection. SL_OK, SL_EINVAL (not 101, or committed), SL_ECLOSED. */
+int sl_response_upgrade(struct sl_response *res, const char *protocol, size_t len);
 
 /* Replaces a response of which nothing was sent by an error page (status, sentence for the client;
  * NULL for none) and closes; if bytes were sent, cuts the connection so that the client sees the
@@ -156,8 +178,27 @@ uint64_t sl_response_body_bytes(const struct sl_response *res); /* body bytes gi
 
 /* ---- handler ------------------------------------------------------------------------------- */
 
-/* Answers one request. 0, or negative: the response is failed with 500. */
+/* A handler's result: the answer comes later. */
+enum { SL_PENDING = 1 };
+
+/* Answers one request. 0, or negative: the response is failed with 500. Inline engines only:
+ * SL_PENDING keeps req and res valid until sl_request_finish(); the engine serves others meanwhile,
+ * and the functions above that do not block may be called on the engine's thread at any time,
+ * inside other handlers too. */
 typedef int (*sl_handler_fn)(void *ctx, struct sl_request *req, struct sl_response *res);
+
+/* What on_event of the engine tells of a pending request. */
+enum sl_on {
+    SL_ON_BODY = 1,   /* call sl_request_more() again */
+    SL_ON_ROOM = 2,   /* after SL_EFULL: the client has taken most of it */
+    SL_ON_GONE = 4,   /* sl_request_gone() is true now. Answering still is allowed */
+    SL_ON_CLOSED = 8, /* the engine has dropped the request: req and res are not valid any more */
+};
+
+/* Ends the exchange of a handler that returned SL_PENDING (sl_response_end() if that was not
+ * called; 500 if nothing was started). req and res are invalid afterwards. The connection's next
+ * request is served in the engine's next turn. */
+void sl_request_finish(struct sl_request *req);
 
 #ifdef __cplusplus
 }

@@ -220,6 +220,10 @@ sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn)
 {
     static const struct sl_request nothing;
     struct sl_engine *engine = ws->engine;
+    if (conn->pending != NULL) {
+        sl_pending_expire(engine, conn);
+        return;
+    }
     if (conn->away || !is_over(engine, conn))
         return;
     bool in_head = conn->in.len > 0 && conn->need == 0; /* its clock runs from the first byte */

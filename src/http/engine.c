@@ -159,6 +159,8 @@ take_record(struct sl_engine *engine)
 void
 sl_engine_drop(struct sl_engine *engine, struct sl_conn *conn)
 {
+    if (conn->pending != NULL)
+        sl_pending_drop(conn);
     /* A child that the application forked may hold the socket open: closing alone would leave it in
      * the loop, with a pointer to this record. */
     (void)sl_loop_del(engine->loop, conn->fd);
@@ -326,7 +328,8 @@ keep_time(struct sl_engine *engine, struct sl_workspace *ws)
         sl_drain_begin(engine);
     if (engine->queue != SL_QUEUE_OTHERS)
         sl_drain_tend(engine);
-    bool accepting = !engine->draining || engine->queue != SL_QUEUE_OTHERS;
+    bool accepting =
+        (!engine->draining || engine->queue != SL_QUEUE_OTHERS) && !engine->opt.accept_later;
     if (accepting && !engine->listening && now >= engine->accept_after_ms &&
         !sl_engine_full(engine))
         (void)sl_engine_listen_on(engine);
@@ -340,13 +343,26 @@ shorter(int a, int b)
     return a >= 0 && a < b ? a : b;
 }
 
+/* Stopped, and nothing is left to do. */
+static bool
+is_over(const struct sl_engine *engine)
+{
+    return engine->draining && engine->queue == SL_QUEUE_OTHERS &&
+           sl_engine_connections(engine) == 0;
+}
+
 /* How long the loop may sleep: the caller's time, less where a clock of ours is due. */
 static int
 sleep_time(const struct sl_engine *engine, int timeout_ms)
 {
+    if (engine->returned != NULL)
+        return 0;
+    if (is_over(engine))
+        return timeout_ms;
     if (engine->draining)
         return shorter(timeout_ms, STOP_SWEEP_MS);
-    if (!engine->listening && !sl_engine_full(engine)) /* out of descriptors or memory: try again */
+    if (!engine->listening && !engine->opt.accept_later &&
+        !sl_engine_full(engine)) /* out of descriptors or memory: try again */
         return shorter(timeout_ms, ACCEPT_PAUSE_MS);
     if (sl_engine_connections(engine) > 0)
         return shorter(timeout_ms, SWEEP_MS);
@@ -364,15 +380,39 @@ is_point(const struct sl_engine *engine, const void *data)
            (const char *)data < (const char *)(first + engine->opt.listener_count);
 }
 
+enum { FOREIGN = 1 }; /* lowest bit of an event's data: the rest is a descriptor of the host's */
+
+static void
+tell_ready(struct sl_engine *engine, const struct sl_loop_event *event)
+{
+    unsigned flags = 0;
+    if (event->flags & SL_LOOP_READ)
+        flags |= SL_WATCH_READ;
+    if (event->flags & SL_LOOP_WRITE)
+        flags |= SL_WATCH_WRITE;
+    if (event->flags & SL_LOOP_BROKEN)
+        flags |= SL_WATCH_ERROR;
+    engine->opt.on_ready(engine->opt.ctx, (int)((uintptr_t)event->data >> 1), flags);
+}
+
+/* A request that the host answers later has taken the inline executor's workspace with it. */
+static struct sl_workspace *
+current(const struct sl_engine *engine, struct sl_workspace *ws)
+{
+    return engine->pool != NULL ? ws : engine->ws;
+}
+
 /* Serves what is left of the batch of events. */
 static enum sl_step
 serve_batch(struct sl_engine *engine, struct sl_workspace *ws)
 {
     while (engine->event_next < engine->event_count) {
         struct sl_loop_event *event = &engine->events[engine->event_next++];
-        if (is_point(engine, event->data))
+        if ((uintptr_t)event->data & FOREIGN)
+            tell_ready(engine, event);
+        else if (is_point(engine, event->data))
             accept_some(engine, event->data);
-        else if (sl_session_event(ws, event->data, event->flags) == SL_STEP_LOST)
+        else if (sl_session_event(current(engine, ws), event->data, event->flags) == SL_STEP_LOST)
             return SL_STEP_LOST;
     }
     return SL_STEP_DONE;
@@ -383,13 +423,13 @@ serve_batch(struct sl_engine *engine, struct sl_workspace *ws)
 static enum sl_step
 take_returned(struct sl_engine *engine, struct sl_workspace *ws)
 {
-    if (engine->returned == NULL)
+    if (engine->returned == NULL && engine->pool != NULL)
         engine->returned = sl_pool_collect(engine->pool);
     while (engine->returned != NULL) {
         struct sl_conn *conn = engine->returned;
         engine->returned = conn->next;
         conn->away = false;
-        if (sl_session_resume(ws, conn) == SL_STEP_LOST)
+        if (sl_session_resume(current(engine, ws), conn) == SL_STEP_LOST)
             return SL_STEP_LOST;
     }
     return SL_STEP_DONE;
@@ -417,9 +457,11 @@ sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_m
     if (serve_batch(engine, ws) == SL_STEP_LOST)
         return SL_ELOST;
     keep_time(engine, ws);
-    if (engine->pool != NULL && take_returned(engine, ws) == SL_STEP_LOST)
+    if ((engine->pool != NULL || engine->returned != NULL) &&
+        take_returned(engine, ws) == SL_STEP_LOST)
         return SL_ELOST;
-    if (engine->draining && engine->queue == SL_QUEUE_OTHERS && sl_engine_connections(engine) == 0)
+    bool over = is_over(engine);
+    if (over && !engine->opt.lent)
         return SL_ECLOSED;
     int n = wait_events(engine, sleep_time(engine, timeout_ms));
     if (n < 0)
@@ -427,7 +469,9 @@ sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_m
     engine->event_next = 0;
     engine->event_count = n;
     engine->now_ms = sl_clock_ms();
-    return serve_batch(engine, ws) == SL_STEP_LOST ? SL_ELOST : SL_OK;
+    if (serve_batch(engine, ws) == SL_STEP_LOST)
+        return SL_ELOST;
+    return over ? SL_ECLOSED : SL_OK;
 }
 
 int
@@ -435,7 +479,52 @@ sl_engine_turn(struct sl_engine *engine, int timeout_ms)
 {
     if (engine->pool != NULL)
         return sl_pool_wait(engine->pool, timeout_ms);
-    return sl_engine_serve(engine, engine->ws, timeout_ms);
+    engine->turning = true;
+    int rc = sl_engine_serve(engine, engine->ws, timeout_ms);
+    engine->turning = false;
+    return rc;
+}
+
+int
+sl_engine_patience(const struct sl_engine *engine)
+{
+    return sleep_time(engine, -1);
+}
+
+void
+sl_engine_accept(struct sl_engine *engine)
+{
+    engine->opt.accept_later = false;
+    if (!engine->draining)
+        (void)sl_engine_listen_on(engine); /* else the clock tries again */
+}
+
+int
+sl_engine_watch(struct sl_engine *engine, int fd, unsigned flags)
+{
+    void *data = (void *)((uintptr_t)fd << 1 | FOREIGN);
+    unsigned interest = SL_LOOP_FOREIGN;
+    if (flags == 0)
+        return sl_loop_del(engine->loop, fd);
+    if (flags & SL_WATCH_READ)
+        interest |= SL_LOOP_READ;
+    if (flags & SL_WATCH_WRITE)
+        interest |= SL_LOOP_WRITE;
+    int rc = sl_loop_add(engine->loop, fd, interest, data);
+    return rc == SL_EBUSY ? sl_loop_mod(engine->loop, fd, interest, data) : rc;
+}
+
+void
+sl_engine_cut(struct sl_engine *engine)
+{
+    SL_LIST_EACH(link, &engine->conns)
+    {
+        struct sl_conn *conn = SL_LIST_ENTRY(link, struct sl_conn, link);
+        if (!sl_out_empty(&conn->out) || (conn->pending != NULL && conn->pending->x.res.committed))
+            sl_conn_set_reset(conn, true);
+        sl_engine_drop(engine, conn);
+    }
+    engine->returned = NULL;
 }
 
 int
@@ -519,7 +608,7 @@ open_points(struct sl_engine *engine, struct sl_error *err)
         if (engine->points[i].family != AF_UNIX) /* connections inherit it */
             (void)setsockopt(engine->points[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     }
-    if (sl_engine_listen_on(engine) < 0)
+    if (!engine->opt.accept_later && sl_engine_listen_on(engine) < 0)
         return sl_error_set(err, SL_ESYS, "cannot watch the listening sockets: %s",
                             strerror(errno));
     return SL_OK;
@@ -595,13 +684,8 @@ sl_engine_close(struct sl_engine *engine, unsigned wait_ms)
             return rc;
         }
     }
-    SL_LIST_EACH(link, &engine->conns)
-    {
-        struct sl_conn *conn = SL_LIST_ENTRY(link, struct sl_conn, link);
-        if (!sl_out_empty(&conn->out))
-            sl_conn_set_reset(conn, true);
-        sl_engine_drop(engine, conn);
-    }
+    sl_engine_cut(engine);
+    sl_pending_release(engine);
     SL_LIST_EACH(link, &engine->spare)
     free(SL_LIST_ENTRY(link, struct sl_conn, link));
     if (engine->loop != NULL) {

@@ -9,6 +9,7 @@
  * Life of a connection:
  *
  *     accept --> READING --> (handler) --> READING ... idle between requests
+ *                           `-- pending set: the host answers later, on the engine's thread --'
  *                  |             |
  *                  |             +--> WRITING   the client is slow: output waits. Input is read
  * only |             |              where nobody wants it; then READING or as below
@@ -79,15 +80,18 @@ struct sl_conn {
     bool proxy_pending;   /* a PROXY header is allowed now */
     bool undelimited;     /* its answer ends with the connection: until then a close is a reset */
     bool sent_continue;   /* for the request that is being buffered */
-    uint64_t active_ms;   /* last progress, engine time */
-    uint64_t linger_ms;   /* LINGERING: since when */
-    struct sl_buf in;     /* received and not served yet */
-    uint64_t resume;      /* of the head parser in `in` */
-    size_t need;          /* `in` is not worth looking at before it has this many bytes */
-    size_t head_len;      /* scanning: where the body starts */
-    size_t scanned;       /* bytes of `in` that the chunk scan has passed, or that were drained */
-    struct sl_body body;  /* scan or drain */
-    struct sl_out out;    /* WRITING: what the client has not taken */
+    bool unread;          /* an edge may have passed: the socket may have more than was received */
+    bool hung_up;         /* the client has closed its side at least */
+    struct sl_workspace *pending; /* of the request that a host answers later */
+    uint64_t active_ms;           /* last progress, engine time */
+    uint64_t linger_ms;           /* LINGERING: since when */
+    struct sl_buf in;             /* received and not served yet */
+    uint64_t resume;              /* of the head parser in `in` */
+    size_t need;                  /* `in` is not worth looking at before it has this many bytes */
+    size_t head_len;              /* scanning: where the body starts */
+    size_t scanned;      /* bytes of `in` that the chunk scan has passed, or that were drained */
+    struct sl_body body; /* scan or drain */
+    struct sl_out out;   /* WRITING: what the client has not taken */
     struct sl_peer peer;
 };
 
@@ -102,6 +106,7 @@ struct sl_response {
     bool has_length, chunked, no_body, has_file;
     bool close;  /* this is the connection's last response */
     bool failed; /* cut: the client must see that it is incomplete */
+    bool upgraded, trailed;
 };
 
 /* The exchange in progress on a thread. */
@@ -139,6 +144,9 @@ struct sl_workspace {
     char *scratch;   /* SL_SCRATCH_SIZE */
     uint64_t ticket; /* pool.c: this thread's handler call */
     unsigned record; /* of this thread in the scoreboard */
+    /* a pending request's: */
+    struct sl_workspace *next; /* engine->spare_ws */
+    bool wants_body, wants_room;
 };
 
 struct sl_pool;
@@ -182,11 +190,14 @@ struct sl_engine {
     uint64_t linger_ms;         /* how long idle connections live now */
     uint64_t filtered_ms;       /* SL_QUEUE_FILTERED: since when */
     enum sl_queue queue;
-    struct sl_conn *returned; /* came back from other threads, not looked at yet */
-    bool listening;           /* the points are in the loop */
-    bool draining;            /* stopping was noticed */
-    struct sl_workspace *ws;  /* the inline executor's */
-    struct sl_pool *pool;     /* NULL: inline */
+    struct sl_conn *returned;      /* came back from other threads, not looked at yet */
+    bool listening;                /* the points are in the loop */
+    bool draining;                 /* stopping was noticed */
+    struct sl_workspace *ws;       /* the inline executor's; another one after each SL_PENDING */
+    struct sl_workspace *spare_ws; /* without scratch */
+    unsigned spare_ws_count;
+    bool turning;
+    struct sl_pool *pool; /* NULL: inline */
 
     /* any thread */
     atomic_bool stopping;      /* asked for */
@@ -208,6 +219,25 @@ enum sl_step sl_session_event(struct sl_workspace *ws, struct sl_conn *conn, uns
 enum sl_step sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn);
 /* Serves the request at the front of conn->in on a pool thread and gives the connection back. */
 void sl_session_run_away(struct sl_workspace *ws, struct sl_conn *conn);
+/* After the answer: what happens to the rest of the request body and to the connection. Returns how
+ * many bytes of buf[0..len) are used up. */
+size_t sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf,
+                           size_t len);
+/* Keeps what is behind the exchange in the workspace as conn->in. */
+void sl_session_stash(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t pos,
+                      size_t len, bool own);
+
+/* pending.c: for the thread that owns the engine. */
+/* The handler will answer later: its workspace and its bytes buf[pos..len) become the connection's,
+ * the engine goes on with another workspace. */
+void sl_pending_begin(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t pos,
+                      size_t len, bool own);
+void sl_pending_event(struct sl_conn *conn, unsigned flags);
+/* The host or the client takes too long. */
+void sl_pending_expire(struct sl_engine *engine, struct sl_conn *conn);
+/* The engine drops the connection. */
+void sl_pending_drop(struct sl_conn *conn);
+void sl_pending_release(struct sl_engine *engine);
 
 /* connection.c: for the thread that owns the engine; only sl_conn_end() is for any that has the
  * connection. */
@@ -277,6 +307,8 @@ size_t sl_body_skip(struct sl_body *body, const char *data, size_t len);
 void sl_response_init(struct sl_response *res, struct sl_workspace *ws);
 /* Completes the response after the handler; result is the handler's. */
 void sl_response_settle(struct sl_response *res, int result);
+/* The connection cannot be written to or read from any more. Returns SL_ECLOSED. */
+int sl_response_gone(struct sl_response *res);
 
 /* pool.c */
 int sl_pool_start(struct sl_engine *engine, struct sl_pool **ret_pool, struct sl_error *err);

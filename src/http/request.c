@@ -229,6 +229,38 @@ sl_request_wait(struct sl_request *req)
     return rc;
 }
 
+int
+sl_request_more(struct sl_request *req)
+{
+    struct sl_exchange *x = exchange_of(req);
+    struct sl_out *out = &x->res.ws->out;
+    if (sl_request_body_done(req))
+        return SL_OK;
+    if (x->broken)
+        return x->error;
+    if (x->body.kind == SL_BODY_CHUNKED && x->slice_len > 0)
+        return SL_OK;
+    int rc = req->expect_continue ? send_continue(x) : SL_OK;
+    if (rc == SL_OK && !sl_out_empty(out) && sl_out_flush(out, x->conn->fd) == SL_ECLOSED)
+        rc = SL_ECLOSED;
+    if (rc == SL_OK)
+        rc = receive_more(x);
+    x->res.ws->wants_body = rc == SL_EAGAIN;
+    x->conn->active_ms = x->res.ws->engine->now_ms;
+    if (rc == SL_EAGAIN)
+        x->conn->unread = false;
+    else if (rc < 0)
+        fail(x, rc);
+    return rc;
+}
+
+bool
+sl_request_gone(const struct sl_request *req)
+{
+    const struct sl_exchange *x = (const struct sl_exchange *)(const void *)req;
+    return x->conn->hung_up || x->res.failed || (x->broken && x->error == SL_ECLOSED);
+}
+
 size_t
 sl_request_trailers(const struct sl_request *req, const struct sl_header **ret_headers)
 {

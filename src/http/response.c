@@ -239,7 +239,10 @@ commit(struct sl_response *res, bool whole, size_t len)
     p += ws->status_len;
     memcpy(p, ws->fixed, ws->fixed_len);
     p += ws->fixed_len;
-    if (res->close) {
+    if (res->upgraded) {
+        memcpy(p, "Upgrade\r\n", 9);
+        p += 9;
+    } else if (res->close) {
         memcpy(p, "close\r\n", 7);
         p += 7;
     } else {
@@ -268,8 +271,8 @@ commit(struct sl_response *res, bool whole, size_t len)
 
 /* ---- body ----------------------------------------------------------------------------------- */
 
-static int
-gone(struct sl_response *res)
+int
+sl_response_gone(struct sl_response *res)
 {
     struct sl_exchange *x = exchange_of(res);
     x->broken = true;
@@ -301,6 +304,19 @@ put_chunk(struct sl_response *res, const void *data, size_t len)
     return rc;
 }
 
+/* Somebody answers later: what is left is sent when an event says so. The flush may have ended
+ * before the socket was full, so the event is asked for. */
+static void
+await_room(struct sl_response *res)
+{
+    struct sl_conn *conn = exchange_of(res)->conn;
+    struct sl_engine *engine = res->ws->engine;
+    if (conn->pending == NULL)
+        return;
+    conn->active_ms = engine->now_ms;
+    (void)sl_loop_mod(engine->loop, conn->fd, SL_LOOP_READ | SL_LOOP_WRITE, conn);
+}
+
 int
 sl_response_write(struct sl_response *res, const void *data, size_t len, unsigned flags)
 {
@@ -310,10 +326,10 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
     if (res->failed)
         return SL_ECLOSED;
     if (!res->committed) {
-        if (len == 0 && !(flags & SL_WRITE_LAST))
+        if (len == 0 && !(flags & (SL_WRITE_LAST | SL_WRITE_HEAD)))
             return SL_OK;
         if (commit(res, (flags & SL_WRITE_LAST) != 0, len) < 0)
-            return gone(res);
+            return sl_response_gone(res);
     }
     if (res->no_body || res->has_file)
         return SL_OK;
@@ -322,14 +338,19 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
     if (len > 0) {
         int rc = res->chunked ? put_chunk(res, data, len) : put(res, data, len);
         if (rc < 0)
-            return gone(res);
+            return sl_response_gone(res);
         res->sent += len;
     }
     if ((flags & SL_WRITE_FLUSH) || out->end - out->start > SL_OUT_HIGH) {
         if (sl_out_flush(out, socket_of(res)) == SL_ECLOSED)
-            return gone(res);
+            return sl_response_gone(res);
     }
-    return out->end - out->start > SL_OUT_HIGH ? SL_EFULL : SL_OK;
+    if (!sl_out_empty(out) && (flags & SL_WRITE_FLUSH))
+        await_room(res);
+    if (out->end - out->start <= SL_OUT_HIGH)
+        return SL_OK;
+    res->ws->wants_room = true;
+    return SL_EFULL;
 }
 
 int
@@ -342,9 +363,9 @@ sl_response_sendfile(struct sl_response *res, int file_fd, off_t offset, uint64_
         return SL_ECLOSED;
     if (!res->committed && !res->has_length && length <= SIZE_MAX &&
         commit(res, true, (size_t)length) < 0)
-        return gone(res);
+        return sl_response_gone(res);
     if (!res->committed && commit(res, false, 0) < 0)
-        return gone(res);
+        return sl_response_gone(res);
     if (res->no_body)
         return SL_OK;
     if (res->has_length && length > res->length - res->sent)
@@ -359,7 +380,7 @@ sl_response_sendfile(struct sl_response *res, int file_fd, off_t offset, uint64_
         int n = snprintf(line, sizeof line, "%llx\r\n", (unsigned long long)length);
         if (sl_out_append(out, line, (size_t)n) < 0) {
             close(copy);
-            return gone(res);
+            return sl_response_gone(res);
         }
     }
     out->file_fd = copy;
@@ -370,7 +391,7 @@ sl_response_sendfile(struct sl_response *res, int file_fd, off_t offset, uint64_
         /* The chunk's end follows the file: send the file first, waiting if need be. */
         int rc = sl_response_wait(res);
         if (rc < 0 || sl_out_append(out, "\r\n", 2) < 0)
-            return gone(res);
+            return sl_response_gone(res);
         return SL_OK;
     }
     res->has_file = true;
@@ -388,17 +409,17 @@ sl_response_wait(struct sl_response *res)
         if (rc == SL_OK)
             return SL_OK;
         if (rc == SL_ECLOSED)
-            return gone(res);
+            return sl_response_gone(res);
         if (out->file_left == 0 && out->end - out->start <= SL_OUT_HIGH / 2)
             return SL_OK;
         int n = poll(&p, 1, limit == 0 ? -1 : (int)limit);
         if (n == 0) {
             sl_out_release(out); /* or it would be waited for once more */
-            gone(res);
+            sl_response_gone(res);
             return SL_ETIMEOUT;
         }
         if (n < 0 && errno != EINTR)
-            return gone(res);
+            return sl_response_gone(res);
     }
 }
 
@@ -426,8 +447,10 @@ finish_body(struct sl_response *res)
 {
     if (res->failed || res->no_body)
         return;
-    if (res->chunked && sl_out_append(&res->ws->out, "0\r\n\r\n", 5) < 0)
-        gone(res);
+    if (res->chunked && !res->trailed && sl_out_append(&res->ws->out, "0\r\n\r\n", 5) < 0)
+        sl_response_gone(res);
+    if (res->upgraded)
+        return;
     if (res->has_length && res->sent < res->length)
         res->failed = true; /* the client waits for more: only closing tells it the truth */
 }
@@ -440,9 +463,68 @@ sl_response_end(struct sl_response *res)
     if (res->ended)
         return SL_OK;
     if (!res->committed && !res->failed && commit(res, true, 0) < 0)
-        gone(res);
+        sl_response_gone(res);
     finish_body(res);
     mark_ended(res);
+    return SL_OK;
+}
+
+static int
+append_fields(struct sl_out *out, const struct sl_header *fields, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct sl_header *h = &fields[i];
+        if (sl_out_append(out, h->name.ptr, h->name.len) < 0 || sl_out_append(out, ": ", 2) < 0 ||
+            sl_out_append(out, h->value.ptr, h->value.len) < 0 || sl_out_append(out, "\r\n", 2) < 0)
+            return SL_ENOMEM;
+    }
+    return SL_OK;
+}
+
+static bool
+are_fields(const struct sl_header *fields, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!sl_http_is_token(fields[i].name.ptr, fields[i].name.len) ||
+            !sl_http_is_value(fields[i].value.ptr, fields[i].value.len))
+            return false;
+    return true;
+}
+
+int
+sl_response_end_trailers(struct sl_response *res, const struct sl_header *trailers,
+                         size_t trailer_count)
+{
+    struct sl_out *out = &res->ws->out;
+    if (!are_fields(trailers, trailer_count))
+        return SL_EINVAL;
+    if (trailer_count > 0 && res->committed && res->chunked && !res->ended && !res->failed) {
+        if (sl_out_append(out, "0\r\n", 3) < 0 || append_fields(out, trailers, trailer_count) < 0 ||
+            sl_out_append(out, "\r\n", 2) < 0)
+            sl_response_gone(res);
+        res->trailed = true;
+    }
+    return sl_response_end(res);
+}
+
+int
+sl_response_upgrade(struct sl_response *res, const char *protocol, size_t len)
+{
+    struct sl_exchange *x = exchange_of(res);
+    struct sl_buf *fields = &res->ws->headers;
+    if (!res->started || res->committed || res->status != 101 || !sl_http_is_value(protocol, len))
+        return SL_EINVAL;
+    if (sl_buf_append(fields, "Upgrade: ", 9) < 0 || sl_buf_append(fields, protocol, len) < 0 ||
+        sl_buf_append(fields, "\r\n", 2) < 0)
+        return sl_response_gone(res);
+    res->upgraded = true;
+    if (commit(res, false, 0) < 0)
+        return sl_response_gone(res);
+    res->no_body = res->chunked = res->has_length = false;
+    x->body = (struct sl_body){.kind = SL_BODY_RAW, .left = UINT64_MAX};
+    x->req.body = SL_BODY_RAW;
+    if (sl_out_flush(&res->ws->out, socket_of(res)) == SL_ECLOSED)
+        return sl_response_gone(res);
     return SL_OK;
 }
 
@@ -498,24 +580,16 @@ sl_response_interim(struct sl_response *res, int status, const struct sl_header 
         return SL_EINVAL;
     if (exchange_of(res)->req.version_minor == 0)
         return SL_OK;
-    for (size_t i = 0; i < header_count; i++)
-        if (!sl_http_is_token(headers[i].name.ptr, headers[i].name.len) ||
-            !sl_http_is_value(headers[i].value.ptr, headers[i].value.len))
-            return SL_EINVAL;
+    if (!are_fields(headers, header_count))
+        return SL_EINVAL;
     int n = snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", status, sl_http_reason(status));
     int rc = sl_out_append(out, line, (size_t)n);
-    for (size_t i = 0; i < header_count && rc == SL_OK; i++) {
-        const struct sl_header *h = &headers[i];
-        if (sl_out_append(out, h->name.ptr, h->name.len) < 0 || sl_out_append(out, ": ", 2) < 0 ||
-            sl_out_append(out, h->value.ptr, h->value.len) < 0)
-            rc = SL_ENOMEM;
-        else
-            rc = sl_out_append(out, "\r\n", 2);
-    }
+    if (rc == SL_OK)
+        rc = append_fields(out, headers, header_count);
     if (rc == SL_OK)
         rc = sl_out_append(out, "\r\n", 2);
     if (rc < 0 || sl_out_flush(out, socket_of(res)) == SL_ECLOSED)
-        return gone(res);
+        return sl_response_gone(res);
     return SL_OK;
 }
 

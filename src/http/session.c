@@ -18,6 +18,7 @@ enum outcome {
     QUEUED, /* a pool thread will answer it; the bytes are in conn->in */
     ENDED,  /* no further byte of this connection is looked at */
     LOST,   /* answered, but the engine is another thread's now */
+    LATER,  /* the host answers later; the workspace is the request's now */
 };
 
 /* ---- input that waits ----------------------------------------------------------------------- */
@@ -127,7 +128,8 @@ note_begin(const struct sl_workspace *ws)
                           (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 }
 
-static void
+/* False: the answer comes later. */
+static bool
 call_handler(struct sl_workspace *ws)
 {
     struct sl_engine *engine = ws->engine;
@@ -139,15 +141,20 @@ call_handler(struct sl_workspace *ws)
     int result = engine->opt.handle(engine->opt.ctx, &ws->x.req, &ws->x.res);
     if (engine->opt.slot != NULL)
         sl_slot_request_end(engine->opt.slot, ws->record);
-    sl_response_settle(&ws->x.res, result);
+    if (result == SL_PENDING && engine->pool == NULL)
+        return false;
+    sl_response_settle(&ws->x.res, result > 0 ? SL_EINVAL : result);
+    return true;
 }
 
-/* After the answer: what happens to the rest of the request body and to the connection. Returns how
- * many bytes of buf[0..len) are used up. */
-static size_t
-conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t len)
+size_t
+sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t len)
 {
     struct sl_exchange *x = &ws->x;
+    if (x->res.upgraded) {
+        sl_conn_end(conn, true);
+        return len;
+    }
     bool complete = sl_exchange_skip_body(x);
     bool spilled = x->spill.ptr != NULL;
     conn->first = false;
@@ -181,11 +188,9 @@ conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t 
     return len;
 }
 
-/* The connection leaves with its thread: everything it needs later goes into it, then the engine
- * gets it back. */
-static void
-give_back(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t pos, size_t len,
-          bool own)
+void
+sl_session_stash(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t pos,
+                 size_t len, bool own)
 {
     stash(conn, buf, pos, len, own);
     if (ws->x.spill.len > 0) {
@@ -195,6 +200,15 @@ give_back(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t
     } else {
         sl_buf_release(&ws->x.spill);
     }
+}
+
+/* The connection leaves with its thread: everything it needs later goes into it, then the engine
+ * gets it back. */
+static void
+give_back(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t pos, size_t len,
+          bool own)
+{
+    sl_session_stash(ws, conn, buf, pos, len, own);
     int rc = sl_out_flush(&ws->out, conn->fd);
     if (rc == SL_EAGAIN)
         rc = sl_out_move(&ws->out, &conn->out);
@@ -325,9 +339,12 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
     }
     sl_exchange_begin(x, conn, buf + body, len - body);
     sl_response_init(&x->res, ws);
-    call_handler(ws);
+    if (!call_handler(ws)) {
+        sl_pending_begin(ws, conn, buf, pos, len, own);
+        return LATER;
+    }
     bool owner = engine->pool == NULL || sl_pool_leave(engine->pool, ws);
-    *ret_pos = conclude(ws, conn, buf, len);
+    *ret_pos = sl_session_conclude(ws, conn, buf, len);
     if (!owner) {
         give_back(ws, conn, buf, *ret_pos, len, own);
         return LOST;
@@ -350,8 +367,8 @@ sl_session_run_away(struct sl_workspace *ws, struct sl_conn *conn)
     }
     sl_exchange_begin(&ws->x, conn, conn->in.ptr + n, conn->in.len - (size_t)n);
     sl_response_init(&ws->x.res, ws);
-    call_handler(ws);
-    pos = conclude(ws, conn, conn->in.ptr, conn->in.len);
+    (void)call_handler(ws);
+    pos = sl_session_conclude(ws, conn, conn->in.ptr, conn->in.len);
     give_back(ws, conn, conn->in.ptr, pos, conn->in.len, true);
 }
 
@@ -399,6 +416,8 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
         outcome = next_request(ws, conn, buf, start, len, own, &pos);
         if (outcome == LOST)
             return SL_STEP_LOST;
+        if (outcome == LATER)
+            return SL_STEP_DONE;
         if (outcome == QUEUED)
             return hand_to_pool(ws, conn);
         if (ws->x.spill.len > 0) { /* the body went on outside of buf, and more came after it */
@@ -438,7 +457,7 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
 static bool
 readable(const struct sl_conn *conn)
 {
-    return conn->fd >= 0 && !conn->away && conn->state == SL_CONN_READING;
+    return conn->fd >= 0 && !conn->away && conn->pending == NULL && conn->state == SL_CONN_READING;
 }
 
 /* Room for the next receive: behind what waits already, else the thread's scratch. */
@@ -482,6 +501,7 @@ receive(struct sl_workspace *ws, struct sl_conn *conn, bool to_end)
         /* The clock of a request head runs from its first byte, all others from the last one. */
         if (conn->in.len == 0 || conn->need > 0)
             conn->active_ms = ws->engine->now_ms;
+        conn->unread = to_end || (size_t)n == space;
         enum sl_step step = SL_STEP_DONE;
         if (conn->in.len == 0) {
             step = serve(ws, conn, room, (size_t)n, false);
@@ -537,6 +557,12 @@ sl_session_event(struct sl_workspace *ws, struct sl_conn *conn, unsigned flags)
 {
     if (conn->away || conn->fd < 0)
         return SL_STEP_DONE; /* looked at again when it comes back */
+    if (conn->pending != NULL) {
+        sl_pending_event(conn, flags);
+        return SL_STEP_DONE;
+    }
+    if (flags & SL_LOOP_HANGUP)
+        conn->hung_up = true;
     switch ((enum sl_conn_state)conn->state) {
     case SL_CONN_READING:
         if (flags & (SL_LOOP_READ | SL_LOOP_HANGUP))

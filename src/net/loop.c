@@ -70,12 +70,12 @@ epoll_mask(unsigned flags)
 {
     if (flags & SL_LOOP_LISTEN) /* EPOLLEXCLUSIVE tolerates no EPOLLRDHUP */
         return EPOLLIN | EPOLLEXCLUSIVE;
-    uint32_t mask = EPOLLRDHUP;
+    uint32_t mask = flags & SL_LOOP_FOREIGN ? 0 : EPOLLRDHUP;
     if (flags & SL_LOOP_READ)
         mask |= EPOLLIN;
     if (flags & SL_LOOP_WRITE)
         mask |= EPOLLOUT;
-    if (!(flags & SL_LOOP_LEVEL))
+    if (!(flags & (SL_LOOP_LEVEL | SL_LOOP_FOREIGN)))
         mask |= EPOLLET;
     return mask;
 }

@@ -10,18 +10,19 @@
 struct sl_loop;
 
 enum sl_loop_flags {
-    SL_LOOP_READ = 1,    /* interest and event: bytes, or a connection, are there */
-    SL_LOOP_WRITE = 2,   /* interest and event: room to send */
-    SL_LOOP_HANGUP = 4,  /* event, always reported: the peer closed, at least its sending half
-                            (EPOLLRDHUP, EPOLLHUP, EPOLLERR). Read to see what came before */
-    SL_LOOP_BROKEN = 8,  /* event, with HANGUP: both halves are gone or the socket has an error
-                            (EPOLLHUP, EPOLLERR): an answer cannot arrive any more */
-    SL_LOOP_LISTEN = 16, /* with add: a listening socket. Level-triggered, and one process of those
-                            that wait is woken (EPOLLEXCLUSIVE). Reports READ; cannot be changed
-                            with mod, only del and add */
-    SL_LOOP_LEVEL = 32,  /* with add and mod: level-triggered (pipes, timerfd, foreign ones).
-                            Without it and LISTEN a descriptor is edge-triggered: after an event
-                            read or write until EAGAIN */
+    SL_LOOP_READ = 1,     /* interest and event: bytes, or a connection, are there */
+    SL_LOOP_WRITE = 2,    /* interest and event: room to send */
+    SL_LOOP_HANGUP = 4,   /* event, always reported: the peer closed, at least its sending half
+                             (EPOLLRDHUP, EPOLLHUP, EPOLLERR). Read to see what came before */
+    SL_LOOP_BROKEN = 8,   /* event, with HANGUP: both halves are gone or the socket has an error
+                             (EPOLLHUP, EPOLLERR): an answer cannot arrive any more */
+    SL_LOOP_LISTEN = 16,  /* with add: a listening socket. Level-triggered, and one process of those
+                             that wait is woken (EPOLLEXCLUSIVE). Reports READ; cannot be changed
+                             with mod, only del and add */
+    SL_LOOP_FOREIGN = 64, /* with add and mod: as LEVEL, and HANGUP only for both halves */
+    SL_LOOP_LEVEL = 32,   /* with add and mod: level-triggered (pipes, timerfd, foreign ones).
+                             Without it and LISTEN a descriptor is edge-triggered: after an event
+                             read or write until EAGAIN */
 };
 
 struct sl_loop_event {
