@@ -50,6 +50,7 @@ struct sl_arbiter {
     unsigned child_count;
     struct child dead; /* reaped, not buried yet; pid 0: none */
     int dead_status;
+    char dead_words[768]; /* what is to be said of it */
     unsigned long ages;
     struct generation current, next;
     struct sl_plan_group groups[SL_PLAN_GROUPS]; /* of the generation just loaded */

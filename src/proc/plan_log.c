@@ -1,7 +1,7 @@
 /* The plan in words. What its decisions say in the error log: one row a message, gunicorn's words
  * where it has them. In the texts: %p pid, %n number, %G signal name, %h its short form, %s
- * seconds, %e seconds elapsed, %b bytes, %l their limit, %w why, %r the requests in progress (the
- * shell's to know).
+ * seconds, %e seconds elapsed, %b bytes, %l their limit, %w why, %W the same where there is
+ * something to say, %r the requests in progress (the shell's to know).
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -33,10 +33,10 @@ static const struct row {
         {SL_LOG_ERROR, "Exit hooks of worker (pid:%p) did not end within %s seconds, killing it."},
     [SL_SAY_LOCKED] = {SL_LOG_WARNING,
                        "The exclusive worker waits until the one before it is gone: %w"},
-    [SL_SAY_SIGNALED] = {SL_LOG_WARNING, "Worker (pid:%p) was sent %G!"},
+    [SL_SAY_SIGNALED] = {SL_LOG_WARNING, "Worker (pid:%p) was sent %G!%W"},
     [SL_SAY_TERMINATED] = {SL_LOG_INFO, "Worker (pid:%p) was sent %G!"},
     [SL_SAY_KILLED] = {SL_LOG_ERROR, "Worker (pid:%p) was sent SIGKILL! %w"},
-    [SL_SAY_EXITED] = {SL_LOG_ERROR, "Worker (pid:%p) exited with code %n."},
+    [SL_SAY_EXITED] = {SL_LOG_ERROR, "Worker (pid:%p) exited with code %n.%W"},
     [SL_SAY_CRASH_LOOP] = {SL_LOG_ERROR,
                            "Workers died %n times in a row; next attempt in %s seconds."},
     [SL_SAY_READY] = {SL_LOG_DEBUG, "Worker ready (pid: %p)"},
@@ -96,6 +96,8 @@ format_field(const struct sl_plan_action *action, char field, char *buf, size_t 
         return snprintf(buf, size, "%d", action->number);
     case 'w':
         return snprintf(buf, size, "%s", action->why ? action->why : "unknown reason");
+    case 'W':
+        return snprintf(buf, size, "%s%s", action->why ? " " : "", action->why ? action->why : "");
     case 'r':
         return snprintf(buf, size, "%s", action->why ? action->why : "requests unknown");
     case 's':

@@ -345,10 +345,12 @@ say_death(struct sl_plan *plan, const struct worker *was, int status, const char
                                    : number == SIGTERM ? SL_SAY_TERMINATED
                                                        : SL_SAY_SIGNALED);
         action->number = number;
-        action->why = who;
+        if (was->state != WORKER_KILLED) /* it was we, and it was said why */
+            action->why = who;
     } else if (WEXITSTATUS(status) != 0) {
         action = sl_plan_say(plan, SL_SAY_EXITED);
         action->number = WEXITSTATUS(status);
+        action->why = who;
     } else {
         return;
     }

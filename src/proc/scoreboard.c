@@ -449,7 +449,7 @@ count_running(const struct sl_slot *slot)
     return count;
 }
 
-void
+bool
 sl_slot_requests_print(const struct sl_slot *slot, uint64_t now_ns, char *buf, size_t size)
 {
     struct sl_slot_request one;
@@ -461,11 +461,12 @@ sl_slot_requests_print(const struct sl_slot *slot, uint64_t now_ns, char *buf, s
         int len = snprintf(buf + at, size - at, "%s%s running %.1f s", shown == 0 ? "" : ", ",
                            one.line, seconds);
         if (len < 0 || (size_t)len >= size - at)
-            return;
+            return true;
         at += (size_t)len;
         shown++;
     }
     unsigned running = shown < PRINTED ? shown : count_running(slot);
     if (running > shown)
         snprintf(buf + at, size - at, " and %u more", running - shown);
+    return shown > 0;
 }

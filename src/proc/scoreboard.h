@@ -136,7 +136,8 @@ bool sl_slot_requests_span(const struct sl_slot *slot, uint64_t *ret_oldest_ns,
 uint64_t sl_slot_requests(const struct sl_slot *slot);
 
 /* (any process) The requests in progress, oldest first, as a log line shows them:
- * "GET /a running 3.2 s, POST /b running 0.1 s and 2 more", or "no request in progress". */
-void sl_slot_requests_print(const struct sl_slot *slot, uint64_t now_ns, char *buf, size_t size);
+ * "GET /a running 3.2 s, POST /b running 0.1 s and 2 more", or "no request in progress" and false.
+ */
+bool sl_slot_requests_print(const struct sl_slot *slot, uint64_t now_ns, char *buf, size_t size);
 
 #endif

@@ -303,6 +303,24 @@ who_killed(struct sl_arbiter *arbiter, int status, bool *ret_outside)
     return known ? "Not by the kernel: another process sent it." : "Perhaps out of memory?";
 }
 
+/* What is known of a death that nobody wanted: who, whether there is a core file, which requests.
+ * Those of a worker that the arbiter aborted were named then. NULL: nothing. */
+static const char *
+epitaph(struct sl_arbiter *arbiter, const struct child *dead, int status, bool *ret_outside)
+{
+    char *words = arbiter->dead_words, requests[640];
+    const char *who = who_killed(arbiter, status, ret_outside);
+    bool orderly = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (orderly || sl_slot_condemned(dead->slot) || atomic_load(&dead->slot->ready_ms) == 0)
+        return who;
+    bool busy = sl_slot_requests_print(dead->slot, sl_clock_ns(), requests, sizeof requests);
+    snprintf(words, sizeof arbiter->dead_words, "%s%s%s%s%s", who == NULL ? "" : who,
+             who == NULL ? "" : " ",
+             WIFSIGNALED(status) && WCOREDUMP(status) ? "Core dumped. " : "",
+             busy ? "In progress: " : "No request was in progress.", busy ? requests : "");
+    return words;
+}
+
 static void
 reaped(struct sl_arbiter *arbiter, unsigned slot, int status)
 {
@@ -313,7 +331,7 @@ reaped(struct sl_arbiter *arbiter, unsigned slot, int status)
     arbiter->dead_status = status;
     *child = (struct child){0}; /* never signal a pid that is not ours any more */
     bool outside;
-    const char *who = who_killed(arbiter, status, &outside);
+    const char *who = epitaph(arbiter, &arbiter->dead, status, &outside);
     sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_EXITED,
                                                     .slot = slot,
                                                     .pid = arbiter->dead.pid,

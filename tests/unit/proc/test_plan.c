@@ -928,6 +928,9 @@ test_messages_are_gunicorns(void **state)
     action.number = SIGSEGV;
     sl_plan_message_format(&action, text, sizeof text);
     assert_string_equal(text, "Worker (pid:7) was sent SIGSEGV!");
+    action.why = "Core dumped.";
+    sl_plan_message_format(&action, text, sizeof text);
+    assert_string_equal(text, "Worker (pid:7) was sent SIGSEGV! Core dumped.");
     sl_plan_message_format(&action, text, 10); /* cut, not overrun */
     assert_string_equal(text, "Worker (p");
 }
