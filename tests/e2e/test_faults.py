@@ -215,6 +215,34 @@ def test_a_hang_is_found_while_the_wall_clock_goes_back(serve, wall_clock):
     assert server.stop() == 0
 
 
+@pytest.mark.fault("M14")
+@pytest.mark.parametrize("age", [2, 100 * YEAR], ids=["just booted", "a century"])
+def test_the_monotonic_clock_is_anywhere(serve, age):
+    """A machine that has just booted, and one that has run for a century: a time namespace."""
+    offset = age - int(time.monotonic())
+    alone = ["unshare", "--time", f"--monotonic={offset}", f"--boottime={offset}", "--fork",
+             "--kill-child"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no time namespaces here")
+    server = serve("faulty:app", worker_class="sync", workers=2, command=[*alone, *harness.SERVER],
+                   settings={"timeout": 2, "request_timeout": 30, "max_worker_lifetime": 3600,
+                             "max_worker_memory": "1G"})
+    arbiter, = server.worker_pids  # of unshare
+    wait_until(lambda: len(harness.children_of(arbiter)) == 2, "two workers")
+    with server.connect() as connection:
+        connection.send(harness.format_request(target="/hang"))
+        hanging = int(server.wait_log(r"WORKER TIMEOUT \(pid:(\d+)\) silent for [23]\.\d s: "
+                                      r"GET /hang running [23]\.\d s")[1])
+    wait_until(lambda: len(harness.children_of(arbiter)) == 2 and not harness.is_alive(hanging),
+               lambda: f"its successor:\n{server.log}")
+    os.kill(arbiter, signal.SIGHUP)
+    server.wait_log("Reload done")
+    assert server.get().status == 200
+    assert server.log.count("TIMEOUT") == 1 and "has lived" not in server.log
+    os.kill(arbiter, signal.SIGTERM)
+    assert server.wait_exit() == 0
+
+
 # ---- hooks, and the arbiter itself --------------------------------------------------------------------
 
 

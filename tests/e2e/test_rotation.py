@@ -88,7 +88,8 @@ def test_no_line_is_lost_or_doubled_while_files_are_moved(logging, logs, rotatio
     assert server.stop() == 0
     assert numbers_in(logs) == list(range(client.sent))
     errors = "".join(file.read_text() for file in logs.glob("error*"))
-    assert errors.count("Handling signal: usr1") == rotations
+    # Where a worker was slow to make its new file two signals may be one.
+    assert rotations // 2 < errors.count("Handling signal: usr1") <= rotations
     assert errors.count("Shutting down: Master") == 1
 
 
