@@ -175,7 +175,7 @@ def find(options):
     return old, pidfile
 
 
-def check(old, options):
+def check(old):
     """Raises Failed when this arbiter cannot be upgraded now."""
     facts = old.facts
     if facts["successor"]:
@@ -188,11 +188,6 @@ def check(old, options):
             f"To finish it: kill -TERM {facts['parent']}; to take it back: kill -TERM {old.pid}")
     if facts["state"] != "serving":
         raise Failed(f"arbiter {old.pid} is {facts['state']}")
-    if facts["exclusive"] and not options.no_rollback:
-        raise Failed(
-            "the server has hand_over = 'exclusive': the new worker starts when the old one is gone, "
-            "so the new release cannot be tried before. For new application code send HUP; to "
-            "upgrade without a way back: saola upgrade --no-rollback")
 
 
 # ---- the upgrade ----------------------------------------------------------------------------------------
@@ -205,22 +200,23 @@ class Upgrade:
     def __init__(self, old, pidfile, options, say):
         self.old, self.pidfile, self.options, self.say = old, pidfile, options, say
         self.new = None
-        self.committed = False
+        self.committed = self.rested = False
+        self.harm = None  # what an upgrade that failed has changed
 
     def run(self):
         try:
             self.start()
             if self.old.facts["exclusive"]:
                 self.wait_until_it_waits()
-                self.retire()
-                self.wait_until_ready()
-            else:
-                self.wait_until_ready()
-                self.retire()
+                self.rest()
+            self.wait_until_ready()
+            self.retire()
             self.wait_for_promotion()
         except (Failed, Interrupted):
             if self.new is not None and not self.committed:
                 self.take_back()
+            if self.rested and not self.committed:
+                self.wait_until_the_old_one_serves()
             raise
 
     # ---- steps
@@ -252,6 +248,12 @@ class Upgrade:
         """(exclusive) The new arbiter has its configuration; its worker waits for the lock."""
         self.wait_for_new(lambda: self.new.look().get("locked"), "waits for the old worker")
         self.say(f"arbiter {self.new.pid}: waits for the worker of {self.old.pid} to end")
+
+    def rest(self):
+        """(exclusive) The old worker makes room; it comes back when the new arbiter ends."""
+        self.say(f"arbiter {self.old.pid}: WINCH, its worker ends")
+        self.rested = True
+        self.old.signal(signal.SIGWINCH)
 
     def wait_until_ready(self):
         since = forks = None
@@ -303,6 +305,15 @@ class Upgrade:
             self.wait(new.is_gone, SPARE_SECONDS)
         self.wait(lambda: not self.old.look()["successor"] or self.old.is_gone(), SPARE_SECONDS)
 
+    def wait_until_the_old_one_serves(self):
+        """(exclusive) Its worker was at rest: it starts anew, with the code that is there now."""
+        def back():
+            facts = self.old.look()
+            return self.old.is_gone() or (facts["workers"] > 0 and self.old.is_ready())
+        if not self.wait(back, self.options.timeout):
+            self.harm = (f"arbiter {self.old.pid} has no worker: the application does not come up "
+                         "below it either (its log says why); it goes on trying")
+
     # ---- waiting
 
     def wait(self, condition, seconds):
@@ -337,7 +348,7 @@ class Upgrade:
 
 
 def parse(argv):
-    """The options as attributes pid, pidfile, config, timeout, no_rollback."""
+    """The options as attributes pid, pidfile, config, timeout."""
     parser = argparse.ArgumentParser(
         prog="saola upgrade", allow_abbrev=False,
         description="Start a new arbiter beside a running one, on the same sockets; when all its "
@@ -351,9 +362,6 @@ def parse(argv):
                              "the server")
     parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS",
                         help="how long the new arbiter may take until it is ready (120)")
-    parser.add_argument("--no-rollback", action="store_true",
-                        help="with hand_over = 'exclusive', where the old worker must end first: do "
-                             "it nevertheless")
     options = parser.parse_args(argv)
     if options.pid is not None and (options.pidfile or options.config):
         parser.error("give PID, --pid FILE or --config FILE, not two of them")
@@ -377,7 +385,7 @@ def main(argv):
     upgrade = None
     try:
         old, pidfile = find(options)
-        check(old, options)
+        check(old)
         upgrade = Upgrade(old, pidfile, options, say)
         upgrade.run()
     except Failed as exc:
@@ -394,7 +402,9 @@ def main(argv):
 def _tell_failure(upgrade, text):
     print(f"saola upgrade: {text}", file=sys.stderr)
     if upgrade is not None and not upgrade.committed:
-        if upgrade.old.is_gone():
+        if upgrade.harm:
+            print(f"saola upgrade: {upgrade.harm}", file=sys.stderr)
+        elif upgrade.old.is_gone():
             print(f"saola upgrade: arbiter {upgrade.old.pid} is gone", file=sys.stderr)
         else:
             print(f"saola upgrade: nothing has changed: arbiter {upgrade.old.pid} serves on",

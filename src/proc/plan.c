@@ -198,10 +198,13 @@ set_workers(struct sl_plan *plan, int count)
     plan->rested = 0;
 }
 
+/* gunicorn obeys it in daemons only, since a terminal sends it, too. Those of a terminal do not
+ * come here; while there is a successor it means what it does to nginx: let that one serve alone.
+ */
 static void
 rest_workers(struct sl_plan *plan)
 {
-    if (!plan->daemon) {
+    if (!plan->daemon && !plan->upgrading) {
         sl_plan_say(plan, SL_SAY_WINCH_IGNORED);
         return;
     }

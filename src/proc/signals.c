@@ -33,8 +33,11 @@ static void
 take(int number, siginfo_t *info, void *context)
 {
     (void)context;
-    bool lost = number == SIGHUP && info->si_code == SI_KERNEL;
-    sl_signals_note(lost ? SL_SIGNALS_TERMINAL_GONE : number);
+    bool of_terminal = info->si_code == SI_KERNEL;
+    if (of_terminal && number == SIGHUP)
+        sl_signals_note(SL_SIGNALS_TERMINAL_GONE);
+    else if (!of_terminal || number != SIGWINCH) /* a window has another size: nobody's wish */
+        sl_signals_note(number);
 }
 
 static sigset_t

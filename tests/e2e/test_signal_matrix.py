@@ -43,7 +43,8 @@ class State:
     def after(self, name: str) -> "State":
         if self.stopped:
             return self
-        return State(workers={"HUP": 1, "TTIN": self.workers + 1,
+        rests = 0 if self.upgraded else self.workers  # not a daemon: only beside a new arbiter
+        return State(workers={"HUP": 1, "TTIN": self.workers + 1, "WINCH": rests,
                               "TTOU": max(1, self.workers - 1)}.get(name, self.workers),
                      upgraded=self.upgraded or name == "USR2", stopped=name in STOPS)
 

@@ -903,7 +903,7 @@ static void
 test_workers_that_rest_come_back_when_the_successor_dies(void **state)
 {
     (void)state;
-    struct bench *bench = serving(2, false, true);
+    struct bench *bench = serving(2, false, false);
     signal_arrives(bench, SIGUSR2);
     feed(bench, (struct sl_plan_event){.kind = SL_EV_UPGRADE_FORKED, .pid = 4711});
     signal_arrives(bench, SIGWINCH);
