@@ -27,6 +27,9 @@ static const struct row {
                              "REQUEST TIMEOUT (pid:%p) after %s s, the worker is replaced: %r"},
     [SL_SAY_REQUEST_CUT] = {SL_LOG_CRITICAL,
                             "REQUEST TIMEOUT (pid:%p) after %s s, the worker is aborted: %r"},
+    [SL_SAY_REQUEST_WAITED] = {SL_LOG_ERROR,
+                               "REQUEST TIMEOUT (pid:%p) no successor was ready within %s s, the "
+                               "worker leaves without: %r"},
     [SL_SAY_GRACE_OVER] = {SL_LOG_WARNING,
                            "Worker (pid:%p) did not stop within %s seconds, aborting it: %r"},
     [SL_SAY_EXIT_OVER] =

@@ -91,10 +91,32 @@ recycle_group(struct sl_plan *plan, unsigned index)
     }
 }
 
-/* While a reload is in progress everybody is about to be replaced anyway. */
+/* A reload replaces everybody anyway, and wants the slots: who was to be recycled and has no
+ * successor yet keeps its place. Should the reload fail its turn comes again.
+ */
+static void
+give_way(struct sl_plan *plan, unsigned index)
+{
+    unsigned count = sl_plan_occupants(plan, plan->current.id, index);
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        struct worker *worker = &plan->workers[slot];
+        if (count >= plan->current.groups[index].target)
+            return;
+        if (worker->state != WORKER_READY || !worker->recycled || worker->overdue ||
+            worker->generation != plan->current.id || worker->group != index)
+            continue;
+        worker->replaced = worker->recycled = false;
+        count++;
+    }
+}
+
 void
 sl_plan_recycle(struct sl_plan *plan)
 {
+    if (plan->reload >= RELOAD_FILLING && HOLDS(plan, RULE_RELOAD_FIRST)) {
+        for (unsigned i = 0; i < plan->current.group_count; i++)
+            give_way(plan, i);
+    }
     if (plan->phase != PHASE_SERVING || plan->reload != RELOAD_STEADY)
         return;
     for (unsigned i = 0; i < plan->current.group_count; i++)

@@ -79,6 +79,7 @@ struct worker {
     bool spent;     /* it wants to be replaced, or has lived long enough */
     bool recycled;  /* ... and that is being done */
     bool replaced;  /* the same, but it serves until its successor is ready */
+    bool overdue;   /* ... because a request of it is */
     bool booted;    /* was READY once */
     bool hand_over; /* never beside another generation's */
     bool reopen;    /* USR1 came while it booted */
@@ -90,6 +91,7 @@ struct worker {
     int asked; /* last signal that asked it to leave */
     long long forked_ms, beat_ms, ready_ms, left_ms, deadline_ms;
     long long oldest_ms, newest_ms; /* its requests in progress, when it was last looked at */
+    long long overdue_ms;           /* since when it is overdue */
     long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms, lifetime_ms;
     long long memory_soft, memory_hard; /* bytes; 0: no limit */
     long long weigh_at_ms;              /* -1: never */
@@ -162,6 +164,8 @@ enum rule {
     RULE_MEMORY_SOFT,
     RULE_MEMORY_HARD,
     RULE_MEMORY_RESTS,
+    RULE_RELOAD_FIRST,
+    RULE_REQUEST_WAITS_NO_LONGER,
     RULE_COUNT
 };
 #ifdef SL_PLAN_MUTANTS

@@ -38,7 +38,7 @@ sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *gene
     const struct group *of = &generation->groups[group];
     move(worker, WORKER_FORKING);
     worker->leaving = worker->booted = worker->reopen = worker->drained = false;
-    worker->replaced = worker->spent = worker->recycled = false;
+    worker->replaced = worker->spent = worker->recycled = worker->overdue = false;
     worker->hand_over = of->hand_over;
     worker->generation = generation->id;
     worker->group = group;

@@ -260,6 +260,28 @@ def test_request_timeout_lets_the_other_requests_of_a_worker_finish(serve):
     assert server.log.index("the worker is replaced") < server.log.index("the worker is aborted")
 
 
+def test_request_timeout_does_not_wait_for_ever_for_a_successor(serve, tmp_path):
+    hang = tmp_path / "hang"
+    server = serve("hangs:app", worker_class="gthread", workers=1, settings={
+        "threads": 4, "request_timeout": 2, "boot_timeout": 4}, config=f"""
+def post_worker_init(worker):
+    import os, time
+    while os.path.exists({str(hang)!r}):
+        time.sleep(0.01)
+""")
+    server.wait_workers(1)
+    old, = server.worker_pids
+    assert int(server.get().text) == old
+    hang.touch()
+    stuck = begin(server, "/sleep?s=60")
+    server.wait_log(rf"REQUEST TIMEOUT \(pid:{old}\) after 2 s, the worker is replaced")
+    server.wait_log(rf"REQUEST TIMEOUT \(pid:{old}\) no successor was ready within 4 s, the worker "
+                    r"leaves without: GET /sleep\?s=60 running")
+    assert fails(stuck)
+    hang.unlink()
+    assert int(server.get().text) != old
+
+
 def test_request_timeout_leaves_a_worker_alone_that_serves_many_requests(serve, worker_class):
     server = serve_hangs(serve, worker_class, request_timeout=1)
     old, = server.worker_pids

@@ -162,6 +162,20 @@ check_probe(struct world *world, unsigned generation)
         violate(world, "more than one worker at a time in a crash loop");
 }
 
+/* The slots are the new generation's as soon as it needs them. */
+static bool
+recycles_in_reload(const struct world *world, unsigned generation)
+{
+    const struct sl_plan *plan = world->plan;
+    bool recycles = false;
+    for (int i = 0; i < SLOTS; i++) {
+        const struct worker *worker = &plan->workers[i];
+        recycles = recycles || (worker->state == WORKER_READY && worker->recycled &&
+                                !worker->overdue && worker->generation == generation);
+    }
+    return recycles && plan->reload >= RELOAD_FILLING && generation == plan->current.id;
+}
+
 static void
 check_spawn(struct world *world, const struct sl_plan_action *action)
 {
@@ -170,6 +184,8 @@ check_spawn(struct world *world, const struct sl_plan_action *action)
         violate(world, "spawned into a slot that is in use");
     if (world->stop_ms != NEVER)
         violate(world, "spawned during a stop");
+    if (recycles_in_reload(world, generation))
+        violate(world, "recycling goes on during a reload");
     if (count_places(world, generation) >= world->generations[generation].target)
         violate(world, "more workers than the target");
     if (world->generations[generation].exclusive && count_live(world) > 0)
@@ -196,6 +212,10 @@ check_request(struct world *world, int i)
         return;
     if (child->asked == 0 && !world->plan->workers[i].replaced && world->now_ms > due_ms + SLACK_MS)
         violate(world, "an overdue request was not noticed");
+    const struct worker *worker = &world->plan->workers[i];
+    long long waited_ms = later(worker->overdue_ms, world->stood_still_ms) + world->spec.boot_ms;
+    if (child->asked == 0 && worker->overdue && world->now_ms > later(waited_ms, due_ms) + SLACK_MS)
+        violate(world, "an overdue request has waited for a successor for too long");
     long long cut_ms = child->asked_ms + 1000 > due_ms ? child->asked_ms + 1000 : due_ms;
     if ((child->asked == SIGTERM || child->asked == SIGQUIT) && world->now_ms > cut_ms + SLACK_MS)
         violate(world, "an overdue request was not cut");
@@ -238,6 +258,15 @@ check_rest(struct world *world, const struct sl_plan_action *action)
             violate(world, "a worker below its limit of memory was replaced for it");
         *last_ms = world->now_ms;
     }
+}
+
+/* It leaves though nobody is ready to take its place: only for a request that is overdue. */
+static void
+check_waited(struct world *world, unsigned slot)
+{
+    const struct child *child = &world->children[slot];
+    if (!is_stuck(world, child) || world->now_ms < child->stuck_ms + world->spec.request_ms)
+        violate(world, "a worker left before its successor for nothing");
 }
 
 /* Nobody outstays the clocks. */
@@ -577,6 +606,10 @@ static bool
 asks_anyone(const struct sl_plan_action *actions, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
+        if (actions[i].kind == SL_DO_LOG && actions[i].message == SL_SAY_REQUEST_WAITED)
+            return false; /* it may be the last one */
+    }
+    for (size_t i = 0; i < count; i++) {
         if (actions[i].kind == SL_DO_KILL && (actions[i].number == SIGTERM))
             return true;
     }
@@ -599,6 +632,8 @@ step(struct world *world, struct sl_plan_event event)
         show(world, &actions[i]);
         if (actions[i].kind == SL_DO_LOG && actions[i].message == SL_SAY_MEMORY_SOFT)
             check_rest(world, &actions[i]);
+        if (actions[i].kind == SL_DO_LOG && actions[i].message == SL_SAY_REQUEST_WAITED)
+            check_waited(world, actions[i].slot);
         if (actions[i].kind == SL_DO_WORKERS_CHANGED && event.kind != SL_EV_LISTENING)
             set_targets(world, sl_plan_workers_wanted(world->plan));
         carry_out(world, &actions[i]);

@@ -673,6 +673,35 @@ test_only_a_share_of_the_workers_is_recycled_at_once(void **state)
 }
 
 static void
+test_recycling_makes_room_for_a_reload(void **state)
+{
+    (void)state;
+    struct bench *bench = recycling(2, 100, 0);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_SPENT, .slot = 0});
+    fork_slot(bench, 2); /* its successor */
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_SPENT, .slot = 1});
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_FORK_FAILED, .slot = 3, .why = "EAGAIN"});
+    signal_arrives(bench, SIGHUP);
+    feed(bench,
+         (struct sl_plan_event){.kind = SL_EV_LOADED, .groups = &bench->group, .group_count = 1});
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_LISTENING});
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 2); /* the new generation's, no successor */
+    assert_int_equal(bench->plan->workers[3].generation, 2);
+    assert_int_equal(bench->plan->workers[4].generation, 2);
+    tick_at(bench, bench->now_ms + 10000);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    make_ready(bench, 2);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1); /* who has a successor */
+    fork_slot(bench, 3);
+    dies(bench, 3, 3 << 8); /* the reload fails: the other one's turn comes again */
+    assert_true(says(bench, SL_SAY_RELOAD_FAILED));
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    assert_true(bench->plan->workers[1].replaced || bench->plan->workers[0].replaced);
+    done(bench);
+}
+
+static void
 test_a_worker_that_has_lived_long_enough_is_recycled(void **state)
 {
     (void)state;
@@ -873,6 +902,29 @@ test_a_worker_that_serves_others_meanwhile_leaves_when_its_successor_is_ready(vo
 }
 
 static void
+test_an_overdue_request_does_not_wait_for_ever_for_a_successor(void **state)
+{
+    (void)state;
+    struct bench *bench = serving_with_request_timeout(); /* no boot_timeout: a minute */
+    look_at(bench, 7000, 0, 500, 2000, 6900);
+    assert_true(says(bench, SL_SAY_REQUEST_LATE));
+    fork_slot(bench, 1);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), 67000);
+    look_at(bench, 66999, 0, 500, 2000, 66900);
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    look_at(bench, 67000, 0, 500, 66990, 66990); /* it has come to an end by itself */
+    assert_int_equal(count(bench, SL_DO_KILL, 0), 0);
+    look_at(bench, 71990, 0, 500, 66990, 71900); /* but this one has not */
+    assert_true(says(bench, SL_SAY_REQUEST_WAITED));
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
+    look_at(bench, 76900, 0, 500, 66990, 71900);
+    assert_true(says(bench, SL_SAY_REQUEST_CUT));
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    done(bench);
+}
+
+static void
 test_an_idle_worker_is_looked_at_once_in_a_request_timeout(void **state)
 {
     (void)state;
@@ -965,11 +1017,13 @@ main(void)
             test_an_overdue_request_that_keeps_the_worker_from_all_else_costs_it_its_life),
         cmocka_unit_test(
             test_a_worker_that_serves_others_meanwhile_leaves_when_its_successor_is_ready),
+        cmocka_unit_test(test_an_overdue_request_does_not_wait_for_ever_for_a_successor),
         cmocka_unit_test(test_an_idle_worker_is_looked_at_once_in_a_request_timeout),
         cmocka_unit_test(test_winch_rests_the_workers_of_a_daemon_only),
         cmocka_unit_test(test_workers_that_rest_come_back_when_the_successor_dies),
         cmocka_unit_test(test_a_spent_worker_leaves_when_its_successor_is_ready),
         cmocka_unit_test(test_only_a_share_of_the_workers_is_recycled_at_once),
+        cmocka_unit_test(test_recycling_makes_room_for_a_reload),
         cmocka_unit_test(test_a_worker_that_has_lived_long_enough_is_recycled),
         cmocka_unit_test(test_the_jitter_of_lifetimes_spreads_them),
         cmocka_unit_test(test_a_worker_above_its_limit_of_memory_is_recycled),
