@@ -65,6 +65,7 @@ has_clang_runtime() {
 missing_packages() {
     if ! have cc || ! has_header stdio.h; then echo gcc libc6-dev; fi
     have pkg-config || echo pkg-config
+    has_header zlib.h 2>/dev/null || echo zlib1g-dev # WebSocket's compression
     if python=$(find_python); then
         "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
         "$python" -c 'import os, sys, sysconfig
