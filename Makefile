@@ -5,6 +5,7 @@
 #   make test-pythons   the process-level tests under every other CPython found (PATH, pyenv)
 #   make venv    only the virtual environment .venv with saola in it
 #   make bench   CPU time per request against a raw epoll loop and against other servers
+#   make bench-static   static files beside nginx
 #   make check   include table, generated files, formatting, compiler warnings
 #   make long    the process-level tests that take minutes or assert times; wants a quiet machine
 #   make faults  the tests that inject faults; prints the verdict of each row of docs/faults.md
@@ -48,6 +49,11 @@ bench:
 	@tools/setup.sh bench
 	@.venv/bin/python bench/run.py $(BENCH)
 
+bench-static:
+	@tools/setup.sh bench
+	@tools/fetch_peers.sh
+	@.venv/bin/python bench/static.py $(BENCH)
+
 check:
 	@tools/setup.sh check
 	@tools/test.sh check
@@ -90,4 +96,4 @@ help:
 clean:
 	rm -rf .venv build
 
-.PHONY: run test test-pythons venv bench ledger ledger-peers check long faults asan fuzz simulate differential help clean
+.PHONY: run test test-pythons venv bench bench-static ledger ledger-peers check long faults asan fuzz simulate differential help clean

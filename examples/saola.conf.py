@@ -317,3 +317,18 @@
 
 # Value of the Server header field of responses; empty is none.
 # server_header = 'saola'
+
+# ---- Files ---------------------------------------------------------------------------------------
+
+# Serves the files of a directory below a path of the site; may be given several times.
+# static_files = []
+
+# Content-Type of static files with that ending; may be given several times.
+# static_types = []
+
+# Cache-Control: public, max-age=SECONDS for static files; 0 is no such header.
+# static_max_age = 0
+
+# Absolute directory whose files the application may send by X-Sendfile; may be given several
+# times.
+# sendfile_roots = []

@@ -23,6 +23,7 @@ MAY_INCLUDE = {
     "config": {"base"},
     "net": {"base"},
     "http": {"base", "net"},
+    "files": {"base", "http"},
     "proc": {"base", "config", "net", "http"},
     "host_native": set(),
     "host_python": set(),

@@ -38,6 +38,20 @@ struct sl_http_limits {
     const char *const *forwarder_headers; /* NULL-terminated, upper case; "*" = all */
 };
 
+/* Answers in front of the handler, or in its place: see <saola/files.h>. */
+struct sl_front {
+    /* Called for each request on the engine's thread; must not wait for the client. 0: answered;
+     * SL_ENOENT: not his, nothing was done; other negative codes: the response is failed. NULL:
+     * none are his. */
+    int (*serve)(void *ctx, struct sl_request *req, struct sl_response *res);
+    /* Called in place of the body of a response that has an X-Sendfile header, on the handler's
+     * thread: path is its value, the other headers are there already. What it returns does not
+     * matter: a response that it does not answer is an error. NULL: the header is one like any other. */
+    void (*send_file)(void *ctx, struct sl_request *req, struct sl_response *res, const char *path,
+                      size_t len);
+    void *ctx;
+};
+
 struct sl_engine_options {
     const int *listener_fds; /* non-blocking listening sockets; stay the caller's */
     size_t listener_count;
@@ -57,6 +71,7 @@ struct sl_engine_options {
     const char *const *forwarded_allow;            /* the same */
     const struct sl_scheme_header *scheme_headers; /* ends with name NULL */
 
+    const struct sl_front *front; /* outlives the engine; NULL = none */
     unsigned threads; /* 0: handlers run inline; n: up to n at once on a pool */
     sl_handler_fn handle;
     void *ctx;

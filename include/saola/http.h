@@ -111,6 +111,9 @@ const struct sl_header *sl_request_header(const struct sl_request *req, const ch
  * headers. SL_EINVAL if the text is malformed, SL_EBUSY if bytes were already sent. */
 int sl_response_start(struct sl_response *res, const char *status, size_t len);
 
+/* Replaces the status and keeps the headers; the same errors. */
+int sl_response_set_status(struct sl_response *res, const char *status, size_t len);
+
 /* Adds a header. Name must be a token and value free of control characters (SL_EINVAL; nothing is
  * added). Connection-level fields that belong to the server (Connection, Keep-Alive,
  * Transfer-Encoding, TE, Trailer, Upgrade, Proxy-*, Server, Date) are dropped; "Connection: close"
@@ -136,6 +139,10 @@ int sl_response_write(struct sl_response *res, const void *data, size_t len, uns
  * follow); file_fd is duplicated and its offset left alone. SL_OK, SL_EINVAL, SL_ECLOSED, SL_ESYS:
  * no descriptor is left, nothing of the body was sent. */
 int sl_response_sendfile(struct sl_response *res, int file_fd, off_t offset, uint64_t length);
+
+/* The same, and file_fd is the response's own from now on: it is closed here or when the file is
+ * sent, also on failure. Small files are read at once, which a client takes in one packet. */
+int sl_response_give_file(struct sl_response *res, int file_fd, off_t offset, uint64_t length);
 
 /* Blocks until less than the high-water mark is waiting for the client. SL_OK, SL_ECLOSED or
  * SL_ETIMEOUT (the connection will be closed). */
@@ -170,6 +177,8 @@ int sl_response_interim(struct sl_response *res, int status, const struct sl_hea
 void sl_response_close(struct sl_response *res);
 
 int sl_response_status(const struct sl_response *res);     /* 0 before start */
+/* A header of that name (any case) was added by sl_response_header(). */
+bool sl_response_has_header(const struct sl_response *res, const char *name);
 bool sl_response_started(const struct sl_response *res);   /* sl_response_start() was called */
 bool sl_response_committed(const struct sl_response *res); /* head is formatted for the wire */
 bool sl_response_chunked(const struct sl_response *res);

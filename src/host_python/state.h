@@ -12,12 +12,14 @@
 #include <Python.h>
 #include <stdbool.h>
 #include <saola/config.h>
+#include <saola/engine.h>
 #include <saola/host.h>
 
 /* One row an object: type, name, file that fills it. */
 #define SL_PY_STATE_OBJECTS(ROW)                                                                   \
     ROW(PyTypeObject, arbiter_type)        /* arbiter.c */                                         \
     ROW(PyTypeObject, slot_type)           /* slot.c */                                            \
+    ROW(PyTypeObject, files_type)          /* files.c */                                           \
     ROW(PyTypeObject, engine_type)         /* engine.c */                                          \
     ROW(PyTypeObject, access_log_type)     /* access_log.c */                                      \
     ROW(PyTypeObject, start_response_type) /* start_response.c */                                  \
@@ -44,6 +46,7 @@ sl_py_state(PyObject *module)
 /* ---- exec functions, one a file: 0, or -1 with an exception ---------------------------------- */
 
 int sl_py_slot_exec(PyObject *module);
+int sl_py_files_exec(PyObject *module);
 int sl_py_arbiter_exec(PyObject *module);
 int sl_py_process_exec(PyObject *module);
 int sl_py_config_exec(PyObject *module);
@@ -61,6 +64,11 @@ struct sl_config *sl_py_config_get(PyObject *object);
 PyObject *sl_py_slot_new(PyObject *module, struct sl_slot *slot, unsigned index);
 /* The slot inside a _saola.Slot; NULL for anything else, without an exception. */
 struct sl_slot *sl_py_slot_get(PyObject *module, PyObject *object);
+
+/* ---- files.c ------------------------------------------------------------------------------- */
+
+/* What is inside a _saola.Files, as long as that lives; NULL with TypeError for anything else. */
+const struct sl_front *sl_py_files_front(PyObject *module, PyObject *object);
 
 /* ---- arbiter.c ----------------------------------------------------------------------------- */
 

@@ -72,6 +72,7 @@ sl_workspace_free(struct sl_workspace *ws)
         return;
     sl_out_release(&ws->out);
     sl_buf_release(&ws->headers);
+    sl_buf_release(&ws->substitute);
     sl_access_desk_release(&ws->desk);
     sl_buf_release(&ws->x.spill);
     free(ws->fields);

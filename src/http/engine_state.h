@@ -103,7 +103,9 @@ struct sl_response {
     uint64_t sent;   /* body bytes given to the client */
     int status;
     bool started, committed, ended;
-    bool has_length, chunked, no_body, has_file;
+    bool has_length, chunked, no_body;
+    bool sealed;      /* its body is complete: what else the handler gives is dropped */
+    bool substituted; /* ... because a file takes its place: ws->substitute */
     bool close;  /* this is the connection's last response */
     bool failed; /* cut: the client must see that it is incomplete */
     bool upgraded, trailed;
@@ -134,6 +136,7 @@ struct sl_workspace {
     struct sl_exchange x;
     struct sl_header *fields; /* capacity engine->field_capacity */
     struct sl_buf headers;    /* formatted response fields of x */
+    struct sl_buf substitute; /* X-Sendfile of x */
     char status_text[128];
     size_t status_len;
     struct sl_out out; /* output of the connection being served */
@@ -305,6 +308,10 @@ size_t sl_body_skip(struct sl_body *body, const char *data, size_t len);
 
 /* response.c */
 void sl_response_init(struct sl_response *res, struct sl_workspace *ws);
+/* Formats the head. whole: the body has len bytes and is given at once. SL_OK or SL_ENOMEM. */
+int sl_response_commit(struct sl_response *res, bool whole, size_t len);
+/* The client cannot be reached, or not be told the truth: SL_ECLOSED. */
+int sl_response_gone(struct sl_response *res);
 /* Completes the response after the handler; result is the handler's. */
 void sl_response_settle(struct sl_response *res, int result);
 /* The connection cannot be written to or read from any more. Returns SL_ECLOSED. */

@@ -58,7 +58,7 @@ take_status(struct sl_workspace *ws, const char *status, size_t len)
 }
 
 int
-sl_response_start(struct sl_response *res, const char *status, size_t len)
+sl_response_set_status(struct sl_response *res, const char *status, size_t len)
 {
     struct sl_workspace *ws = res->ws;
     if (res->committed)
@@ -70,9 +70,19 @@ sl_response_start(struct sl_response *res, const char *status, size_t len)
     const char *digits = ws->status_text;
     res->status = (digits[0] - '0') * 100 + (digits[1] - '0') * 10 + (digits[2] - '0');
     res->started = true;
+    return SL_OK;
+}
+
+int
+sl_response_start(struct sl_response *res, const char *status, size_t len)
+{
+    int rc = sl_response_set_status(res, status, len);
+    if (rc < 0)
+        return rc;
     res->has_length = false;
     res->length = 0;
-    ws->headers.len = 0;
+    res->substituted = false;
+    res->ws->headers.len = 0;
     return SL_OK;
 }
 
@@ -130,6 +140,24 @@ take_length(struct sl_response *res, const char *value, size_t len)
     return SL_OK;
 }
 
+static bool
+may_substitute(const struct sl_response *res)
+{
+    const struct sl_front *front = res->ws->engine->opt.front;
+    return front != NULL && front->send_file != NULL;
+}
+
+static int
+take_substitute(struct sl_response *res, const char *value, size_t len)
+{
+    struct sl_buf *path = &res->ws->substitute;
+    if (len == 0 || res->substituted)
+        return SL_EINVAL;
+    path->len = 0;
+    res->substituted = true;
+    return sl_buf_append(path, value, len);
+}
+
 int
 sl_response_header(struct sl_response *res, const char *name, size_t name_len, const char *value,
                    size_t value_len)
@@ -148,6 +176,8 @@ sl_response_header(struct sl_response *res, const char *name, size_t name_len, c
     }
     if (name_len == 14 && named(name, name_len, "content-length"))
         return take_length(res, value, value_len);
+    if (name_len == 10 && named(name, name_len, "x-sendfile") && may_substitute(res))
+        return take_substitute(res, value, value_len);
     if (name_len > SIZE_MAX - value_len - 4 || sl_buf_reserve(out, name_len + value_len + 4) < 0)
         return SL_ENOMEM;
     char *p = out->ptr + out->len;
@@ -222,10 +252,26 @@ choose_framing(struct sl_response *res, bool whole, size_t len)
         res->close = true;
 }
 
+/* In place of the body comes the file that X-Sendfile names. */
 static int
-commit(struct sl_response *res, bool whole, size_t len)
+substitute(struct sl_response *res)
 {
     struct sl_workspace *ws = res->ws;
+    const struct sl_front *front = ws->engine->opt.front;
+    res->sealed = true;
+    res->has_length = false;
+    front->send_file(front->ctx, &ws->x.req, res, ws->substitute.ptr, ws->substitute.len);
+    if (!res->committed)
+        sl_response_fail(res, 500, NULL);
+    return SL_OK;
+}
+
+int
+sl_response_commit(struct sl_response *res, bool whole, size_t len)
+{
+    struct sl_workspace *ws = res->ws;
+    if (res->substituted && !res->sealed)
+        return substitute(res);
     choose_framing(res, whole, len);
     refresh_date(ws);
     size_t need = 9 + ws->status_len + ws->fixed_len + 64 + ws->headers.len;
@@ -321,6 +367,8 @@ int
 sl_response_write(struct sl_response *res, const void *data, size_t len, unsigned flags)
 {
     struct sl_out *out = &res->ws->out;
+    if (res->started && res->sealed)
+        return SL_OK;
     if (!res->started || res->ended)
         return SL_EINVAL;
     if (res->failed)
@@ -328,10 +376,10 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
     if (!res->committed) {
         if (len == 0 && !(flags & (SL_WRITE_LAST | SL_WRITE_HEAD)))
             return SL_OK;
-        if (commit(res, (flags & SL_WRITE_LAST) != 0, len) < 0)
+        if (sl_response_commit(res, (flags & SL_WRITE_LAST) != 0, len) < 0)
             return sl_response_gone(res);
     }
-    if (res->no_body || res->has_file)
+    if (res->no_body || res->sealed)
         return SL_OK;
     if (res->has_length && len > res->length - res->sent)
         len = (size_t)(res->length - res->sent);
@@ -351,51 +399,6 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
         return SL_OK;
     res->ws->wants_room = true;
     return SL_EFULL;
-}
-
-int
-sl_response_sendfile(struct sl_response *res, int file_fd, off_t offset, uint64_t length)
-{
-    struct sl_out *out = &res->ws->out;
-    if (!res->started || res->ended || res->has_file)
-        return SL_EINVAL;
-    if (res->failed)
-        return SL_ECLOSED;
-    if (!res->committed && !res->has_length && length <= SIZE_MAX &&
-        commit(res, true, (size_t)length) < 0)
-        return sl_response_gone(res);
-    if (!res->committed && commit(res, false, 0) < 0)
-        return sl_response_gone(res);
-    if (res->no_body)
-        return SL_OK;
-    if (res->has_length && length > res->length - res->sent)
-        length = res->length - res->sent;
-    if (length == 0)
-        return SL_OK;
-    int copy = fcntl(file_fd, F_DUPFD_CLOEXEC, 3);
-    if (copy < 0)
-        return SL_ESYS;
-    if (res->chunked) {
-        char line[24];
-        int n = snprintf(line, sizeof line, "%llx\r\n", (unsigned long long)length);
-        if (sl_out_append(out, line, (size_t)n) < 0) {
-            close(copy);
-            return sl_response_gone(res);
-        }
-    }
-    out->file_fd = copy;
-    out->file_offset = offset;
-    out->file_left = length;
-    res->sent += length;
-    if (res->chunked) {
-        /* The chunk's end follows the file: send the file first, waiting if need be. */
-        int rc = sl_response_wait(res);
-        if (rc < 0 || sl_out_append(out, "\r\n", 2) < 0)
-            return sl_response_gone(res);
-        return SL_OK;
-    }
-    res->has_file = true;
-    return SL_OK;
 }
 
 int
@@ -462,8 +465,10 @@ sl_response_end(struct sl_response *res)
         return SL_EPROTO;
     if (res->ended)
         return SL_OK;
-    if (!res->committed && !res->failed && commit(res, true, 0) < 0)
+    if (!res->committed && !res->failed && sl_response_commit(res, true, 0) < 0)
         sl_response_gone(res);
+    if (res->ended) /* with an error in place of a file */
+        return SL_OK;
     finish_body(res);
     mark_ended(res);
     return SL_OK;
@@ -518,7 +523,7 @@ sl_response_upgrade(struct sl_response *res, const char *protocol, size_t len)
         sl_buf_append(fields, "\r\n", 2) < 0)
         return sl_response_gone(res);
     res->upgraded = true;
-    if (commit(res, false, 0) < 0)
+    if (sl_response_commit(res, false, 0) < 0)
         return sl_response_gone(res);
     res->no_body = res->chunked = res->has_length = false;
     x->body = (struct sl_body){.kind = SL_BODY_RAW, .left = UINT64_MAX};
@@ -541,6 +546,7 @@ put_error_page(struct sl_response *res, int status, const char *sentence)
         return false;
     ws->out.end += len;
     ws->headers.len = 0; /* what the application gave was not sent */
+    res->sealed = true;
     res->status = status;
     res->started = res->committed = res->has_length = true;
     return true;
@@ -603,6 +609,19 @@ int
 sl_response_status(const struct sl_response *res)
 {
     return res->status;
+}
+
+bool
+sl_response_has_header(const struct sl_response *res, const char *name)
+{
+    const char *p = res->ws->headers.ptr, *end = p + res->ws->headers.len;
+    size_t len = strlen(name);
+    while (p < end) {
+        if ((size_t)(end - p) > len && p[len] == ':' && strncasecmp(p, name, len) == 0)
+            return true;
+        p = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1;
+    }
+    return false;
 }
 
 bool

@@ -147,6 +147,24 @@ call_handler(struct sl_workspace *ws)
     return true;
 }
 
+/* What is not for the handler: files. Answered here, on the engine's thread, whatever the others
+ * do. False: it is for the handler. */
+static bool
+call_front(struct sl_workspace *ws)
+{
+    struct sl_engine *engine = ws->engine;
+    const struct sl_front *front = engine->opt.front;
+    if (front == NULL || front->serve == NULL)
+        return false;
+    if (engine->opt.access_log != NULL)
+        ws->x.began_ns = sl_clock_ns();
+    int result = front->serve(front->ctx, &ws->x.req, &ws->x.res);
+    if (result == SL_ENOENT)
+        return false;
+    sl_response_settle(&ws->x.res, result);
+    return true;
+}
+
 size_t
 sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t len)
 {
@@ -331,14 +349,18 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
     if (!body_ready(ws, conn, &x->req, buf + body, len - body, (size_t)n))
         return MORE;
     conn->need = 0;
+    sl_exchange_begin(x, conn, buf + body, len - body);
+    sl_response_init(&x->res, ws);
+    if (call_front(ws)) {
+        *ret_pos = sl_session_conclude(ws, conn, buf, len);
+        return conn->close_after ? ENDED : SERVED;
+    }
 
     conn->away = engine->pool != NULL;
     if (engine->pool != NULL && !sl_pool_enter(engine->pool, ws)) {
         stash(conn, buf, pos, len, own);
         return QUEUED;
     }
-    sl_exchange_begin(x, conn, buf + body, len - body);
-    sl_response_init(&x->res, ws);
     if (!call_handler(ws)) {
         sl_pending_begin(ws, conn, buf, pos, len, own);
         return LATER;

@@ -7,7 +7,7 @@ from datetime import timedelta
 from urllib.parse import unquote
 
 import saola
-from .. import _saola, accessline, accesslog
+from .. import _saola, accessline, accesslog, staticfiles
 from ..glogging import Logger
 from ..http.message import Request
 from ..http.wsgi import Response, base_environ, file_range
@@ -142,6 +142,7 @@ class EngineWorker(base.Worker):
             "on_limit": self.limit_reached,
             "access_log": self.core_log,
             "observer": self._observer(),
+            "files": staticfiles.open_files(cfg, self.log.error),
             "file_range": file_range if cfg.sendfile is not False else None,
             "threads": self.thread_count(),
             "keepalive_ms": int(cfg.keepalive * 1000),

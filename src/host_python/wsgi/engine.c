@@ -17,6 +17,7 @@ struct engine_object {
     PyObject *on_bad_request; /* on_bad_request(addr, status, sentence, method, uri) */
     PyObject *on_limit;       /* on_limit(): calls stop() or has a successor made */
     PyObject *access_log;     /* AccessLog, or NULL */
+    PyObject *files;          /* Files, or NULL */
     struct sl_py_kept kept;
     bool serving;
     bool threaded;
@@ -144,6 +145,7 @@ take_all(struct engine_object *self, PyObject *options)
         take_object(options, "on_limit", &self->on_limit) < 0 ||
         take_object(options, "observer", &self->wsgi.observer) < 0 ||
         take_object(options, "access_log", &self->access_log) < 0 ||
+        take_object(options, "files", &self->files) < 0 ||
         take_object(options, "file_range", &self->wsgi.file_range) < 0 ||
         take_object(options, "script_name", &self->wsgi.script_name) < 0)
         return -1;
@@ -178,6 +180,8 @@ open_engine(struct engine_object *self, PyObject *app, PyObject *fds, PyObject *
         if (out.access_log == NULL && PyErr_Occurred())
             return -1;
     }
+    if (self->files != NULL && (out.front = sl_py_files_front(module, self->files)) == NULL)
+        return -1;
     self->threaded = out.threads > 0;
     self->wsgi.interrupt = wake;
     self->wsgi.interrupt_ctx = self;
@@ -233,6 +237,7 @@ engine_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->on_bad_request);
     Py_VISIT(self->on_limit);
     Py_VISIT(self->access_log);
+    Py_VISIT(self->files);
     return sl_wsgi_traverse(&self->wsgi, visit, arg);
 }
 
@@ -262,6 +267,7 @@ engine_clear(PyObject *object)
     Py_CLEAR(self->on_bad_request);
     Py_CLEAR(self->on_limit);
     Py_CLEAR(self->access_log);
+    Py_CLEAR(self->files);
     sl_wsgi_release(&self->wsgi);
     return 0;
 }
