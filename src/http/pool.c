@@ -24,6 +24,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+#include <saola/host.h>
 
 #include "base/clock.h"
 #include "http/engine_state.h"
@@ -464,6 +465,7 @@ sl_pool_start(struct sl_engine *engine, struct sl_pool **ret_pool, struct sl_err
     /* Signals are for the thread that opened the engine. */
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, sl_stacks_signal()); /* it shows where it is, too */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = 0;
     while (rc == 0 && pool->thread_count <= pool->limit) {

@@ -1,5 +1,7 @@
 /* The handler's side and the reader's side of a worker's stacks. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -7,6 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #if __has_include(<execinfo.h>)
 #include <execinfo.h>
@@ -16,6 +20,7 @@
 #include <proc/stacks.h>
 
 enum { FRAMES = 24, TEXT_MAX = 1 << 20 };
+enum { TURN_MS = 50, TURNS_MS = 200 }; /* for one other thread, for all of them */
 
 /* Set after the fork; read by the handler. */
 static struct {
@@ -25,6 +30,8 @@ static struct {
     void (*inner)(int number);
     struct sl_engine *engine;
     void (*_Atomic stop)(struct sl_engine *engine); /* written after the engine */
+    atomic_int turn;                                /* the thread that is to write; 0: none */
+    atomic_bool showing, told_all;
 } here = {.fd = -1};
 
 int
@@ -54,19 +61,91 @@ write_native(int fd)
 #endif
 }
 
+#ifdef HAVE_NATIVE_STACKS
+static void
+nap(void)
+{
+    (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* Returns about how many milliseconds it took; it does not answer while it has the signal blocked
+ * or sleeps deep in the kernel. */
+static int
+give_turn(int tid, int most_ms)
+{
+    int ms = 0;
+    atomic_store(&here.turn, tid);
+    if (syscall(SYS_tgkill, getpid(), tid, sl_stacks_signal()) == 0) {
+        while (ms < most_ms && atomic_load(&here.turn) == tid) {
+            nap();
+            ms++;
+        }
+    }
+    atomic_store(&here.turn, 0);
+    return ms;
+}
+
+/* Each other thread writes its own, one after the other. Their system calls are interrupted by
+ * that, so it is done only to a worker that is about to die. */
+static void
+show_others(void)
+{
+    char entries[4096];
+    int left_ms = TURNS_MS, self = gettid();
+    int dir = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return;
+    for (long n; left_ms > 0 && (n = syscall(SYS_getdents64, dir, entries, sizeof entries)) > 0;) {
+        for (long at = 0; at < n && left_ms > 0;) {
+            const struct dirent64 *entry = (const void *)(entries + at);
+            int tid = 0;
+            for (const char *c = entry->d_name; *c >= '0' && *c <= '9'; c++)
+                tid = 10 * tid + *c - '0';
+            if (tid != 0 && tid != self)
+                left_ms -= give_turn(tid, TURN_MS < left_ms ? TURN_MS : left_ms);
+            at += entry->d_reclen;
+        }
+    }
+    close(dir);
+}
+#else
+static void
+show_others(void)
+{
+}
+#endif
+
+static void
+show_here(int number)
+{
+    bool condemned = sl_slot_condemned(here.slot);
+    if (here.inner != NULL)
+        here.inner(number);
+    write_native(here.fd);
+    if (condemned)
+        show_others();
+    off_t end = lseek(here.fd, 0, SEEK_CUR);
+    sl_slot_shown(here.slot, end > 0 ? (size_t)end : 0);
+    if (condemned)
+        atomic_store(&here.told_all, true); /* a thread may take the signal late */
+}
+
 static void
 show(int number)
 {
-    int saved = errno;
+    int saved = errno, self = gettid();
+    if (atomic_load(&here.turn) == self) {
+        write_native(here.fd);
+        (void)atomic_compare_exchange_strong(&here.turn, &self, 0);
+        errno = saved;
+        return;
+    }
     void (*stop)(struct sl_engine *) = atomic_load(&here.stop);
     if (stop != NULL && sl_slot_condemned(here.slot))
         stop(here.engine);
-    if (here.fd >= 0) {
-        if (here.inner != NULL)
-            here.inner(number);
-        write_native(here.fd);
-        off_t end = lseek(here.fd, 0, SEEK_CUR);
-        sl_slot_shown(here.slot, end > 0 ? (size_t)end : 0);
+    if (here.fd >= 0 && !atomic_load(&here.told_all) && !atomic_exchange(&here.showing, true)) {
+        show_here(number);
+        atomic_store(&here.showing, false);
     }
     errno = saved;
 }
@@ -87,6 +166,7 @@ install(int number, void (*handler)(int), int flags)
     struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
     sigset_t set;
     sigaction(number, &action, NULL);
+    sigaddset(&action.sa_mask, SIGABRT); /* first it is shown, then it dies */
     sigemptyset(&set);
     sigaddset(&set, number);
     sigprocmask(SIG_UNBLOCK, &set, NULL);

@@ -3,9 +3,9 @@
  *
  * The memory is a file without a name (memfd), one for each place of the arbiter, made before the
  * fork and used again by the next worker. The handler is the core's and writes the native stack of
- * the thread that takes the signal; a host that knows more puts its own below it
- * (sl_stacks_wrap()). Async-signal-safe but for the first native stack of a process, which the
- * arbiter makes for all (sl_stacks_warm_up()).
+ * the thread that takes the signal, and has the others write theirs if the worker is condemned; a
+ * host that knows more puts its own below it (sl_stacks_wrap()). Async-signal-safe but for the
+ * first native stack of a process, which the arbiter makes for all (sl_stacks_warm_up()).
  */
 #ifndef SAOLA_PROC_STACKS_H
 #define SAOLA_PROC_STACKS_H

@@ -72,6 +72,7 @@ thread_begin(void *Py_UNUSED(ctx))
     /* Signals are the main thread's: a wait of a pool thread is not interrupted by them. */
     sigset_t all;
     sigfillset(&all);
+    sigdelset(&all, sl_stacks_signal()); /* it shows where it is, too */
     sigdelset(&all, SIGSEGV);
     sigdelset(&all, SIGBUS);
     sigdelset(&all, SIGFPE);
