@@ -1,9 +1,9 @@
 /* One WebSocket connection (RFC 6455) with permessage-deflate (RFC 7692), server side, without any
  * input or output of its own: bytes in, events out, and bytes to send in a buffer.
  *
- *   sl_ws_is_upgrade() --> sl_ws_handshake() --> sl_ws_new() --> sl_ws_accept()
+ *   sl_ws_is_upgrade() --> sl_ws_handshake() --> sl_ws_new(), sl_ws_upgrade()
  *        |                      |
- *        no: serve it           status: refuse
+ *        no: serve it           status: sl_ws_refuse()
  *
  *            sl_ws_send(), sl_ws_ping()                   peer's close: answered
  *                  +-----+                              +------------------------+
@@ -14,7 +14,7 @@
  *
  * Whoever has the connection feeds what arrives, sends sl_ws_output(), and closes the connection
  * when the state is SL_WS_CLOSED and the output is sent, or a time of its choice after
- * SL_WS_CLOSING began.
+ * SL_WS_CLOSING began. On a connection of the engine sl_ws_receive() and sl_ws_flush() do so.
  *
  * Ownership: a struct sl_ws belongs to whoever made it. What an event points to is valid until the
  * next call of sl_ws_feed() with the same struct, and as long as the bytes given to it are.
@@ -104,13 +104,6 @@ struct sl_ws *sl_ws_new(const struct sl_ws_options *options,
                         const struct sl_ws_handshake *handshake);
 void sl_ws_free(struct sl_ws *ws);
 
-/* Puts the head of the 101 response in the output. protocol may be NULL; headers are the
- * application's (and Server, Date), of which those that the handshake owns are dropped. Called
- * once, first. SL_EINVAL: a name is no token, a value has controls, or the protocol was not
- * offered; SL_ENOMEM. Nothing was written then. */
-int sl_ws_accept(struct sl_ws *ws, const struct sl_ws_handshake *handshake, const char *protocol,
-                 const struct sl_header *headers, size_t header_count);
-
 enum sl_ws_event_kind {
     SL_WS_MORE,   /* the input is used up */
     SL_WS_TEXT,   /* UTF-8 */
@@ -172,6 +165,29 @@ void sl_ws_rest(struct sl_ws *ws);
 
 /* Heap bytes of this connection, without those inside zlib. For tests and status. */
 size_t sl_ws_memory(const struct sl_ws *ws);
+
+/* ---- on a connection of the engine --------------------------------------------------------- */
+
+/* Answers the handshake with 101: the request's connection is WebSocket from now on, and its
+ * handler answers "later" (SL_PENDING) with the two functions below. protocol may be NULL; headers
+ * are the application's, of which those that the handshake owns are dropped. SL_OK, SL_EINVAL (the
+ * protocol was not offered, or a header is malformed; nothing was sent), SL_ECLOSED. */
+int sl_ws_upgrade(struct sl_response *res, const struct sl_ws_handshake *handshake,
+                  const char *protocol, const struct sl_header *headers, size_t header_count);
+
+/* Answers a handshake that failed, with what sl_ws_handshake() returned. */
+int sl_ws_refuse(struct sl_response *res, int status, const char *sentence);
+
+/* The next event of what the client sends. SL_OK; SL_EAGAIN: nothing is here now, the engine tells
+ * of more by SL_ON_BODY; SL_ECLOSED: the client went away without a close. What the event points to
+ * is valid until the next call with the same connection. Not to be called while sl_ws_flush()
+ * returns SL_EFULL. */
+int sl_ws_receive(struct sl_ws *ws, struct sl_request *req, uint64_t now_ms,
+                  struct sl_ws_event *ret_event);
+
+/* Gives the output to the engine; as sl_response_write(). The state is SL_WS_CLOSED after it: end
+ * the request. */
+int sl_ws_flush(struct sl_ws *ws, struct sl_response *res);
 
 #ifdef __cplusplus
 }

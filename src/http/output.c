@@ -171,7 +171,8 @@ int
 sl_out_direct(struct sl_out *out, int fd, const void *data, size_t len)
 {
     size_t pending = out->end - out->start;
-    struct iovec parts[2] = {{out->ptr + out->start, pending}, {(void *)data, len}};
+    char *first = pending > 0 ? out->ptr + out->start : NULL;
+    struct iovec parts[2] = {{first, pending}, {(void *)data, len}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     ssize_t n;
     if (is_cut(out))

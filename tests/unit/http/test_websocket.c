@@ -1,6 +1,5 @@
 /* The WebSocket connection: every row of ws_cases.h as a whole, byte by byte and at random cuts,
- * messages gathered and streamed; then memory, limits of what is sent, and the answer to the
- * handshake. */
+ * messages gathered and streamed; then memory, and the limits of what is sent. */
 #include "ws_script.h"
 
 #include "http/ws_frame.h"
