@@ -6,6 +6,9 @@
 #include "http/chars.h"
 #include "http/request_line.h"
 
+/* Kept out of sl_framing_field(), whose frame would need room for it and a canary. */
+#define SELDOM __attribute__((noinline))
+
 enum { MAX_LENGTH_DIGITS = 19 }; /* 2^63 - 1 has as many */
 
 static void
@@ -80,11 +83,11 @@ take_length(struct sl_framing *f, const struct sl_str *value)
 
 /* All Transfer-Encoding fields are one list, in which chunked must be the last and only once; what
  * else is well-formed before it is a coding that we do not have. */
-static void
-take_coding(struct sl_framing *f, struct sl_str rest)
+static SELDOM void
+take_coding(struct sl_framing *f, const struct sl_str *value)
 {
     f->has_coding = true;
-    struct sl_str coding;
+    struct sl_str rest = *value, coding;
     while (next_element(&rest, &coding)) {
         if (!is_token(&coding)) {
             complain(f, 400, "Transfer-Encoding is malformed.");
@@ -98,20 +101,25 @@ take_coding(struct sl_framing *f, struct sl_str rest)
     }
 }
 
-static void
-take_connection(struct sl_framing *f, struct sl_str rest)
+static SELDOM void
+take_options(struct sl_framing *f, const struct sl_str *value)
 {
-    if (IS_WORD(&rest, "keep-alive")) { /* as most often */
-        f->keep_alive = true;
-        return;
-    }
-    struct sl_str option;
+    struct sl_str rest = *value, option;
     while (next_element(&rest, &option)) {
         if (IS_WORD(&option, "close"))
             f->close = true;
         else if (IS_WORD(&option, "keep-alive"))
             f->keep_alive = true;
     }
+}
+
+static void
+take_connection(struct sl_framing *f, const struct sl_str *value)
+{
+    if (IS_WORD(value, "keep-alive")) /* as most often */
+        f->keep_alive = true;
+    else
+        take_options(f, value);
 }
 
 static void
@@ -155,7 +163,7 @@ sl_framing_field(struct sl_framing *f, struct sl_header *field)
         break;
     case 10:
         if (IS_WORD(name, "connection"))
-            take_connection(f, field->value);
+            take_connection(f, &field->value);
         break;
     case 12:
         if (IS_WORD(name, "content-type"))
@@ -167,24 +175,30 @@ sl_framing_field(struct sl_framing *f, struct sl_header *field)
         break;
     case 17:
         if (IS_WORD(name, "transfer-encoding"))
-            take_coding(f, field->value);
+            take_coding(f, &field->value);
         break;
     default:
         break;
     }
 }
 
-/* secure_scheme_headers: the value must match exactly to mean https; two that disagree are an
- * attack or a broken proxy. */
-static int
-take_scheme(const struct sl_scheme_header *known, uint32_t present, struct sl_request *req,
-            const char **ret_sentence)
+/* Whether one of the names may be there, by first letters. */
+static bool
+may_have(const struct sl_scheme_header *known, uint32_t present, uint32_t *ret_initials)
 {
     uint32_t initials = 0;
     for (const struct sl_scheme_header *h = known; h->name != NULL; h++)
         initials |= 1u << (h->name[0] & 31);
-    if ((initials & present) == 0)
-        return 0;
+    *ret_initials = initials;
+    return (initials & present) != 0;
+}
+
+/* secure_scheme_headers: the value must match exactly to mean https; two that disagree are an
+ * attack or a broken proxy. */
+static SELDOM int
+take_scheme(const struct sl_scheme_header *known, uint32_t initials, struct sl_request *req,
+            const char **ret_sentence)
+{
     bool seen = false, https = false;
     for (size_t i = 0; i < req->header_count; i++) {
         const struct sl_header *field = &req->headers[i];
@@ -237,11 +251,6 @@ sl_framing_end(struct sl_framing *f, const struct sl_str *authority,
         *ret_sentence = f->sentence;
         return -f->status;
     }
-    if (trust != NULL && trust->trusted && trust->scheme_headers != NULL) {
-        int rc = take_scheme(trust->scheme_headers, f->initials, req, ret_sentence);
-        if (rc < 0)
-            return rc;
-    }
     if (authority->ptr != NULL && f->host != NULL)
         f->host->value = *authority;
     req->body = f->chunked ? SL_BODY_CHUNKED : f->has_length ? SL_BODY_LENGTH : SL_BODY_NONE;
@@ -249,5 +258,9 @@ sl_framing_end(struct sl_framing *f, const struct sl_str *authority,
     req->keep_alive = !f->close && (!old || f->keep_alive);
     /* RFC 9110 section 10.1.1: ignored in HTTP/1.0, and pointless when no content follows. */
     req->expect_continue = f->has_expect && !old && (f->chunked || req->content_length > 0);
+    uint32_t initials;
+    if (trust != NULL && trust->trusted && trust->scheme_headers != NULL &&
+        may_have(trust->scheme_headers, f->initials, &initials))
+        return take_scheme(trust->scheme_headers, initials, req, ret_sentence);
     return 0;
 }

@@ -82,16 +82,18 @@ setup(struct sl_lines *ps, char *buf, size_t len, size_t capacity, uint64_t *res
 {
     size_t fields = at_most(limits->fields, SL_HEAD_MAX_FIELDS, SL_HEAD_MAX_FIELDS);
     size_t size = at_most(limits->field_size, SL_HEAD_DEFAULT_FIELD_SIZE, SL_HEAD_MAX_LINE);
-    *ps = (struct sl_lines){
-        .buf = buf,
-        .end = buf + len,
-        .first = buf,
-        .resume = resume,
-        .limits = limits,
-        .max_line = at_most(limits->request_line, SL_HEAD_MAX_LINE, SL_HEAD_MAX_LINE),
-        .max_field = size > 2 ? size - 2 : 0, /* gunicorn counts the CRLF */
-        .max_fields = fields < capacity ? fields : capacity,
-    };
+    /* One by one: for an initializer of this size gcc clears the memory first, which takes longer.
+     */
+    ps->buf = ps->first = buf;
+    ps->end = buf + len;
+    ps->resume = resume;
+    ps->limits = limits;
+    ps->forwarder_headers = NULL;
+    ps->max_line = at_most(limits->request_line, SL_HEAD_MAX_LINE, SL_HEAD_MAX_LINE);
+    ps->max_field = size > 2 ? size - 2 : 0; /* gunicorn counts the CRLF */
+    ps->max_fields = fields < capacity ? fields : capacity;
+    ps->trailers = false;
+    ps->sentence = NULL;
 }
 
 /* ---- head ---------------------------------------------------------------------------------------

@@ -201,30 +201,39 @@ sl_lines_look(struct sl_lines *ps, const char *line, size_t count)
     return 2;
 }
 
-int
+struct sl_lines_step
 sl_lines_unusual(struct sl_lines *ps, char *line, struct sl_header *field,
-                 struct sl_framing *framing, size_t count, char **ret_next)
+                 struct sl_framing *framing, size_t count)
 {
-    int rc = sl_lines_look(ps, line, count);
-    if (rc < 0)
-        return rc;
-    if (rc == 1)
-        return SL_LINES_END;
+    struct sl_lines_step step = {line, sl_lines_look(ps, line, count)};
+    if (step.rc < 0)
+        return step;
+    if (step.rc == 1) {
+        step.rc = SL_LINES_END;
+        return step;
+    }
     bool underscore;
     char *next;
-    if (rc == 0 || (rc = sl_lines_field(ps, line, field, &underscore, &next)) <= 0)
-        return sl_lines_stop(ps, line, count, rc);
-    if ((size_t)(next - line) - 2 > ps->max_field)
-        return sl_lines_refuse(ps, 431, "A header field is too long.");
-    rc = sl_lines_admit(ps, &field->name, underscore);
-    if (rc < 0)
-        return rc;
-    *ret_next = next;
-    if (rc == 0)
-        return SL_LINES_DROPPED;
+    if (step.rc == 0 || (step.rc = sl_lines_field(ps, line, field, &underscore, &next)) <= 0) {
+        step.rc = sl_lines_stop(ps, line, count, step.rc);
+        return step;
+    }
+    if ((size_t)(next - line) - 2 > ps->max_field) {
+        step.rc = sl_lines_refuse(ps, 431, "A header field is too long.");
+        return step;
+    }
+    step.rc = sl_lines_admit(ps, &field->name, underscore);
+    if (step.rc < 0)
+        return step;
+    step.next = next;
+    if (step.rc == 0) {
+        step.rc = SL_LINES_DROPPED;
+        return step;
+    }
     if (framing != NULL)
         sl_lines_show(field, framing);
-    return SL_LINES_KEPT;
+    step.rc = SL_LINES_KEPT;
+    return step;
 }
 
 /* ---- the portable way ---------------------------------------------------------------------------
@@ -236,12 +245,13 @@ sl_lines_fields_portable(struct sl_lines *ps, char *line, struct sl_header *fiel
 {
     struct sl_header *field = fields;
     for (size_t count = 0;; count++) {
-        int rc = sl_lines_unusual(ps, line, field, framing, count, &line);
-        if (rc <= 0)
-            return rc;
-        if (rc == SL_LINES_END)
+        struct sl_lines_step step = sl_lines_unusual(ps, line, field, framing, count);
+        if (step.rc <= 0)
+            return step.rc;
+        if (step.rc == SL_LINES_END)
             break;
-        field += rc == SL_LINES_KEPT;
+        field += step.rc == SL_LINES_KEPT;
+        line = step.next;
     }
     *ret_count = (size_t)(field - fields);
     *ret_next = line + 2;

@@ -87,11 +87,16 @@ sl_lines_show(struct sl_header *field, struct sl_framing *framing)
 
 enum { SL_LINES_KEPT = 1, SL_LINES_DROPPED, SL_LINES_END };
 
-/* Whatever line is next, after count others: SL_LINES_KEPT or SL_LINES_DROPPED with *ret_next
- * behind it, SL_LINES_END at the empty line, 0 if it is not complete, or negative: refused. framing
- * may be NULL. */
-int sl_lines_unusual(struct sl_lines *ps, char *line, struct sl_header *field,
-                     struct sl_framing *framing, size_t count, char **ret_next);
+/* In registers: an output parameter would cost the loop over lines a frame with a canary. */
+struct sl_lines_step {
+    char *next; /* behind a line that was kept or dropped */
+    int rc;
+};
+
+/* Whatever line is next, after count others. rc is SL_LINES_KEPT, SL_LINES_DROPPED, SL_LINES_END at
+ * the empty line, 0 if the line is not complete, or negative: refused. framing may be NULL. */
+struct sl_lines_step sl_lines_unusual(struct sl_lines *ps, char *line, struct sl_header *field,
+                                      struct sl_framing *framing, size_t count);
 
 /* 1: the empty line is here, 2: a field begins, 0: not enough here; or negative: refused. */
 int sl_lines_look(struct sl_lines *ps, const char *line, size_t count);
@@ -115,12 +120,6 @@ typedef int sl_lines_fields_fn(struct sl_lines *ps, char *line, struct sl_header
 struct sl_lines_way {
     const char *name;
     sl_lines_fields_fn *fields;
-};
-
-/* Of 64 bytes: one bit a byte, the first the lowest. More marks than needed are slow but right. */
-struct sl_lines_marks {
-    uint64_t names;  /* bytes that no name holds, and '_' */
-    uint64_t values; /* controls and DEL */
 };
 
 /* The twin of every other way. */

@@ -33,22 +33,28 @@ mark_controls(uint8x16_t v)
     return vorrq_u8(vcltq_u8(v, vdupq_n_u8(0x20)), vceqq_u8(v, vdupq_n_u8(0x7f)));
 }
 
-static inline void
-mark_by_16(const char *p, struct sl_lines_marks *marks)
+static inline uint64_t
+mark_controls_by_16(const char *p)
 {
-    uint8x16_t names[4], values[4];
-    for (unsigned i = 0; i < 4; i++) {
-        uint8x16_t v = vld1q_u8((const uint8_t *)p + 16 * i);
-        names[i] = mark_no_name(v);
-        values[i] = mark_controls(v);
-    }
-    marks->names = gather(names);
-    marks->values = gather(values);
+    uint8x16_t marks[4];
+    for (unsigned i = 0; i < 4; i++)
+        marks[i] = mark_controls(vld1q_u8((const uint8_t *)p + 16 * i));
+    return gather(marks);
+}
+
+static inline uint32_t
+mark_no_name_by_16(const char *p)
+{
+    uint8x16_t nothing = vdupq_n_u8(0);
+    uint8x16_t marks[4] = {mark_no_name(vld1q_u8((const uint8_t *)p)),
+                           mark_no_name(vld1q_u8((const uint8_t *)p + 16)), nothing, nothing};
+    return (uint32_t)gather(marks);
 }
 
 #define LINES_WAY(name) name##_neon
 #define LINES_TARGET
-#define LINES_MARK mark_by_16
+#define LINES_CONTROLS mark_controls_by_16
+#define LINES_NO_NAME mark_no_name_by_16
 #include "http/lines_body.h"
 
 static const struct sl_lines_way neon = {"NEON", fields_neon};

@@ -1,113 +1,117 @@
-/* The loop over field lines by blocks of 64 bytes, included once for each set of instructions:
+/* The loop over field lines, included once for each set of instructions:
  *
- *   LINES_WAY(name)   name of a function in this way
- *   LINES_TARGET      attribute that lets the compiler use the instructions
- *   LINES_MARK        (p, struct sl_lines_marks *): marks the 64 bytes at p
+ *   LINES_WAY(name)    name of a function in this way
+ *   LINES_TARGET       attribute that lets the compiler use the instructions
+ *   LINES_CONTROLS(p)  marks controls and DEL among the 64 bytes at p: one bit a byte, first lowest
+ *   LINES_NO_NAME(p)   marks what no name holds, and '_', among the 32 bytes at p; to mark more is
+ *                      slow but right
  *
- * Marking does not depend on where lines begin, so that the processor runs ahead with it; from one
- * line to the next it is then only a shift and a count of zeros. The usual line is taken here;
- * every other one, and whatever is wrong, goes to sl_lines_field(), which alone refuses: so all
- * ways agree.
+ * Line ends are marked by blocks, which does not depend on where lines begin, so that the processor
+ * runs ahead with it; from one line to the next it is only a shift and a count of zeros. Names are
+ * short: one load at the start of each line is less than to mark every byte of the values, too.
+ * The usual line is taken here; every other one, and whatever is wrong, goes to
+ * sl_lines_field(), which alone refuses: so all ways agree.
  */
 
 #define INLINE static inline __attribute__((always_inline)) LINES_TARGET
 
-/* The 64 bytes whose marks are at hand, in an input [begin, end). */
-struct LINES_WAY(cursor) {
-    const char *begin, *end, *block;
-    struct sl_lines_marks marks;
+/* 64 bytes and their controls. Before end is another byte that is not marked, so that behind
+ * whatever is found stands one that may be looked at. */
+struct LINES_WAY(block) {
+    const char *start; /* NULL: no control from there on */
+    uint64_t controls;
 };
 
-/* Goes on to the block at p; false if its marks cannot be had without looking beyond the input. */
-INLINE bool
-LINES_WAY(enter)(struct LINES_WAY(cursor) * c, const char *p)
+/* The first block from p on, by steps of 64, that has a control. end is at least 64 behind the
+ * beginning of the input, and no load goes beyond it: what is left in the end is marked together
+ * with bytes before. A call of its own, because the compiler would load its constants again for
+ * each line. */
+static __attribute__((noinline)) LINES_TARGET struct LINES_WAY(block)
+    LINES_WAY(find_block)(const char *end, const char *p)
 {
-    ptrdiff_t left = c->end - p;
-    c->block = p;
-    c->marks = (struct sl_lines_marks){0, 0};
-    if (left >= 64) {
-        LINES_MARK(p, &c->marks);
-    } else if (left > 0 && c->end - c->begin >= 64) {
-        /* What is left is marked together with bytes before it. */
-        LINES_MARK(c->end - 64, &c->marks);
-        c->marks.names >>= 64 - left;
-        c->marks.values >>= 64 - left;
-    } else {
-        return false;
+    for (; end - p >= 64; p += 64) {
+        uint64_t controls = LINES_CONTROLS(p);
+        if (controls != 0)
+            return (struct LINES_WAY(block)){p, controls};
     }
-    return true;
+    if (p < end) {
+        uint64_t controls = LINES_CONTROLS(end - 64) >> (64 - (end - p));
+        if (controls != 0)
+            return (struct LINES_WAY(block)){p, controls};
+    }
+    return (struct LINES_WAY(block)){NULL, 0};
 }
 
-/* First byte from p on that no name holds (or '_'), or NULL. */
+/* First control from line on, or NULL. *block is where line begins, or before. */
 INLINE const char *
-LINES_WAY(find_name_end)(struct LINES_WAY(cursor) * c, const char *p)
+LINES_WAY(find_control)(struct LINES_WAY(block) * block, const char *end, const char *line)
 {
-    for (;;) {
-        ptrdiff_t at = p - c->block;
-        if (at < 64 && c->marks.names >> at != 0)
-            return p + __builtin_ctzll(c->marks.names >> at);
-        if (at < 64)
-            p = c->block + 64;
-        if (!LINES_WAY(enter)(c, c->block + 64))
-            return NULL;
-    }
+    size_t at = (size_t)(line - block->start);
+    if (__builtin_expect(at < 64 && block->controls >> at != 0, 1))
+        return line + __builtin_ctzll(block->controls >> at);
+    *block = LINES_WAY(find_block)(end, at < 64 ? block->start + 64 : line);
+    if (block->start == NULL)
+        return NULL;
+    return block->start + __builtin_ctzll(block->controls);
 }
 
-/* First control or DEL from p on, or NULL. */
-INLINE const char *
-LINES_WAY(find_value_end)(struct LINES_WAY(cursor) * c, const char *p)
+/* Length of what may be the name at line: up to a byte that no name holds; 0 if that is not near.
+ * last: where 32 bytes can be loaded at the latest. */
+INLINE size_t
+LINES_WAY(measure_name)(const char *line, const char *last)
 {
-    for (;;) {
-        ptrdiff_t at = p - c->block;
-        if (at < 64 && c->marks.values >> at != 0)
-            return p + __builtin_ctzll(c->marks.values >> at);
-        if (at < 64)
-            p = c->block + 64;
-        if (!LINES_WAY(enter)(c, c->block + 64))
-            return NULL;
-    }
-}
-
-/* A line NAME ":" SP VALUE CR LF without anything uncommon; the next line, or NULL. */
-INLINE char *
-LINES_WAY(take_usual)(struct LINES_WAY(cursor) * c, char *line, struct sl_header *out)
-{
-    const char *colon = LINES_WAY(find_name_end)(c, line);
-    if (colon == NULL || c->end - colon < 3 || !sl_lines_are(colon, ": ") || colon == line)
-        return NULL;
-    const char *value = colon + 2, *cr = LINES_WAY(find_value_end)(c, value);
-    if (cr == NULL || c->end - cr < 2 || !sl_lines_are(cr, "\r\n") || *value == ' ' ||
-        cr[-1] == ' ')
-        return NULL;
-    out->name = (struct sl_str){line, (size_t)(colon - line)};
-    out->value = (struct sl_str){value, (size_t)(cr - value)};
-    return line + (cr + 2 - line);
+    uint32_t marks = __builtin_expect(line <= last, 1) ? LINES_NO_NAME(line)
+                                                       : LINES_NO_NAME(last) >> (line - last);
+    return marks != 0 ? (size_t)__builtin_ctz(marks) : 0;
 }
 
 static LINES_TARGET int
 LINES_WAY(fields)(struct sl_lines *ps, char *line, struct sl_header *fields,
                   struct sl_framing *framing, size_t *ret_count, char **ret_next)
 {
-    struct LINES_WAY(cursor) cursor = {.begin = ps->buf, .end = ps->end};
-    if (framing == NULL || ps->limits->permit_obsolete_folding || !LINES_WAY(enter)(&cursor, line))
+    const char *end = ps->end - 1, *last = ps->end - 32;
+    if (framing == NULL || ps->limits->permit_obsolete_folding || end - ps->buf < 64 || line >= end)
         return sl_lines_fields_portable(ps, line, fields, framing, ret_count, ret_next);
-    struct sl_header *field = fields;
-    size_t left = ps->max_fields, max_field = ps->max_field;
-    for (;; left--) {
-        char *next = left > 0 ? LINES_WAY(take_usual)(&cursor, line, field) : NULL;
-        if (__builtin_expect(next != NULL && (size_t)(next - line) - 2 <= max_field, 1)) {
-            sl_lines_show(field, framing);
-            field++;
-        } else {
-            int rc = sl_lines_unusual(ps, line, field, framing, ps->max_fields - left, &next);
-            if (rc <= 0)
-                return rc;
-            if (rc == SL_LINES_END)
+    struct LINES_WAY(block) block = LINES_WAY(find_block)(end, line);
+    size_t max_field = ps->max_field;
+    /* A line that is dropped counts, too, and brings stop nearer. */
+    struct sl_header *field = fields, *stop = fields + ps->max_fields;
+    uint32_t initials = 0;
+    for (;;) {
+        const char *cr = LINES_WAY(find_control)(&block, end, line);
+        size_t len = (size_t)(cr - line);
+        if (cr != NULL && sl_lines_are(cr, "\r\n") && len <= max_field) {
+            if (len == 0)
                 break;
-            field += rc == SL_LINES_KEPT;
+            /* No name holds the CR either: from the colon on two bytes may be looked at; and if
+             * they are ": ", a third. */
+            size_t name_len = LINES_WAY(measure_name)(line, last);
+            const char *colon = line + name_len;
+            if (name_len > 0 && sl_lines_are(colon, ": ") && colon[2] != ' ' && cr[-1] != ' ' &&
+                field != stop) {
+                field->name = (struct sl_str){line, name_len};
+                field->value = (struct sl_str){colon + 2, len - name_len - 2};
+                initials |= 1u << (*line & 31);
+                if (sl_framing_wants(&field->name))
+                    sl_framing_field(framing, field);
+                field++;
+                line += len + 2;
+                continue;
+            }
         }
-        line = next;
+        struct sl_lines_step step =
+            sl_lines_unusual(ps, line, field, framing, ps->max_fields - (size_t)(stop - field));
+        if (step.rc <= 0)
+            return step.rc;
+        if (step.rc == SL_LINES_END)
+            break;
+        if (step.rc == SL_LINES_KEPT)
+            field++;
+        else
+            stop--;
+        line = step.next;
     }
+    framing->initials |= initials;
     *ret_count = (size_t)(field - fields);
     *ret_next = line + 2;
     return 1;
@@ -116,4 +120,5 @@ LINES_WAY(fields)(struct sl_lines *ps, char *line, struct sl_header *fields,
 #undef INLINE
 #undef LINES_WAY
 #undef LINES_TARGET
-#undef LINES_MARK
+#undef LINES_CONTROLS
+#undef LINES_NO_NAME

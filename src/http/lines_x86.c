@@ -37,19 +37,25 @@ load_16(const char *p)
     return _mm_loadu_si128((const __m128i *)(const void *)p);
 }
 
-static inline void
-mark_by_16(const char *p, struct sl_lines_marks *marks)
+static inline uint64_t
+mark_controls_by_16(const char *p)
 {
-    for (unsigned i = 0; i < 64; i += 16) {
-        __m128i v = load_16(p + i);
-        marks->names |= (uint64_t)mark_no_name_16(v) << i;
-        marks->values |= (uint64_t)mark_controls_16(v) << i;
-    }
+    uint64_t marks = 0;
+    for (unsigned i = 0; i < 64; i += 16)
+        marks |= (uint64_t)mark_controls_16(load_16(p + i)) << i;
+    return marks;
+}
+
+static inline uint32_t
+mark_no_name_by_16(const char *p)
+{
+    return mark_no_name_16(load_16(p + 16)) << 16 | mark_no_name_16(load_16(p));
 }
 
 #define LINES_WAY(name) name##_sse2
 #define LINES_TARGET
-#define LINES_MARK mark_by_16
+#define LINES_CONTROLS mark_controls_by_16
+#define LINES_NO_NAME mark_no_name_by_16
 #include "http/lines_body.h"
 
 /* ---- AVX2 ---------------------------------------------------------------------------------------
@@ -89,17 +95,22 @@ load_32(const char *p)
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
-static inline AVX2 void
-mark_by_32(const char *p, struct sl_lines_marks *marks)
+static inline AVX2 uint64_t
+mark_controls_by_32(const char *p)
 {
-    __m256i low = load_32(p), high = load_32(p + 32);
-    marks->names = (uint64_t)mark_no_name_32(high) << 32 | mark_no_name_32(low);
-    marks->values = (uint64_t)mark_controls_32(high) << 32 | mark_controls_32(low);
+    return (uint64_t)mark_controls_32(load_32(p + 32)) << 32 | mark_controls_32(load_32(p));
+}
+
+static inline AVX2 uint32_t
+mark_no_name_by_32(const char *p)
+{
+    return mark_no_name_32(load_32(p));
 }
 
 #define LINES_WAY(name) name##_avx2
 #define LINES_TARGET AVX2
-#define LINES_MARK mark_by_32
+#define LINES_CONTROLS mark_controls_by_32
+#define LINES_NO_NAME mark_no_name_by_32
 #include "http/lines_body.h"
 
 /* ---- which --------------------------------------------------------------------------------------

@@ -20,14 +20,17 @@ static bool
 port_is_valid(const char *p, const char *end)
 {
     unsigned port = 0;
+    while (end - p > 5 && *p == '0')
+        p++;
+    if (end - p > 5)
+        return false;
     for (; p < end; p++) {
-        if (!sl_char_is_digit(*p))
+        unsigned digit = (unsigned char)*p - '0';
+        if (digit > 9)
             return false;
-        port = port * 10 + (unsigned)(*p - '0');
-        if (port > 65535)
-            return false;
+        port = port * 10 + digit;
     }
-    return true; /* "host:" is allowed by the grammar */
+    return port <= 65535; /* "host:" is allowed by the grammar */
 }
 
 /* RFC 3986 section 3.2.2, by the letters only: whoever uses the address will parse it. */
@@ -44,10 +47,13 @@ static const char *
 skip_reg_name(const char *p, const char *end)
 {
     const char *first = p;
-    while (p < end) {
-        if (sl_char_class(*p) & SL_CHAR_HOST)
+    for (;;) {
+        while (end - p >= 4 && (sl_char_class(p[0]) & sl_char_class(p[1]) & sl_char_class(p[2]) &
+                                sl_char_class(p[3]) & SL_CHAR_HOST))
+            p += 4;
+        while (p < end && (sl_char_class(*p) & SL_CHAR_HOST))
             p++;
-        else if (*p == '%' && end - p >= 3 && sl_char_hex(p[1]) >= 0 && sl_char_hex(p[2]) >= 0)
+        if (end - p >= 3 && *p == '%' && sl_char_hex(p[1]) >= 0 && sl_char_hex(p[2]) >= 0)
             p += 3;
         else
             break;
@@ -212,6 +218,10 @@ static int
 take_version(const char *p, const char *end, const struct sl_http_limits *limits,
              struct sl_request *req, const char **ret_sentence)
 {
+    if (end - p >= VERSION_LINE && memcmp(p, "HTTP/1.1\r\n", VERSION_LINE) == 0) {
+        req->version_major = req->version_minor = 1; /* as most often */
+        return 0;
+    }
     if (end - p < VERSION_LINE || memcmp(p, "HTTP/", 5) != 0 || !sl_char_is_digit(p[5]) ||
         p[6] != '.' || !sl_char_is_digit(p[7]) || p[8] != '\r' || p[9] != '\n')
         return refuse(400, "The request line does not end in an HTTP version and CR LF.",
@@ -231,7 +241,10 @@ sl_request_line_parse(char *p, char *end, const struct sl_http_limits *limits,
 {
     char *method = p;
     unsigned classes = 0, class;
-    while (p < end && ((class = sl_char_class(*p)) & SL_CHAR_TOKEN)) {
+    bool is_get = end - p >= 4 && sl_chars_load_4(p) == sl_chars_load_4("GET ");
+    if (is_get) /* as most often */
+        p += 3;
+    while (!is_get && p < end && ((class = sl_char_class(*p)) & SL_CHAR_TOKEN)) {
         classes |= class;
         p++;
     }
@@ -254,7 +267,7 @@ sl_request_line_parse(char *p, char *end, const struct sl_http_limits *limits,
         return 0;
 
     struct sl_request line;
-    const char *sentence = check_method(method, method_len, classes, limits);
+    const char *sentence = is_get ? NULL : check_method(method, method_len, classes, limits);
     if (sentence != NULL)
         return refuse(400, sentence, ret_sentence);
     line.method = (struct sl_str){method, method_len};
