@@ -10,6 +10,7 @@ from typing import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = "bench.app:app"
+ASGI_APP = "bench.asgi_app:app"
 
 
 @dataclass
@@ -43,10 +44,19 @@ def _saola(kind: str) -> Callable[[Tools, int, int], list[str]]:
         flags = ["--threads", str(threads)] if kind == "gthread" else []
         return [
             str(tools.saola), "-k", kind, *flags, "-b", f"127.0.0.1:{port}", "-w", "1",
-            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning", APP,
+            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning",
+            ASGI_APP if kind == "asgi" else APP,
         ]
 
     return command
+
+
+def _uvicorn(tools: Tools, port: int, threads: int) -> list[str]:
+    return [
+        str(tools.peers / "uvicorn"), "--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop",
+        "--http", "httptools", "--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "75",
+        ASGI_APP,
+    ]
 
 
 def _gunicorn(kind: str) -> Callable[[Tools, int, int], list[str]]:
@@ -100,8 +110,10 @@ RAW = {13: Server("raw", None, _raw(13)), 10240: Server("raw", None, _raw(10240)
 SERVERS = [
     Server("saola sync", None, _saola("sync")),
     Server("saola gthread", None, _saola("gthread"), threads=True),
+    Server("saola asgi", None, _saola("asgi")),
     Server("gunicorn sync", "gunicorn", _gunicorn("sync"), keepalive=False),
     Server("gunicorn gthread", "gunicorn", _gunicorn("gthread"), threads=True),
+    Server("uvicorn", "uvicorn[standard]", _uvicorn),
     Server("uwsgi", "uwsgi", _uwsgi, threads=True),
     Server("granian", "granian", _granian, threads=True),
     Server("bjoern", "bjoern", _script("bjoern")),

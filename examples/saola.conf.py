@@ -45,6 +45,15 @@
 # Seconds an idle connection is kept open; 0 closes it after each answer.
 # keepalive = 2
 
+# Event loop of asgi workers: auto, asyncio, uvloop, or MODULE:NAME of what makes one.
+# asgi_loop = 'auto'
+
+# Whether asgi workers run the lifespan protocol.
+# asgi_lifespan = 'auto'
+
+# Seconds before the task of a request is cancelled when its client has gone.
+# asgi_disconnect_grace_period = 3
+
 # ---- Security ------------------------------------------------------------------------------------
 
 # Longest request line, in bytes; 0 is the parser's own maximum.
@@ -140,6 +149,9 @@
 
 # What to do with a header whose name contains an underscore.
 # header_map = 'drop'
+
+# root_path of the ASGI scope.
+# root_path = ''
 
 # ---- Logging -------------------------------------------------------------------------------------
 
@@ -311,6 +323,9 @@
 
 # Requests that get no line in the access log; may be given several times.
 # access_log_exclude = []
+
+# Requests that an asgi worker runs at the same time; 0 is no limit.
+# limit_concurrency = 0
 
 # The application may execute programs that gain rights, like sudo or sendmail.
 # allow_setuid_programs = False

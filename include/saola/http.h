@@ -114,6 +114,9 @@ int sl_response_start(struct sl_response *res, const char *status, size_t len);
 /* Replaces the status and keeps the headers; the same errors. */
 int sl_response_set_status(struct sl_response *res, const char *status, size_t len);
 
+/* The same with the usual reason of a status from 100 to 999. SL_EINVAL for others. */
+int sl_response_start_code(struct sl_response *res, int status);
+
 /* Adds a header. Name must be a token and value free of control characters (SL_EINVAL; nothing is
  * added). Connection-level fields that belong to the server (Connection, Keep-Alive,
  * Transfer-Encoding, TE, Trailer, Upgrade, Proxy-*, Server, Date) are dropped; "Connection: close"

@@ -8,7 +8,7 @@ import threading
 
 from . import banner, errors, gunicorn, util
 from .app.base import Application, BaseApplication
-from .app.locate import check_wsgi
+from .app.locate import check_interface
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD,
                inspect.Parameter.VAR_POSITIONAL)
@@ -104,6 +104,6 @@ class ScriptApplication(BaseApplication):
             if not callable(app):
                 raise errors.AppImportError(f"{name} is not a WSGI application but "
                                             f"{type(app).__name__}")
-        check_wsgi(app, name, self.cfg.worker_class_str)
+        check_interface(app, name, self.cfg)
         self._served = app
         return app

@@ -133,7 +133,7 @@ def warn(message):
 # ---- classes by name -------------------------------------------------------------------------
 
 # Classes of gunicorn that have a worker here only later; named so that the error can say so.
-_LATER = {"asgi": "ASGI", "gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent",
+_LATER = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent",
           "tornado": "tornado"}
 
 

@@ -148,7 +148,19 @@ def choice(words, default):
 
 validate_reload_engine = choice(("auto", "poll", "inotify"), "auto")
 validate_header_map_behaviour = choice(("drop", "refuse", "dangerous"), "drop")
-validate_asgi_loop = choice(("auto", "asyncio", "uvloop"), "auto")
+_asgi_loop = choice(("auto", "asyncio", "uvloop"), "auto")
+
+
+def validate_asgi_loop(val):
+    """auto, asyncio, uvloop, or MODULE:NAME of what makes a loop."""
+    if isinstance(val, str) and ":" in val:
+        module, _, name = val.strip().partition(":")
+        if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise ValueError(f"{_quoted(val)} is not auto, asyncio, uvloop or MODULE:NAME")
+        return val.strip()
+    return _asgi_loop(val)
+
+
 validate_asgi_lifespan = choice(("auto", "on", "off"), "auto")
 validate_http_parser = choice(("auto", "fast", "python"), "auto")
 _proxy_mode = choice(("off", "v1", "v2", "auto"), "off")

@@ -23,8 +23,6 @@ static const struct lack {
     {"Dirty Arbiter Hooks", "(dirty arbiters): leave it out"},
     {"Control", "(control socket): leave it out and use signals"},
     {"Logging", "(metrics): leave it out"},
-    {"Worker Processes", "(ASGI): leave it out"},
-    {"root_path", "(ASGI): leave it out"},
     {"protocol", "(uwsgi protocol): speak http between proxy and server"},
     {"uwsgi_allow_ips", "(uwsgi protocol): speak http between proxy and server"},
     {"paste", "(PasteDeploy): name a module that loads the application"},

@@ -10,7 +10,7 @@ module_exec(PyObject *module)
         sl_py_files_exec(module) < 0)
         return -1;
     if (sl_py_process_exec(module) < 0 || sl_py_config_exec(module) < 0 ||
-        sl_py_wsgi_exec(module) < 0)
+        sl_py_wsgi_exec(module) < 0 || sl_py_aio_exec(module) < 0)
         return -1;
     return 0;
 }

@@ -26,7 +26,11 @@
     ROW(PyTypeObject, write_type)                                                                  \
     ROW(PyTypeObject, early_hints_type)                                                            \
     ROW(PyTypeObject, input_type)        /* input.c */                                             \
-    ROW(PyTypeObject, file_wrapper_type) /* filewrapper.c */
+    ROW(PyTypeObject, file_wrapper_type) /* filewrapper.c */                                       \
+    ROW(PyTypeObject, async_engine_type) /* aio/engine.c */                                        \
+    ROW(PyTypeObject, asgi_request_type)                                                           \
+    ROW(PyTypeObject, asgi_op_type)                                                                \
+    ROW(PyObject, cancelled_error) /* asyncio.CancelledError, once asyncio is used */
 
 struct sl_py_state {
 #define ROW(type, name) type *name;
@@ -51,6 +55,7 @@ int sl_py_arbiter_exec(PyObject *module);
 int sl_py_process_exec(PyObject *module);
 int sl_py_config_exec(PyObject *module);
 int sl_py_wsgi_exec(PyObject *module);
+int sl_py_aio_exec(PyObject *module);
 
 /* ---- config.c ------------------------------------------------------------------------------ */
 

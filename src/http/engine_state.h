@@ -314,8 +314,6 @@ int sl_response_commit(struct sl_response *res, bool whole, size_t len);
 int sl_response_gone(struct sl_response *res);
 /* Completes the response after the handler; result is the handler's. */
 void sl_response_settle(struct sl_response *res, int result);
-/* The connection cannot be written to or read from any more. Returns SL_ECLOSED. */
-int sl_response_gone(struct sl_response *res);
 
 /* pool.c */
 int sl_pool_start(struct sl_engine *engine, struct sl_pool **ret_pool, struct sl_error *err);

@@ -135,12 +135,15 @@ sl_pending_begin(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_
     }
     conn->pending = ws;
     conn->active_ms = engine->now_ms;
-    if (sl_out_empty(&ws->out))
+    if (!sl_out_empty(&ws->out) && sl_out_flush(&ws->out, conn->fd) == SL_ECLOSED) {
+        (void)sl_response_gone(&ws->x.res);
+        tell(ws, SL_ON_GONE);
         return;
-    if (sl_out_flush(&ws->out, conn->fd) == SL_ECLOSED)
-        (void)sl_response_gone(&ws->x.res); /* the host learns it when it writes or reads */
-    else if (!sl_out_empty(&ws->out))
+    }
+    if (!sl_out_empty(&ws->out))
         (void)sl_loop_mod(engine->loop, conn->fd, SL_LOOP_READ | SL_LOOP_WRITE, conn);
+    if (conn->hung_up) /* it was told before there was anybody to listen */
+        tell(ws, SL_ON_GONE);
 }
 
 /* ---- while it lasts ---------------------------------------------------------------------------

@@ -86,6 +86,18 @@ sl_response_start(struct sl_response *res, const char *status, size_t len)
     return SL_OK;
 }
 
+int
+sl_response_start_code(struct sl_response *res, int status)
+{
+    char text[64];
+    if (status == 200)
+        return sl_response_start(res, "200 OK", 6);
+    if (status < 100 || status > 999)
+        return SL_EINVAL;
+    int len = snprintf(text, sizeof text, "%d %s", status, sl_http_reason(status));
+    return sl_response_start(res, text, (size_t)len);
+}
+
 /* name is a token, so that no control is taken for a '-'; what is lower-case and as long. */
 static bool
 named(const char *name, size_t len, const char *what)

@@ -76,7 +76,9 @@ REFUSED_AT_ONCE = [
     ("--timeout 99999999999 ok", 1, "timeout"),
     ("--help wrokers", 2, "did you mean workers?"),
     ("-k gthrad ok", 1, "did you mean gthread?"),
-    ("-k asgi ok", 1, "not available yet"),
+    ("-k gevent ok", 1, "not available yet"),
+    ("--check-config -k sync ok:asgi", 1, "ok:asgi is an ASGI application, but the worker class sync"),
+    ("--check-config -k asgi ok", 1, "ok cannot be called with (scope, receive, send)"),
     ("-k no.such.Class ok", 1, "'no.such.Class': ModuleNotFoundError"),
     ("-k saola.workers.base.Wroker ok", 1, "did you mean Worker?"),
     ("--logger-class no.such.Class ok", 1, "'no.such.Class'"),
@@ -139,7 +141,6 @@ UNUSABLE = [
     ("ok:create_app(1, 2)", 4, "takes 1 positional argument but 2 were given"),
     ("ok:create_app(name)", 4, "Failed to parse arguments as literal values"),
     ("ok:1+", 4, "Failed to parse '1+'"),
-    ("ok:asgi", 4, "ok:asgi is an ASGI application, but the worker class sync serves WSGI."),
     ("ok.application", 3, "Did you mean ok:application?"),
 ]
 # The application's own failure: its traceback, once, without frames of ours.

@@ -15,7 +15,7 @@ from ..errors import (ConfigError, UsageError, describe_boot_failure, fail, form
                       has_user_frame, is_server_frame)
 from . import usage
 from .configfile import ConfigFile
-from .locate import check_wsgi, is_wsgi_class
+from .locate import check_interface
 
 DEFAULT_FILES = ("./saola.conf.py", "./gunicorn.conf.py")
 # Later ones win.
@@ -93,9 +93,9 @@ class BaseApplication:
         an application of another interface than the worker class serves."""
         if self.callable is None:
             loaded = self.load()
-            if loaded is not None and is_wsgi_class(self.cfg.worker_class_str):
-                check_wsgi(loaded, getattr(self, "app_uri", None) or "the application",
-                           self.cfg.worker_class_str)
+            if loaded is not None:
+                name = getattr(self, "app_uri", None) or "the application"
+                check_interface(loaded, name, self.cfg)
             self.callable = loaded
         return self.callable
 

@@ -243,6 +243,26 @@ def is_wsgi_class(name):
     return name in _WSGI_CLASSES
 
 
+def check_interface(app, name, cfg):
+    """Raises AppImportError when app is not what the worker class of cfg serves. Where nobody chose a
+    worker class, an ASGI application makes it asgi."""
+    kind = cfg.worker_class_str
+    if kind in _ASGI_CLASSES:
+        check_asgi(app, name)
+    elif is_wsgi_class(kind) and not (is_free_to_choose(cfg) and is_asgi(app)):
+        check_wsgi(app, name, kind)
+
+
+def is_free_to_choose(cfg):
+    """Nobody has said which worker class it shall be."""
+    from ..config import DEFAULT_SOURCE
+    return cfg.settings["worker_class"].source == DEFAULT_SOURCE
+
+
+_ASGI_CLASSES = frozenset(("asgi", "saola.workers.asgi.ASGIWorker", "gunicorn.workers.gasgi.ASGIWorker",
+                           "saola.workers.gasgi.ASGIWorker"))
+
+
 def check_wsgi(app, name="the application", worker_class="sync"):
     """Raises AppImportError when app certainly is no WSGI callable, naming what would serve it.
 
@@ -256,9 +276,58 @@ def check_wsgi(app, name="the application", worker_class="sync"):
                          f"{advice}")
 
 
+def is_asgi(app):
+    """True when app certainly is an ASGI 3 application."""
+    kind = _other_interface(app)
+    if kind is None or kind[0] != _ASGI or inspect.isasyncgenfunction(app):
+        return False
+    try:
+        inspect.signature(app).bind(None, None, None)
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # no signature to be had
+    return True
+
+
+def _is_asgi2(app):
+    try:
+        parameters = inspect.signature(app).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    required = [p for p in parameters if p.default is p.empty
+                and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(required) == 1 and (inspect.isclass(app) or not inspect.iscoroutinefunction(app)) \
+        and not inspect.iscoroutinefunction(getattr(app, "__call__", None))
+
+
+def check_asgi(app, name="the application"):
+    """Raises AppImportError when app certainly is no ASGI 3 callable, naming what it is."""
+    if not callable(app):
+        raise AppImportError(f"{name} is {type(app).__name__}, not an ASGI application.")
+    kind = _other_interface(app)
+    if kind is not None and kind[0] == _ASGI:
+        return
+    if kind is not None and "aiohttp" in kind[1]:
+        raise AppImportError(f"{name} is {kind[0]}, but the worker class asgi serves ASGI. {kind[1]}")
+    if _is_asgi2(app):
+        raise AppImportError(f"{name} takes one argument, as ASGI 2 applications do. Wrap it: "
+                             "asgiref.compatibility.guarantee_single_callable(app).")
+    try:
+        inspect.signature(app).bind(None, None, None)
+    except TypeError:
+        raise AppImportError(f"{name} cannot be called with (scope, receive, send), so it is no ASGI "
+                             "application. For WSGI leave worker_class out, or say -k sync.") from None
+    except ValueError:
+        pass  # no signature to be had
+
+
+_ASGI = "an ASGI application"
+
+
 def _other_interface(app):
-    asgi = ("an ASGI application",
-            "It needs an ASGI worker class (-k asgi), which is not available yet in this version.")
+    asgi = (_ASGI,
+            "Leave worker_class out, or say -k asgi.")
     if any(c.__module__ == "aiohttp.web_app" for c in type(app).__mro__):
         return ("an aiohttp application",
                 "It needs -k aiohttp.GunicornWebWorker (not available yet in this version).")

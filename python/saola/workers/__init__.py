@@ -4,4 +4,5 @@
 SUPPORTED_WORKERS = {
     "sync": "saola.workers.sync.SyncWorker",
     "gthread": "saola.workers.gthread.ThreadWorker",
+    "asgi": "saola.workers.asgi.ASGIWorker",
 }

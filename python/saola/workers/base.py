@@ -129,9 +129,14 @@ class Worker:
 
         if type(self).run is Worker.run:
             self.run()  # raises before the worker counts as booted
+        self.before_ready()
         self._listen()
         self.booted = True
         self.run()
+
+    def before_ready(self):
+        """The application is loaded, nothing is accepted yet. What it raises, the boot has failed of.
+        A place for worker classes with something to start."""
 
     def _listen(self):
         """With reuse_port the sockets are this worker's own, and bound only until it can serve."""

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import saola
 from .. import _saola, accessline, accesslog, staticfiles
+from ..app.locate import is_asgi, is_free_to_choose
 from ..glogging import Logger
 from ..http.message import Request
 from ..http.wsgi import Response, base_environ, file_range
@@ -218,6 +219,17 @@ class EngineWorker(base.Worker):
             self.engine.stop()
 
     # ---- life ---------------------------------------------------------------------------------------
+
+    def load_wsgi(self):
+        """Loads the application. When nobody chose a worker class and it is an ASGI application, this
+        becomes an asgi worker."""
+        super().load_wsgi()
+        ours = type(self).__module__ in ("saola.workers.sync", "saola.workers.gthread")
+        if ours and is_free_to_choose(self.cfg) and is_asgi(self.wsgi):
+            from .asgi import ASGIWorker
+            self.log.info("The application speaks ASGI: worker class asgi")
+            self.__class__ = ASGIWorker
+            self._prepare()
 
     def handle_exit(self, sig, frame):
         """TERM: finish what is in progress, then leave."""

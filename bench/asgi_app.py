@@ -1,0 +1,39 @@
+"""The application that every ASGI server of the benchmark runs; its paths are those of app.py."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench.app import BODY_10K, HELLO
+
+
+async def read_body(receive) -> bytes:
+    """The whole request body."""
+    message = await receive()
+    body = message["body"]
+    while message["more_body"]:
+        message = await receive()
+        body += message["body"]
+    return body
+
+
+async def app(scope, receive, send) -> None:
+    """ASGI 3."""
+    if scope["type"] != "http":
+        return
+    path = scope["path"]
+    status = 200
+    if path == "/":
+        body = HELLO
+    elif path == "/10k":
+        body = BODY_10K
+    elif path == "/echo":
+        body = await read_body(receive)
+    elif path == "/sleep":
+        await asyncio.sleep(0.05)
+        body = HELLO
+    else:
+        status, body = 404, b""
+    await send({"type": "http.response.start", "status": status, "headers": [
+        (b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})

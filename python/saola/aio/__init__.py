@@ -1,0 +1,1 @@
+"""What asynchronous worker classes have in common: event loops on the engine, the lifespan protocol."""

@@ -1,0 +1,212 @@
+"""Worker class asgi: ASGI 3 applications on an event loop.
+
+The loop is the worker's main thread. With asyncio the engine is the loop's selector, so one wait
+serves both; other loops watch the engine's descriptor. Requests are genuine tasks.
+
+Life: loop made, lifespan startup, ready, accept; TERM: stop accepting, answer what is in progress, cancel
+what takes too long, drained, lifespan shutdown, the rest of the tasks cancelled, loop closed.
+"""
+
+import asyncio
+import logging
+
+from .. import _saola
+from ..aio.lifespan import Lifespan
+from ..aio.loops import new_loop
+from ..glogging import Logger
+from .serving import TICK, EngineWorker
+
+#: Seconds that tasks have to end once they were cancelled.
+CANCELLED_WAIT = 0.3
+
+#: Seconds that threads of the loop's executor may take at the end.
+EXECUTOR_WAIT = 2.0
+
+
+class ASGIWorker(EngineWorker):
+    """Serves an ASGI application on an event loop (worker process, main thread)."""
+
+    interrupt_on_quit = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._prepare()
+
+    def _prepare(self):
+        self.interrupt_on_quit = False
+        self.loop = None
+        self.lifespan = None
+        self._pulse = None
+        self._drained = None
+        self._stopping = False
+        self._limit = None
+
+    # ---- the engine ---------------------------------------------------------------------------------
+
+    def engine_options(self):
+        """The options of _saola.AsyncEngine, from the configuration."""
+        options = super().engine_options()
+        for name in ("environ", "script_name", "observer", "file_range", "threads"):
+            del options[name]
+        cfg = self.cfg
+        options |= {
+            "on_fault": self.log_fault,
+            "on_drained": self._on_drained,
+            "root_path": cfg.root_path or "",
+            "disconnect_grace": cfg.asgi_disconnect_grace_period,
+            "concurrency": cfg.limit_concurrency,
+        }
+        return options
+
+    def _observer(self):
+        for name in ("pre_request", "post_request"):
+            if not self.cfg.settings[name].is_default():
+                self.log.warning("The hook %s does not run in asgi workers yet.", name)
+        if self.core_log is None and type(self.log).access is not Logger.access:
+            self.log.warning("The access log of this logger class is not written by asgi workers yet.")
+        return None
+
+    def log_fault(self, text, method, path):
+        """The application broke ASGI's rules in a way that it did not notice itself."""
+        self.log.error("Error handling request %s %s: %s", method, path, text)
+
+    # ---- life ---------------------------------------------------------------------------------------
+
+    def before_ready(self):
+        """Makes the loop and runs the application's startup; nothing is accepted yet."""
+        fds = [listener.fileno() for listener in self.sockets]
+        self.engine = _saola.AsyncEngine(self.wsgi, fds, self.slot, self.engine_options())
+        self.loop, self._pulse = new_loop(self.engine, self.cfg.asgi_loop)
+        asyncio.set_event_loop(self.loop)
+        self.lifespan = Lifespan(self.wsgi, self.cfg.asgi_lifespan, self.engine.state, self.log)
+        try:
+            self.loop.run_until_complete(self.lifespan.startup())
+        except BaseException:
+            self._close_loop()
+            raise
+
+    def run(self):
+        """Serves until told to stop, then lets the requests in progress end and cleans up."""
+        try:
+            self.loop.run_until_complete(self._serve())
+        finally:
+            self.nr = self.engine.requests
+            if not self._aborting:
+                self._clean_up()
+
+    async def _serve(self):
+        self._drained = self.loop.create_future()
+        self.engine.accept()
+        self._tick_on()
+        await self._drained
+
+    def _tick_on(self):
+        """Once a second: it is the loop that beats, so a blocked one is noticed."""
+        self.notify()
+        if self.core_log is not None:
+            self._tell_dropped()
+        if not self.alive:
+            self._begin_stop()
+        self.loop.call_later(min(TICK, self.timeout) if self.timeout else TICK, self._tick_on)
+
+    def _begin_stop(self):
+        if self._drained is None or self._drained.done():
+            return
+        self.engine.stop()
+        if self._pulse is not None:
+            self._pulse.hasten()
+        if not self._stopping:
+            self._stopping = True
+            patience = self.cfg.graceful_timeout
+            # Well before the arbiter's own patience ends: the application is to be cleaned up.
+            self._limit = self.loop.call_later(
+                patience - min(1.0, patience / 4) - CANCELLED_WAIT, self._give_up)
+        if self._quitting:
+            self._limit.cancel()
+            self._give_up()
+
+    def _give_up(self):
+        """Requests that do not end are cancelled, and their connections cut."""
+        count = self.engine.cancel_all()
+        if count and not self._quitting:
+            self.log.warning("%d requests did not end within graceful_timeout and are cancelled.", count)
+        self._limit = self.loop.call_later(CANCELLED_WAIT if count else 0, self._cut)
+
+    def _cut(self):
+        self.engine.cut()
+        self._on_drained()
+
+    def _on_drained(self):
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _clean_up(self):
+        """After the last answer; the clock is exit_timeout now."""
+        if self.slot is not None:
+            self.slot.drained()
+        if self._limit is not None:
+            self._limit.cancel()
+        try:
+            self.loop.run_until_complete(self.lifespan.shutdown())
+        finally:
+            self._close_loop()
+
+    def _close_loop(self):
+        loop, self.loop = self.loop, None
+        if loop is None:
+            return
+        try:
+            _cancel_tasks(loop, self.log)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(_end_executor(loop))
+        finally:
+            if self._pulse is not None:
+                self._pulse.close()
+            asyncio.set_event_loop(None)
+            loop.close()
+            self.engine.close()
+            self._close_core_log()
+
+    # ---- signals --------------------------------------------------------------------------------
+
+    def _ask_to_stop(self):
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._begin_stop)
+
+    def handle_exit(self, sig, frame):
+        """TERM: finish what is in progress, then leave."""
+        super().handle_exit(sig, frame)
+        self._ask_to_stop()
+
+    def handle_quit(self, sig, frame):
+        """INT, QUIT: cancel what is in progress, clean up, leave."""
+        super().handle_quit(sig, frame)
+        self._ask_to_stop()
+
+    def limit_reached(self):
+        """max_requests: this process makes room for a new one."""
+        super().limit_reached()
+        if not self.alive:
+            self._ask_to_stop()
+
+
+def _cancel_tasks(loop, log):
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return
+    loop.run_until_complete(asyncio.wait(tasks, timeout=EXECUTOR_WAIT))
+    for task in tasks:
+        if not task.done():
+            log.warning("Task %s did not end when it was cancelled", task.get_name())
+        elif not task.cancelled() and task.exception() is not None:
+            log.log(logging.ERROR, "Exception in task %s at the end", task.get_name(),
+                    exc_info=task.exception())
+
+
+async def _end_executor(loop):
+    try:
+        await asyncio.wait_for(loop.shutdown_default_executor(), EXECUTOR_WAIT)
+    except asyncio.TimeoutError:
+        pass

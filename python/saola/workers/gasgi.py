@@ -1,0 +1,3 @@
+"""gunicorn's name of the worker class asgi."""
+
+from .asgi import ASGIWorker  # noqa: F401

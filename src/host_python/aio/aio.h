@@ -1,0 +1,201 @@
+/* What the files of the asynchronous host share: one record per engine, one object per request.
+ *
+ * Process: a worker. Thread: the main one, which runs the event loop and, inside its selector or
+ * from a reader, the engine. Requests are coroutines in tasks of the loop; a request's first step
+ * is run by the engine's handler directly, before the loop hears of it.
+ */
+#ifndef SAOLA_HOST_PYTHON_AIO_H
+#define SAOLA_HOST_PYTHON_AIO_H
+
+#include "../wsgi/options.h"
+#include "../wsgi/wsgi.h"
+
+/* Interned texts: field, text. */
+#define SL_AIO_TEXTS(ROW)                                                                          \
+    ROW(type, "type")                                                                              \
+    ROW(asgi, "asgi")                                                                              \
+    ROW(http, "http")                                                                              \
+    ROW(http_version, "http_version")                                                              \
+    ROW(server, "server")                                                                          \
+    ROW(client, "client")                                                                          \
+    ROW(scheme, "scheme")                                                                          \
+    ROW(method, "method")                                                                          \
+    ROW(root_path, "root_path")                                                                    \
+    ROW(path, "path")                                                                              \
+    ROW(raw_path, "raw_path")                                                                      \
+    ROW(query_string, "query_string")                                                              \
+    ROW(headers, "headers")                                                                        \
+    ROW(state, "state")                                                                            \
+    ROW(extensions, "extensions")                                                                  \
+    ROW(status, "status")                                                                          \
+    ROW(body, "body")                                                                              \
+    ROW(more_body, "more_body")                                                                    \
+    ROW(trailers, "trailers")                                                                      \
+    ROW(more_trailers, "more_trailers")                                                            \
+    ROW(links, "links")                                                                            \
+    ROW(v1_1, "1.1")                                                                               \
+    ROW(v1_0, "1.0")                                                                               \
+    ROW(https, "https")                                                                            \
+    ROW(http_request, "http.request")                                                              \
+    ROW(http_disconnect, "http.disconnect")                                                        \
+    ROW(response_start, "http.response.start")                                                     \
+    ROW(response_body, "http.response.body")                                                       \
+    ROW(response_trailers, "http.response.trailers")                                               \
+    ROW(response_pathsend, "http.response.pathsend")                                               \
+    ROW(response_early_hint, "http.response.early_hint")                                           \
+    ROW(response_informational, "http.response.informational")                                     \
+    ROW(call_soon, "call_soon")                                                                    \
+    ROW(create_future, "create_future")                                                            \
+    ROW(create_task, "create_task")                                                                \
+    ROW(call_later, "call_later")                                                                  \
+    ROW(cancel, "cancel")                                                                          \
+    ROW(done, "done")                                                                              \
+    ROW(set_result, "set_result")                                                                  \
+    ROW(throw, "throw")                                                                            \
+    ROW(close, "close")                                                                            \
+    ROW(context, "context")                                                                        \
+    ROW(task_factory, "_task_factory")                                                             \
+    ROW(get, "GET")                                                                                \
+    ROW(task_name, "saola-request")
+
+enum {
+    SL_AIO_HEADERS = 256, /* slots of the caches; powers of two */
+    SL_AIO_PATHS = 128,
+    SL_AIO_CLIENTS = 256,
+    SL_AIO_TEMPLATES = 16,      /* listeners times schemes */
+    SL_AIO_CACHED_MAX = 1024,   /* longest header, path or query that is kept for reuse */
+    SL_AIO_MESSAGE_MAX = 65536, /* most bytes of a body in one http.request */
+};
+
+struct sl_asgi_request;
+
+/* (name, value) as bytes, and the name as received. */
+struct sl_aio_field {
+    PyObject *pair; /* NULL: slot is empty */
+    uint8_t len;
+    char raw[48];
+};
+
+struct sl_aio_path {
+    PyObject *raw;  /* bytes with root_path */
+    PyObject *text; /* str, decoded */
+    PyObject *sent; /* bytes as received: the key */
+};
+
+struct sl_aio_template {
+    const char *local;
+    uint16_t port;
+    bool https;
+    PyObject *dict;
+};
+
+struct sl_aio {
+    struct sl_py_state *state;
+    PyObject *owner;     /* the AsyncEngine; borrowed */
+    PyObject *app;       /* the ASGI application */
+    PyObject *on_error;  /* on_error(exception, method, path): logs */
+    PyObject *on_fault;  /* on_fault(text, method, path): the application broke the protocol */
+    PyObject *on_exit;   /* SystemExit or KeyboardInterrupt: it stands here */
+    PyObject *app_state; /* dict: lifespan state, copied for each request */
+    PyObject *root_path; /* str */
+    PyObject *root_raw;  /* bytes */
+    PyObject *asgi, *extensions; /* dicts, copied for each request */
+    PyObject *empty_bytes;
+    /* of the loop; set by set_loop() */
+    PyObject *loop;
+    PyObject *loop_dict; /* of our own loop: call_soon is put there for a moment; else NULL */
+    PyObject *task_type;
+    PyObject *base_context;
+    PyObject *task_kwnames, *create_future;
+    PyObject *capture; /* function that is call_soon for a moment */
+    PyObject *captured, *captured_context;
+    bool eager;      /* the first step is run at once */
+    double grace;    /* seconds until a request is cancelled whose client has gone; < 0: never */
+    unsigned limit;  /* most requests at once; 0: any */
+    unsigned active; /* applications that run */
+    struct sl_asgi_request *first; /* ... */
+    void (*interrupt)(void *ctx);  /* tells the owner that on_exit was set */
+    void *interrupt_ctx;
+#define ROW(field, text) PyObject *text_##field;
+    SL_AIO_TEXTS(ROW)
+#undef ROW
+    struct sl_aio_field fields[SL_AIO_HEADERS];
+    struct sl_aio_path paths[SL_AIO_PATHS];
+    PyObject *queries[SL_AIO_PATHS]; /* bytes */
+    PyObject *methods[16];           /* str */
+    struct {
+        uint16_t port;
+        PyObject *pair; /* (host, port) */
+    } clients[SL_AIO_CLIENTS];
+    struct sl_aio_template templates[SL_AIO_TEMPLATES];
+    unsigned template_count;
+};
+
+/* A request, its application's coroutine as the task sees it (it notices the end without a
+ * callback) and what receive() and send() work on. */
+struct sl_asgi_request {
+    PyObject_HEAD struct sl_aio *aio;
+    PyObject *owner;        /* keeps aio alive */
+    struct sl_request *req; /* NULL once the exchange is over */
+    struct sl_response *res;
+    PyObject *inner;                     /* the application's coroutine; NULL once it has ended */
+    PyObject *task;                      /* while the application runs */
+    PyObject *method, *path;             /* for logs */
+    PyObject *waiters;                   /* list of futures of receive() and send(), or NULL */
+    PyObject *timer;                     /* of the grace period */
+    PyObject *trailers;                  /* list of headers so far, or NULL */
+    struct sl_asgi_request *prev, *next; /* aio->first */
+    bool listed;
+    bool inside;  /* the engine's handler runs: its return ends the exchange */
+    bool pending; /* the handler returned SL_PENDING; the engine holds a reference */
+    bool started, complete, wants_trailers;
+    bool body_given; /* the last http.request was delivered */
+    bool broken;     /* the request body was malformed or late: answered by us */
+    bool gone;       /* a send() met the end of the connection */
+};
+
+/* ---- engine.c ------------------------------------------------------------------------------ */
+
+extern PyType_Spec sl_aio_engine_spec;
+
+/* ---- scope.c ------------------------------------------------------------------------------- */
+
+int sl_aio_texts_init(struct sl_aio *aio);
+void sl_aio_release(struct sl_aio *aio);
+/* The scope of a request; sets its method and path. NULL with an exception. */
+PyObject *sl_asgi_scope_new(struct sl_asgi_request *request);
+
+/* ---- request.c ----------------------------------------------------------------------------- */
+
+extern PyType_Spec sl_asgi_request_spec;
+/* The engine's handler; the lock is held. */
+int sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *res);
+void sl_asgi_event(struct sl_request *req, unsigned what);
+/* The response is complete or broken off: the connection goes on. */
+void sl_asgi_end_exchange(struct sl_asgi_request *request);
+/* Everything that waits in receive() or send() looks again. */
+void sl_asgi_wake(struct sl_asgi_request *request);
+/* Cancels the tasks of all requests; their number. */
+Py_ssize_t sl_asgi_cancel_all(struct sl_aio *aio);
+
+/* ---- task.c -------------------------------------------------------------------------------- */
+
+int sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own);
+/* Starts coroutine in a task of its own, in a copy of the base context; its first step has been run
+ * where that is possible. New reference to the task, or NULL with an exception. */
+PyObject *sl_aio_start_task(struct sl_aio *aio, PyObject *coroutine);
+
+/* ---- channel.c ----------------------------------------------------------------------------- */
+
+extern PyType_Spec sl_asgi_op_spec;
+extern PyMethodDef sl_asgi_receive_def, sl_asgi_send_def;
+
+/* ---- message.c ----------------------------------------------------------------------------- */
+
+/* Carries out what the application sends. 0; 1: done, but the client is slow: wait for room; -1
+ * with an exception. */
+int sl_asgi_send_message(struct sl_asgi_request *request, PyObject *message);
+/* The next message for the application; NULL without an exception: none yet. */
+PyObject *sl_asgi_receive_message(struct sl_asgi_request *request);
+
+#endif

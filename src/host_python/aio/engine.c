@@ -1,0 +1,636 @@
+/* _saola.AsyncEngine: the HTTP engine of a worker with an event loop, with an ASGI application
+ * behind it.
+ *
+ * Two ways to run it. As the selector's heart: select() is the wait of the whole loop; it serves
+ * HTTP and returns what Python has registered with watch(). Under a foreign loop: turn() is called
+ * when fileno() is readable, and when patience() is over.
+ */
+#include "aio.h"
+#include <math.h>
+#include <signal.h>
+
+struct async_engine {
+    PyObject_HEAD struct sl_engine *engine; /* NULL: closed */
+    struct sl_aio aio;
+    struct sl_slot *slot;
+    PyObject *on_bad_request;
+    PyObject *on_limit;
+    PyObject *on_drained; /* on_drained(): stopped, and no connection is left */
+    PyObject *access_log;
+    PyObject *files; /* Files, or NULL */
+    PyObject *keys;  /* dict: descriptor to SelectorKey */
+    PyObject *ready; /* list of the turn in progress */
+    struct sl_py_kept kept;
+    bool turning, drained;
+};
+
+/* ---- callbacks of the engine ---------------------------------------------------------------- */
+
+static int
+handle(void *ctx, struct sl_request *req, struct sl_response *res)
+{
+    struct async_engine *self = ctx;
+    sl_py_lock_take();
+    return sl_asgi_handle(&self->aio, req, res);
+}
+
+static void
+on_event(void *Py_UNUSED(ctx), struct sl_request *req, unsigned what)
+{
+    sl_py_lock_take();
+    sl_asgi_event(req, what);
+}
+
+/* selectors.SelectorKey: (fileobj, fd, events, data); its events are 1 for reading, 2 for writing.
+ */
+static void
+on_ready(void *ctx, int fd, unsigned flags)
+{
+    struct async_engine *self = ctx;
+    sl_py_lock_take();
+    PyObject *number = PyLong_FromLong(fd);
+    PyObject *key = number ? PyDict_GetItemWithError(self->keys, number) : NULL;
+    Py_XDECREF(number);
+    if (key == NULL || self->ready == NULL)
+        return; /* it was taken out in this very turn */
+    long wanted = PyLong_AsLong(PyTuple_GET_ITEM(key, 2)), events = 0;
+    if (flags & (SL_WATCH_READ | SL_WATCH_ERROR))
+        events |= 1;
+    if (flags & (SL_WATCH_WRITE | SL_WATCH_ERROR))
+        events |= 2;
+    if ((events & wanted) == 0)
+        return;
+    PyObject *pair = Py_BuildValue("(Ol)", key, events & wanted);
+    if (pair == NULL || PyList_Append(self->ready, pair) < 0)
+        PyErr_WriteUnraisable((PyObject *)self);
+    Py_XDECREF(pair);
+}
+
+static void
+wake(void *ctx)
+{
+    struct async_engine *self = ctx;
+    sl_engine_wake(self->engine);
+}
+
+/* A handler of a signal that came while the engine was busy runs before the sleep, not after it. */
+static void
+sleep_begin(void *ctx)
+{
+    struct async_engine *self = ctx;
+    if (!sl_py_lock_mine())
+        return;
+    if (PyErr_CheckSignals() < 0) {
+        Py_XSETREF(self->aio.on_exit, sl_py_take_exception());
+        sl_engine_wake(self->engine);
+    }
+    sl_py_lock_drop();
+}
+
+static void
+sleep_end(void *Py_UNUSED(ctx))
+{
+}
+
+static PyObject *
+text_or_none(const struct sl_str *s)
+{
+    if (s == NULL || s->ptr == NULL)
+        Py_RETURN_NONE;
+    return PyUnicode_DecodeLatin1(s->ptr, (Py_ssize_t)s->len, NULL);
+}
+
+static void
+bad_request(void *ctx, const struct sl_request *req, const struct sl_peer *peer, int status,
+            const char *sentence)
+{
+    struct async_engine *self = ctx;
+    if (self->on_bad_request == NULL)
+        return;
+    sl_py_lock_take();
+    PyObject *done = PyObject_CallFunction(
+        self->on_bad_request, "sisNN", peer ? peer->addr : "", status, sentence ? sentence : "",
+        text_or_none(req ? &req->method : NULL), text_or_none(req ? &req->target : NULL));
+    if (done == NULL)
+        PyErr_WriteUnraisable(self->on_bad_request);
+    Py_XDECREF(done);
+}
+
+static void
+tell(PyObject *function)
+{
+    if (function == NULL)
+        return;
+    sl_py_lock_take();
+    PyObject *done = PyObject_CallNoArgs(function);
+    if (done == NULL)
+        PyErr_WriteUnraisable(function);
+    Py_XDECREF(done);
+}
+
+static void
+limit_reached(void *ctx)
+{
+    tell(((struct async_engine *)ctx)->on_limit);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static int
+take_object(PyObject *options, const char *key, PyObject **slot)
+{
+    PyObject *value = PyDict_GetItemString(options, key);
+    if (value == NULL)
+        return 0;
+    if (value != Py_None)
+        *slot = Py_NewRef(value);
+    return PyDict_DelItemString(options, key);
+}
+
+static int
+take_number(PyObject *options, const char *key, double *ret_value)
+{
+    PyObject *value = PyDict_GetItemString(options, key);
+    if (value == NULL)
+        return 0;
+    *ret_value = PyFloat_AsDouble(value);
+    return PyErr_Occurred() ? -1 : PyDict_DelItemString(options, key);
+}
+
+static int
+take_all(struct async_engine *self, PyObject *options)
+{
+    struct sl_aio *aio = &self->aio;
+    double limit = 0;
+    aio->grace = -1;
+    if (take_object(options, "on_error", &aio->on_error) < 0 ||
+        take_object(options, "on_fault", &aio->on_fault) < 0 ||
+        take_object(options, "on_bad_request", &self->on_bad_request) < 0 ||
+        take_object(options, "on_limit", &self->on_limit) < 0 ||
+        take_object(options, "on_drained", &self->on_drained) < 0 ||
+        take_object(options, "access_log", &self->access_log) < 0 ||
+        take_object(options, "files", &self->files) < 0 ||
+        take_object(options, "root_path", &aio->root_path) < 0 ||
+        take_number(options, "disconnect_grace", &aio->grace) < 0 ||
+        take_number(options, "concurrency", &limit) < 0)
+        return -1;
+    aio->limit = limit > 0 && limit < 1e9 ? (unsigned)limit : 0;
+    if (aio->root_path == NULL)
+        aio->root_path = PyUnicode_FromString("");
+    if (aio->root_path == NULL || !PyUnicode_Check(aio->root_path)) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "engine option root_path must be str");
+        return -1;
+    }
+    aio->root_raw = PyUnicode_AsUTF8String(aio->root_path);
+    aio->app_state = PyDict_New();
+    return aio->root_raw && aio->app_state ? 0 : -1;
+}
+
+static int
+open_engine(struct async_engine *self, PyObject *app, PyObject *fds, PyObject *slot,
+            PyObject *options)
+{
+    PyObject *module = PyType_GetModule(Py_TYPE(self));
+    if (module == NULL)
+        return -1;
+    self->aio.state = PyModule_GetState(module);
+    self->aio.owner = (PyObject *)self;
+    self->aio.app = Py_NewRef(app);
+    self->keys = PyDict_New();
+    if (self->keys == NULL || sl_aio_texts_init(&self->aio) < 0 || take_all(self, options) < 0)
+        return -1;
+    struct sl_engine_options out = {.server_name = "saola"};
+    if (sl_py_options_read(options, fds, &out, &self->kept) < 0)
+        return -1;
+    if (self->access_log != NULL) {
+        out.access_log = sl_py_access_log_get(self->aio.state->access_log_type, self->access_log);
+        if (out.access_log == NULL && PyErr_Occurred())
+            return -1;
+    }
+    if (self->files != NULL && (out.front = sl_py_files_front(module, self->files)) == NULL)
+        return -1;
+    self->aio.interrupt = wake;
+    self->aio.interrupt_ctx = self;
+    out.threads = 0;
+    out.lent = out.accept_later = true;
+    out.handle = handle;
+    out.on_event = on_event;
+    out.on_ready = on_ready;
+    out.ctx = self;
+    out.sleep_begin = sleep_begin;
+    out.sleep_end = sleep_end;
+    out.on_bad_request = bad_request;
+    out.on_limit = limit_reached;
+    out.slot = self->slot = sl_py_slot_get(module, slot);
+    struct sl_error err = {0, ""};
+    int rc = sl_engine_open(&out, &self->engine, &err);
+    if (rc < 0) {
+        PyErr_Format(PyExc_OSError, "the HTTP engine cannot start: %s",
+                     err.text[0] ? err.text : sl_status_name(rc));
+        return -1;
+    }
+    if (out.slot != NULL)
+        sl_worker_on_abort(sl_engine_stop, self->engine);
+    return 0;
+}
+
+static int
+find_cancelled_error(struct sl_py_state *state)
+{
+    if (state->cancelled_error != NULL)
+        return 0;
+    PyObject *module = PyImport_ImportModule("asyncio");
+    if (module == NULL)
+        return -1;
+    state->cancelled_error = PyObject_GetAttrString(module, "CancelledError");
+    Py_DECREF(module);
+    return state->cancelled_error ? 0 : -1;
+}
+
+/* asyncio takes objects for coroutines that collections.abc says are. */
+static int
+register_coroutines(struct sl_py_state *state)
+{
+    PyObject *abc = PyImport_ImportModule("collections.abc");
+    PyObject *coroutine = abc ? PyObject_GetAttrString(abc, "Coroutine") : NULL;
+    PyTypeObject *types[] = {state->asgi_request_type, state->asgi_op_type};
+    int rc = coroutine ? 0 : -1;
+    for (int i = 0; rc == 0 && i < 2; i++) {
+        PyObject *done = PyObject_CallMethod(coroutine, "register", "O", types[i]);
+        rc = done ? 0 : -1;
+        Py_XDECREF(done);
+    }
+    Py_XDECREF(coroutine);
+    Py_XDECREF(abc);
+    return rc;
+}
+
+static PyObject *
+engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"app", "fds", "slot", "options", NULL};
+    PyObject *app, *fds, *slot, *options;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!:AsyncEngine", names, &app, &fds, &slot,
+                                     &PyDict_Type, &options))
+        return NULL;
+    struct async_engine *self = (struct async_engine *)type->tp_alloc(type, 0);
+    options = self ? PyDict_Copy(options) : NULL;
+    if (options == NULL || open_engine(self, app, fds, slot, options) < 0 ||
+        find_cancelled_error(self->aio.state) < 0 || register_coroutines(self->aio.state) < 0)
+        Py_CLEAR(self);
+    Py_XDECREF(options);
+    return (PyObject *)self;
+}
+
+static int
+engine_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    struct async_engine *self = (struct async_engine *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->on_bad_request);
+    Py_VISIT(self->on_limit);
+    Py_VISIT(self->on_drained);
+    Py_VISIT(self->access_log);
+    Py_VISIT(self->files);
+    Py_VISIT(self->keys);
+    Py_VISIT(self->aio.app);
+    Py_VISIT(self->aio.on_error);
+    Py_VISIT(self->aio.on_fault);
+    Py_VISIT(self->aio.on_exit);
+    Py_VISIT(self->aio.app_state);
+    Py_VISIT(self->aio.loop);
+    Py_VISIT(self->aio.loop_dict);
+    Py_VISIT(self->aio.create_future);
+    Py_VISIT(self->aio.base_context);
+    return 0;
+}
+
+static void
+close_engine(struct async_engine *self)
+{
+    struct sl_engine *engine = self->engine;
+    if (engine == NULL)
+        return;
+    sl_worker_on_abort(NULL, NULL);
+    (void)sl_engine_close(engine, 0); /* tells pending requests, which may look at us */
+    self->engine = NULL;
+}
+
+static int
+engine_clear(PyObject *object)
+{
+    struct async_engine *self = (struct async_engine *)object;
+    if (self->engine != NULL)
+        return 0; /* it may still call back: what it calls is released with it */
+    Py_CLEAR(self->on_bad_request);
+    Py_CLEAR(self->on_limit);
+    Py_CLEAR(self->on_drained);
+    Py_CLEAR(self->access_log);
+    Py_CLEAR(self->files);
+    Py_CLEAR(self->keys);
+    Py_CLEAR(self->ready);
+    sl_aio_release(&self->aio);
+    return 0;
+}
+
+static void
+engine_dealloc(PyObject *object)
+{
+    struct async_engine *self = (struct async_engine *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    close_engine(self);
+    engine_clear(object);
+    sl_py_kept_release(&self->kept);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* ---- turning -----------------------------------------------------------------------------------
+ */
+
+static int
+raise_exit(struct async_engine *self)
+{
+    PyObject *exception = self->aio.on_exit;
+    self->aio.on_exit = NULL;
+    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_DECREF(exception);
+    return -1;
+}
+
+/* 0, or -1 with an exception. */
+static int
+turn(struct async_engine *self, int timeout_ms)
+{
+    if (self->engine == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the engine is closed");
+        return -1;
+    }
+    if (self->turning) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the event loop was entered again from inside a request");
+        return -1;
+    }
+    self->turning = true;
+    sl_py_lock_enter();
+    int rc = sl_engine_turn(self->engine, timeout_ms);
+    sl_py_lock_leave();
+    self->turning = false;
+    if (self->aio.on_exit != NULL)
+        return raise_exit(self);
+    if (rc == SL_EAGAIN)
+        return PyErr_CheckSignals();
+    if (rc == SL_ECLOSED && !self->drained) {
+        self->drained = true;
+        tell(self->on_drained);
+    }
+    if (rc < 0 && rc != SL_ECLOSED) {
+        PyErr_Format(PyExc_OSError, "the HTTP engine failed: %s", sl_status_name(rc));
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+engine_select(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
+{
+    struct async_engine *self = (struct async_engine *)object;
+    int timeout_ms = -1;
+    if (nargs > 0 && args[0] != Py_None) {
+        double seconds = PyFloat_AsDouble(args[0]);
+        if (seconds == -1.0 && PyErr_Occurred())
+            return NULL;
+        seconds = ceil(seconds * 1e3);
+        timeout_ms = seconds <= 0 ? 0 : seconds >= 1e9 ? 1000000000 : (int)seconds;
+    }
+    PyObject *ready = PyList_New(0);
+    if (ready == NULL)
+        return NULL;
+    Py_XSETREF(self->ready, Py_NewRef(ready));
+    int rc = turn(self, timeout_ms);
+    Py_CLEAR(self->ready);
+    if (rc < 0)
+        Py_CLEAR(ready);
+    return ready;
+}
+
+static PyObject *
+engine_turn(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    if (self->engine == NULL || self->turning)
+        Py_RETURN_NONE;
+    if (turn(self, 0) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_patience(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    int ms = self->engine ? sl_engine_patience(self->engine) : -1;
+    if (ms < 0)
+        Py_RETURN_NONE;
+    return PyFloat_FromDouble(ms / 1e3);
+}
+
+static PyObject *
+engine_watch(PyObject *object, PyObject *args)
+{
+    struct async_engine *self = (struct async_engine *)object;
+    int fd, events;
+    if (!PyArg_ParseTuple(args, "ii:watch", &fd, &events))
+        return NULL;
+    if (self->engine == NULL)
+        Py_RETURN_NONE;
+    int rc = sl_engine_watch(self->engine, fd, (unsigned)events & 3u);
+    if (rc == SL_EINVAL || rc == SL_ESYS || rc == SL_ENOMEM)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_set_loop(PyObject *object, PyObject *args)
+{
+    struct async_engine *self = (struct async_engine *)object;
+    PyObject *loop;
+    int own;
+    if (!PyArg_ParseTuple(args, "Op:set_loop", &loop, &own))
+        return NULL;
+    if (sl_aio_set_loop(&self->aio, loop, own != 0) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_accept(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    if (self->engine != NULL)
+        sl_engine_accept(self->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    if (self->engine != NULL)
+        sl_engine_stop(self->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_wake(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    if (self->engine != NULL)
+        sl_engine_wake(self->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_cut(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    if (self->turning) {
+        PyErr_SetString(PyExc_RuntimeError, "the engine is being turned");
+        return NULL;
+    }
+    if (self->engine != NULL)
+        sl_engine_cut(self->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_cancel_all(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    Py_ssize_t count = sl_asgi_cancel_all(&((struct async_engine *)object)->aio);
+    return count < 0 ? NULL : PyLong_FromSsize_t(count);
+}
+
+static PyObject *
+engine_close(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    if (self->turning) {
+        PyErr_SetString(PyExc_RuntimeError, "the engine is being turned: stop() it first");
+        return NULL;
+    }
+    close_engine(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_fileno(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    return PyLong_FromLong(self->engine ? sl_engine_fd(self->engine) : -1);
+}
+
+static PyObject *
+engine_get_requests(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    return PyLong_FromUnsignedLongLong(self->engine ? sl_engine_requests(self->engine) : 0);
+}
+
+static PyObject *
+engine_get_connections(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    return PyLong_FromUnsignedLong(self->engine ? sl_engine_connections(self->engine) : 0);
+}
+
+static PyObject *
+engine_get_active(PyObject *object, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(((struct async_engine *)object)->aio.active);
+}
+
+static PyObject *
+engine_get_keys(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    return Py_NewRef(self->keys ? self->keys : Py_None);
+}
+
+static PyObject *
+engine_get_state(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct async_engine *self = (struct async_engine *)object;
+    return Py_NewRef(self->aio.app_state ? self->aio.app_state : Py_None);
+}
+
+static PyMethodDef engine_methods[] = {
+    {"select", (PyCFunction)(void (*)(void))engine_select, METH_FASTCALL,
+     "select(timeout=None)\n--\n\nselectors.BaseSelector.select(): wait, serve HTTP, return the\n"
+     "(key, events) pairs of watched descriptors that are ready."},
+    {"turn", engine_turn, METH_NOARGS,
+     "turn()\n--\n\nServe what is there without waiting. For loops that watch fileno()."},
+    {"patience", engine_patience, METH_NOARGS,
+     "patience()\n--\n\nSeconds after which turn() is to be called even if nothing happens, or\n"
+     "None."},
+    {"watch", engine_watch, METH_VARARGS,
+     "watch(fd, events)\n--\n\nWait for a descriptor too: 1 reading, 2 writing, 0 not any more. "
+     "keys\n"
+     "must hold its SelectorKey."},
+    {"set_loop", engine_set_loop, METH_VARARGS,
+     "set_loop(loop, own)\n--\n\nThe loop whose tasks requests are; own: select() is its "
+     "selector's.\n"
+     "The current context becomes the one that every request gets a copy of."},
+    {"accept", engine_accept, METH_NOARGS, "accept()\n--\n\nBegin to accept connections."},
+    {"stop", engine_stop, METH_NOARGS,
+     "stop()\n--\n\nStop accepting, answer what is in progress; on_drained() tells of the end."},
+    {"wake", engine_wake, METH_NOARGS, "wake()\n--\n\nMake a waiting select() return."},
+    {"cut", engine_cut, METH_NOARGS, "cut()\n--\n\nCut every connection at once."},
+    {"cancel_all", engine_cancel_all, METH_NOARGS,
+     "cancel_all()\n--\n\nCancel the tasks of all requests; returns their number."},
+    {"close", engine_close, METH_NOARGS,
+     "close()\n--\n\nCut every connection and free everything."},
+    {"fileno", engine_fileno, METH_NOARGS,
+     "fileno()\n--\n\nDescriptor that is readable when turn() has something to do."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef engine_getset[] = {
+    {"requests", engine_get_requests, NULL, "Requests begun since the engine was opened.", NULL},
+    {"connections", engine_get_connections, NULL, "Connections open now.", NULL},
+    {"active", engine_get_active, NULL, "Applications that are running for a request now.", NULL},
+    {"keys", engine_get_keys, NULL, "dict: watched descriptor to SelectorKey.", NULL},
+    {"state", engine_get_state, NULL, "dict: lifespan state, copied for each request.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot engine_slots[] = {
+    {Py_tp_doc, (void *)(uintptr_t) "AsyncEngine(app, fds, slot, options): HTTP for an ASGI "
+                                    "application on an event loop."},
+    {Py_tp_new, (void *)(uintptr_t)engine_new},
+    {Py_tp_traverse, (void *)(uintptr_t)engine_traverse},
+    {Py_tp_clear, (void *)(uintptr_t)engine_clear},
+    {Py_tp_dealloc, (void *)(uintptr_t)engine_dealloc},
+    {Py_tp_methods, engine_methods},
+    {Py_tp_getset, engine_getset},
+    {0, NULL},
+};
+
+PyType_Spec sl_aio_engine_spec = {
+    .name = "saola._saola.AsyncEngine",
+    .basicsize = sizeof(struct async_engine),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = engine_slots,
+};
+
+int
+sl_py_aio_exec(PyObject *module)
+{
+    struct sl_py_state *state = sl_py_state(module);
+    if (sl_py_type_add(module, &sl_aio_engine_spec, &state->async_engine_type) < 0 ||
+        sl_py_type_add(module, &sl_asgi_request_spec, &state->asgi_request_type) < 0 ||
+        sl_py_type_add(module, &sl_asgi_op_spec, &state->asgi_op_type) < 0)
+        return -1;
+    return 0;
+}

@@ -1,0 +1,487 @@
+/* ASGI's messages: what the application sends becomes calls of the response, what arrives becomes
+ * messages. A message that does not fit raises one clear error in the application. */
+#include "aio.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- receive
+ * ------------------------------------------------------------------------------------- */
+
+static PyObject *
+disconnect_message(struct sl_aio *aio)
+{
+    PyObject *message = PyDict_New();
+    if (message != NULL && PyDict_SetItem(message, aio->text_type, aio->text_http_disconnect) < 0)
+        Py_CLEAR(message);
+    return message;
+}
+
+static PyObject *
+request_message(struct sl_asgi_request *r, PyObject *body, bool more)
+{
+    struct sl_aio *aio = r->aio;
+    PyObject *message = PyDict_New();
+    if (message == NULL || PyDict_SetItem(message, aio->text_type, aio->text_http_request) < 0 ||
+        PyDict_SetItem(message, aio->text_body, body) < 0 ||
+        PyDict_SetItem(message, aio->text_more_body, more ? Py_True : Py_False) < 0)
+        Py_CLEAR(message);
+    r->body_given = !more;
+    return message;
+}
+
+/* What has arrived of the body, up to a limit; NULL without an exception: nothing. */
+static PyObject *
+take_body(struct sl_request *req)
+{
+    const char *data = NULL;
+    PyObject *body = NULL;
+    size_t n;
+    while ((n = sl_request_body(req, &data)) > 0) {
+        Py_ssize_t have = body ? PyBytes_GET_SIZE(body) : 0;
+        if ((size_t)have >= SL_AIO_MESSAGE_MAX)
+            break;
+        if (n > SL_AIO_MESSAGE_MAX - (size_t)have)
+            n = SL_AIO_MESSAGE_MAX - (size_t)have;
+        if (body == NULL) {
+            body = PyBytes_FromStringAndSize(data, (Py_ssize_t)n);
+        } else if (_PyBytes_Resize(&body, have + (Py_ssize_t)n) == 0) {
+            memcpy(PyBytes_AS_STRING(body) + have, data, n);
+        }
+        if (body == NULL)
+            return NULL;
+        sl_request_consume(req, n);
+    }
+    return body;
+}
+
+/* The body cannot be had: the client hears why if nothing was said yet. */
+static void
+refuse_body(struct sl_asgi_request *r, int rc)
+{
+    r->broken = true;
+    if (rc == SL_EPROTO)
+        sl_response_fail(r->res, 400, "The request body is malformed.");
+    else if (rc == SL_ETIMEOUT)
+        sl_response_fail(r->res, 408, "The request body did not arrive in time.");
+    else
+        sl_response_fail(r->res, 400, NULL);
+    sl_asgi_end_exchange(r);
+}
+
+PyObject *
+sl_asgi_receive_message(struct sl_asgi_request *r)
+{
+    struct sl_request *req = r->req;
+    if (req == NULL || r->complete || r->broken || r->gone)
+        return disconnect_message(r->aio);
+    if (r->body_given)
+        return sl_request_gone(req) ? disconnect_message(r->aio) : NULL;
+    if (req->body == SL_BODY_NONE)
+        return request_message(r, r->aio->empty_bytes, false);
+    for (;;) {
+        PyObject *body = take_body(req);
+        if (body == NULL && PyErr_Occurred())
+            return NULL;
+        bool done = sl_request_body_done(req);
+        if (body != NULL || done) {
+            PyObject *message = request_message(r, body ? body : r->aio->empty_bytes, !done);
+            Py_XDECREF(body);
+            return message;
+        }
+        int rc = sl_request_more(req);
+        if (rc == SL_EAGAIN)
+            return NULL;
+        if (rc < 0) {
+            refuse_body(r, rc);
+            return disconnect_message(r->aio);
+        }
+    }
+}
+
+/* ---- send: parts
+ * ----------------------------------------------------------------------------------- */
+
+static int
+client_gone(struct sl_asgi_request *r)
+{
+    r->gone = true;
+    PyErr_SetString(PyExc_ConnectionResetError, "the client has closed the connection");
+    return -1;
+}
+
+struct bytes {
+    const char *ptr;
+    size_t len;
+    Py_buffer view; /* obj NULL: not used */
+};
+
+static int
+get_bytes(PyObject *object, const char *what, struct bytes *ret)
+{
+    ret->view.obj = NULL;
+    if (PyBytes_Check(object)) {
+        ret->ptr = PyBytes_AS_STRING(object);
+        ret->len = (size_t)PyBytes_GET_SIZE(object);
+        return 0;
+    }
+    if (!PyObject_CheckBuffer(object)) {
+        PyErr_Format(PyExc_TypeError, "%s must be bytes, not %.100s", what,
+                     Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    if (PyObject_GetBuffer(object, &ret->view, PyBUF_SIMPLE) < 0)
+        return -1;
+    ret->ptr = ret->view.buf;
+    ret->len = (size_t)ret->view.len;
+    return 0;
+}
+
+static void
+drop_bytes(struct bytes *bytes)
+{
+    if (bytes->view.obj != NULL)
+        PyBuffer_Release(&bytes->view);
+}
+
+typedef int (*field_fn)(void *ctx, const struct sl_header *field);
+
+static int
+each_pair(PyObject *pair, field_fn use, void *ctx)
+{
+    struct bytes name, value;
+    PyObject *fast = PySequence_Fast(pair, "a header must be a pair of bytes");
+    if (fast == NULL)
+        return -1;
+    int rc = -1;
+    if (PySequence_Fast_GET_SIZE(fast) != 2) {
+        PyErr_SetString(PyExc_ValueError, "a header must be a pair (name, value) of bytes");
+    } else if (get_bytes(PySequence_Fast_GET_ITEM(fast, 0), "the name of a header", &name) == 0) {
+        if (get_bytes(PySequence_Fast_GET_ITEM(fast, 1), "the value of a header", &value) == 0) {
+            struct sl_header field = {{name.ptr, name.len}, {value.ptr, value.len}};
+            rc = use(ctx, &field);
+            drop_bytes(&value);
+        }
+        drop_bytes(&name);
+    }
+    Py_DECREF(fast);
+    return rc;
+}
+
+/* use for each of headers, an iterable of pairs; NULL is none. */
+static int
+each_field(PyObject *headers, field_fn use, void *ctx)
+{
+    if (headers == NULL)
+        return 0;
+    PyObject *fast = PySequence_Fast(headers, "headers must be an iterable of pairs of bytes");
+    int rc = fast != NULL ? 0 : -1;
+    for (Py_ssize_t i = 0; rc == 0 && i < PySequence_Fast_GET_SIZE(fast); i++)
+        rc = each_pair(PySequence_Fast_GET_ITEM(fast, i), use, ctx);
+    Py_XDECREF(fast);
+    return rc;
+}
+
+static int
+add_field(void *ctx, const struct sl_header *h)
+{
+    int rc = sl_response_header(ctx, h->name.ptr, h->name.len, h->value.ptr, h->value.len);
+    if (rc == SL_OK)
+        return 0;
+    if (rc == SL_ENOMEM) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyObject *name = PyBytes_FromStringAndSize(h->name.ptr, (Py_ssize_t)h->name.len);
+    if (name != NULL)
+        PyErr_Format(PyExc_ValueError, "invalid response header %R", name);
+    Py_XDECREF(name);
+    return -1;
+}
+
+/* ---- send: messages
+ * --------------------------------------------------------------------------------- */
+
+static PyObject *
+field_of(PyObject *message, PyObject *key)
+{
+    return PyDict_GetItemWithError(message, key);
+}
+
+static int
+truth_of(PyObject *message, PyObject *key)
+{
+    PyObject *value = field_of(message, key);
+    if (value == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    return value == Py_True ? 1 : value == Py_False ? 0 : PyObject_IsTrue(value);
+}
+
+static int
+unexpected(PyObject *message_type, const char *instead)
+{
+    PyErr_Format(PyExc_RuntimeError, "unexpected ASGI message %R: %s", message_type, instead);
+    return -1;
+}
+
+static int
+status_of(struct sl_asgi_request *r, PyObject *message)
+{
+    PyObject *status = field_of(message, r->aio->text_status);
+    if (status == NULL) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_KeyError, "the ASGI message has no 'status'");
+        return -1;
+    }
+    long code = PyLong_AsLong(status);
+    if (code == -1 && PyErr_Occurred())
+        return -1;
+    if (code < 100 || code > 999) {
+        PyErr_Format(PyExc_ValueError, "status must be 100 to 999, not %ld", code);
+        return -1;
+    }
+    return (int)code;
+}
+
+static int
+send_start(struct sl_asgi_request *r, PyObject *type, PyObject *message)
+{
+    if (r->started)
+        return unexpected(type, "the response was started already");
+    int status = status_of(r, message);
+    if (status < 0)
+        return -1;
+    int wants = truth_of(message, r->aio->text_trailers);
+    if (wants < 0)
+        return -1;
+    sl_response_start_code(r->res, status);
+    PyObject *headers = field_of(message, r->aio->text_headers);
+    if ((headers == NULL && PyErr_Occurred()) || each_field(headers, add_field, r->res) < 0)
+        return -1;
+    r->started = true;
+    r->wants_trailers = wants != 0;
+    return 0;
+}
+
+static int
+complete(struct sl_asgi_request *r)
+{
+    r->complete = true;
+    (void)sl_response_end(r->res);
+    sl_asgi_end_exchange(r);
+    return 0;
+}
+
+static int
+send_body(struct sl_asgi_request *r, PyObject *type, PyObject *message)
+{
+    if (!r->started)
+        return unexpected(type, "'http.response.start' comes first");
+    int more = truth_of(message, r->aio->text_more_body);
+    PyObject *body = field_of(message, r->aio->text_body);
+    if (more < 0 || (body == NULL && PyErr_Occurred()))
+        return -1;
+    struct bytes bytes;
+    if (get_bytes(body ? body : r->aio->empty_bytes, "body", &bytes) < 0)
+        return -1;
+    unsigned flags = SL_WRITE_LAST;
+    if (more)
+        flags = SL_WRITE_FLUSH | SL_WRITE_HEAD;
+    else if (r->wants_trailers)
+        flags = SL_WRITE_HEAD;
+    int rc = sl_response_write(r->res, bytes.ptr, bytes.len, flags);
+    drop_bytes(&bytes);
+    if (rc == SL_ECLOSED)
+        return client_gone(r);
+    if (!more && !r->wants_trailers)
+        return complete(r);
+    return rc == SL_EFULL;
+}
+
+static int
+keep_trailer(void *ctx, const struct sl_header *h)
+{
+    PyObject *pair = Py_BuildValue("(y#y#)", h->name.ptr, (Py_ssize_t)h->name.len, h->value.ptr,
+                                   (Py_ssize_t)h->value.len);
+    int rc = pair != NULL ? PyList_Append(ctx, pair) : -1;
+    Py_XDECREF(pair);
+    return rc;
+}
+
+enum { MOST_FIELDS = 64 }; /* of trailers and of interim responses */
+
+struct field_list {
+    struct sl_header fields[MOST_FIELDS];
+    size_t count;
+};
+
+static int
+collect(void *ctx, const struct sl_header *h)
+{
+    struct field_list *list = ctx;
+    if (list->count == MOST_FIELDS) {
+        PyErr_SetString(PyExc_ValueError, "too many headers in one ASGI message");
+        return -1;
+    }
+    list->fields[list->count++] = *h;
+    return 0;
+}
+
+static int
+send_trailers(struct sl_asgi_request *r, PyObject *type, PyObject *message)
+{
+    struct field_list list = {.count = 0};
+    if (!r->wants_trailers || !sl_response_committed(r->res))
+        return unexpected(type, "'http.response.start' did not announce trailers, or the body is "
+                                "missing");
+    int more = truth_of(message, r->aio->text_more_trailers);
+    PyObject *headers = field_of(message, r->aio->text_headers);
+    if (more < 0 || (headers == NULL && PyErr_Occurred()))
+        return -1;
+    if (r->trailers == NULL && (r->trailers = PyList_New(0)) == NULL)
+        return -1;
+    if (each_field(headers, keep_trailer, r->trailers) < 0)
+        return -1;
+    if (more)
+        return 0;
+    /* They point into objects that r->trailers holds. */
+    if (each_field(r->trailers, collect, &list) < 0)
+        return -1;
+    if (sl_response_end_trailers(r->res, list.fields, list.count) == SL_EINVAL) {
+        PyErr_SetString(PyExc_ValueError, "a trailer is malformed");
+        return -1;
+    }
+    return complete(r);
+}
+
+static int
+interim(struct sl_asgi_request *r, int status, const struct field_list *list)
+{
+    int rc = sl_response_interim(r->res, status, list->fields, list->count);
+    if (rc == SL_ECLOSED)
+        return client_gone(r);
+    if (rc == SL_EINVAL)
+        PyErr_SetString(PyExc_ValueError, "a header of an interim response is malformed");
+    return rc == SL_OK ? 0 : rc == SL_EINVAL ? -1 : 0;
+}
+
+static int
+send_early_hint(struct sl_asgi_request *r, PyObject *type, PyObject *message)
+{
+    struct field_list list = {.count = 0};
+    if (r->started)
+        return unexpected(type, "the response was started already");
+    PyObject *links = field_of(message, r->aio->text_links);
+    if (links == NULL && PyErr_Occurred())
+        return -1;
+    PyObject *fast =
+        links ? PySequence_Fast(links, "links must be an iterable of bytes") : PyTuple_New(0);
+    if (fast == NULL)
+        return -1;
+    int rc = 0;
+    for (Py_ssize_t i = 0; rc == 0 && i < PySequence_Fast_GET_SIZE(fast); i++) {
+        PyObject *link = PySequence_Fast_GET_ITEM(fast, i);
+        struct sl_header field = {{"link", 4}, {NULL, 0}};
+        if (!PyBytes_Check(link)) {
+            PyErr_Format(PyExc_TypeError, "links must be bytes, not %.100s",
+                         Py_TYPE(link)->tp_name);
+            rc = -1;
+            break;
+        }
+        field.value = (struct sl_str){PyBytes_AS_STRING(link), (size_t)PyBytes_GET_SIZE(link)};
+        rc = collect(&list, &field);
+    }
+    if (rc == 0)
+        rc = interim(r, 103, &list);
+    Py_DECREF(fast);
+    return rc;
+}
+
+static int
+open_file(PyObject *path, struct stat *ret_info)
+{
+    PyObject *encoded = NULL;
+    if (!PyUnicode_FSConverter(path, &encoded))
+        return -1;
+    int fd = open(PyBytes_AS_STRING(encoded), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool good = fd >= 0 && fstat(fd, ret_info) == 0;
+    if (good && !S_ISREG(ret_info->st_mode)) {
+        errno = EINVAL;
+        good = false;
+    }
+    if (!good) {
+        PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+        if (fd >= 0)
+            close(fd);
+        fd = -1;
+    }
+    Py_DECREF(encoded);
+    return fd;
+}
+
+static int
+send_path(struct sl_asgi_request *r, PyObject *type, PyObject *message)
+{
+    struct stat info;
+    if (!r->started || sl_response_committed(r->res) || r->wants_trailers)
+        return unexpected(type, "it comes in place of 'http.response.body'");
+    PyObject *path = field_of(message, r->aio->text_path);
+    if (path == NULL) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_KeyError, "the ASGI message has no 'path'");
+        return -1;
+    }
+    int fd = open_file(path, &info);
+    if (fd < 0)
+        return -1;
+    int rc = sl_response_sendfile(r->res, fd, 0, (uint64_t)info.st_size);
+    close(fd);
+    if (rc == SL_ECLOSED)
+        return client_gone(r);
+    if (rc < 0) {
+        PyErr_Format(PyExc_OSError, "the file could not be sent (code %d)", rc);
+        return -1;
+    }
+    return complete(r);
+}
+
+static bool
+is(PyObject *type, PyObject *what)
+{
+    return type == what || PyUnicode_Compare(type, what) == 0;
+}
+
+int
+sl_asgi_send_message(struct sl_asgi_request *r, PyObject *message)
+{
+    struct sl_aio *aio = r->aio;
+    if (!PyDict_Check(message)) {
+        PyErr_Format(PyExc_TypeError, "an ASGI message must be a dict, not %.100s",
+                     Py_TYPE(message)->tp_name);
+        return -1;
+    }
+    PyObject *type = field_of(message, aio->text_type);
+    if (type == NULL || !PyUnicode_Check(type)) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "an ASGI message needs a 'type' that is a str");
+        return -1;
+    }
+    if (r->complete)
+        return unexpected(type, "the response was completed already");
+    if (r->req == NULL || r->broken || r->gone)
+        return client_gone(r);
+    if (is(type, aio->text_response_start))
+        return send_start(r, type, message);
+    if (is(type, aio->text_response_body))
+        return send_body(r, type, message);
+    if (is(type, aio->text_response_trailers))
+        return send_trailers(r, type, message);
+    if (is(type, aio->text_response_pathsend))
+        return send_path(r, type, message);
+    if (is(type, aio->text_response_early_hint))
+        return send_early_hint(r, type, message);
+    return unexpected(type, "an HTTP response has http.response.start, .body, .trailers, .pathsend "
+                            "and .early_hint");
+}

@@ -1,0 +1,566 @@
+/* One ASGI request: the engine's handler, and the coroutine that the task runs.
+ *
+ * The coroutine is this object, around the application's: so the end of the application is seen
+ * where it happens, without a callback of the task. The exchange ends when the response is complete
+ * or the application has ended, whichever is first; what the application does after its response
+ * (background tasks) is its own business.
+ */
+#include "aio.h"
+#include <structmember.h>
+
+/* ---- exchange ------------------------------------------------------------------------------- */
+
+void
+sl_asgi_wake(struct sl_asgi_request *r)
+{
+    PyObject *waiters = r->waiters;
+    if (waiters == NULL)
+        return;
+    r->waiters = NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(waiters); i++) {
+        PyObject *future = PyList_GET_ITEM(waiters, i);
+        PyObject *done = PyObject_CallMethodNoArgs(future, r->aio->text_done);
+        if (done == Py_False)
+            Py_SETREF(done, PyObject_CallMethodOneArg(future, r->aio->text_set_result, Py_None));
+        if (done == NULL)
+            PyErr_WriteUnraisable(future);
+        Py_XDECREF(done);
+    }
+    Py_DECREF(waiters);
+}
+
+static void
+stop_timer(struct sl_asgi_request *r)
+{
+    PyObject *timer = r->timer;
+    if (timer == NULL)
+        return;
+    r->timer = NULL;
+    PyObject *done = PyObject_CallMethodNoArgs(timer, r->aio->text_cancel);
+    if (done == NULL)
+        PyErr_WriteUnraisable(timer);
+    Py_XDECREF(done);
+    Py_DECREF(timer);
+}
+
+void
+sl_asgi_end_exchange(struct sl_asgi_request *r)
+{
+    struct sl_request *req = r->req;
+    if (req == NULL || r->inside)
+        return;
+    r->req = NULL;
+    r->res = NULL;
+    if (r->timer != NULL)
+        stop_timer(r);
+    if (r->waiters != NULL)
+        sl_asgi_wake(r);
+    if (r->pending) {
+        r->pending = false;
+        sl_request_finish(req);
+        Py_DECREF(r);
+    }
+}
+
+static void
+unlist(struct sl_asgi_request *r)
+{
+    if (!r->listed)
+        return;
+    r->listed = false;
+    r->aio->active--;
+    if (r->prev != NULL)
+        r->prev->next = r->next;
+    else
+        r->aio->first = r->next;
+    if (r->next != NULL)
+        r->next->prev = r->prev;
+}
+
+static void
+enlist(struct sl_asgi_request *r)
+{
+    r->listed = true;
+    r->aio->active++;
+    r->next = r->aio->first;
+    if (r->next != NULL)
+        r->next->prev = r;
+    r->aio->first = r;
+}
+
+/* ---- the end of the application ----------------------------------------------------------------
+ */
+
+static void
+call_log(PyObject *log, PyObject *what, struct sl_asgi_request *r)
+{
+    PyObject *done = NULL;
+    if (log != NULL && what != NULL)
+        done = PyObject_CallFunctionObjArgs(log, what, r->method ? r->method : Py_None,
+                                            r->path ? r->path : Py_None, NULL);
+    if (done == NULL && PyErr_Occurred())
+        PyErr_WriteUnraisable(log);
+    Py_XDECREF(done);
+}
+
+static void
+fault(struct sl_asgi_request *r, const char *sentence)
+{
+    PyObject *text = PyUnicode_FromString(sentence);
+    call_log(r->aio->on_fault, text, r);
+    Py_XDECREF(text);
+}
+
+static bool
+client_has_gone(const struct sl_asgi_request *r)
+{
+    return r->gone || r->broken || (r->req != NULL && sl_request_gone(r->req));
+}
+
+static bool
+is_cancelled(struct sl_asgi_request *r, PyObject *exception)
+{
+    return PyErr_GivenExceptionMatches(exception, r->aio->state->cancelled_error);
+}
+
+static void
+report(struct sl_asgi_request *r, PyObject *exception)
+{
+    if (is_cancelled(r, exception) || PyErr_GivenExceptionMatches(exception, PyExc_GeneratorExit))
+        return; /* whoever cancelled it knows */
+    if (PyErr_GivenExceptionMatches(exception, PyExc_OSError) && client_has_gone(r))
+        return;
+    call_log(r->aio->on_error, exception, r);
+}
+
+/* exception: what left the application, or NULL. */
+static void
+app_ended(struct sl_asgi_request *r, PyObject *exception)
+{
+    Py_CLEAR(r->inner);
+    Py_CLEAR(r->task);
+    unlist(r);
+    if (exception != NULL)
+        report(r, exception);
+    else if (!r->complete && !client_has_gone(r))
+        fault(r, r->started ? "the ASGI application returned without completing its response"
+                            : "the ASGI application returned without starting a response");
+    if (r->req != NULL && !r->complete && !r->broken)
+        sl_response_fail(r->res, 500, NULL);
+    sl_asgi_end_exchange(r);
+}
+
+/* The exception that is set has left the application. True: it goes on to the task. */
+static bool
+app_raised(struct sl_asgi_request *r)
+{
+    PyObject *exception = sl_py_take_exception();
+    if (exception == NULL)
+        return false;
+    app_ended(r, exception);
+    bool passes = !PyErr_GivenExceptionMatches(exception, PyExc_Exception);
+    if (passes)
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_DECREF(exception);
+    return passes;
+}
+
+/* ---- coroutine ----------------------------------------------------------------------------------
+ */
+
+static PySendResult
+request_am_send(PyObject *self, PyObject *value, PyObject **ret_result)
+{
+    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    PyObject *inner = r->inner;
+    if (inner == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+        *ret_result = NULL;
+        return PYGEN_ERROR;
+    }
+    Py_INCREF(inner);
+    PySendResult rc = PyIter_Send(inner, value, ret_result);
+    Py_DECREF(inner);
+    if (rc == PYGEN_NEXT)
+        return rc;
+    if (rc == PYGEN_RETURN) {
+        Py_CLEAR(*ret_result);
+        app_ended(r, NULL);
+    } else if (app_raised(r)) {
+        *ret_result = NULL;
+        return PYGEN_ERROR;
+    }
+    *ret_result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+static PyObject *
+as_iterator_result(PySendResult rc, PyObject *result)
+{
+    if (rc == PYGEN_NEXT)
+        return result;
+    if (rc == PYGEN_RETURN) {
+        if (result == Py_None)
+            PyErr_SetNone(PyExc_StopIteration);
+        else
+            PyErr_SetObject(PyExc_StopIteration, result);
+        Py_DECREF(result);
+    }
+    return NULL;
+}
+
+static PyObject *
+request_send(PyObject *self, PyObject *value)
+{
+    PyObject *result = NULL;
+    PySendResult rc = request_am_send(self, value, &result);
+    return as_iterator_result(rc, result);
+}
+
+static PyObject *
+request_next(PyObject *self)
+{
+    return request_send(self, Py_None);
+}
+
+static PyObject *
+request_throw(PyObject *self, PyObject *args)
+{
+    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    PyObject *inner = r->inner;
+    if (inner == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+        return NULL;
+    }
+    Py_INCREF(inner);
+    PyObject *method = PyObject_GetAttr(inner, r->aio->text_throw);
+    PyObject *result = method ? PyObject_Call(method, args, NULL) : NULL;
+    Py_XDECREF(method);
+    Py_DECREF(inner);
+    if (result != NULL)
+        return result;
+    if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        PyErr_Clear();
+        app_ended(r, NULL);
+    } else if (app_raised(r)) {
+        return NULL;
+    }
+    PyErr_SetNone(PyExc_StopIteration);
+    return NULL;
+}
+
+static PyObject *
+request_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    if (r->inner == NULL)
+        Py_RETURN_NONE;
+    PyObject *inner = Py_NewRef(r->inner);
+    PyObject *done = PyObject_CallMethodNoArgs(inner, r->aio->text_close);
+    Py_DECREF(inner);
+    if (done == NULL) {
+        if (app_raised(r))
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    Py_DECREF(done);
+    if (r->inner != NULL) {
+        r->gone = true; /* no complaint about a response that is missing */
+        app_ended(r, NULL);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+request_await(PyObject *self)
+{
+    return Py_NewRef(self);
+}
+
+/* cr_frame, cr_code, __name__, ...: debuggers and asyncio's repr see the application. */
+static PyObject *
+request_getattro(PyObject *self, PyObject *name)
+{
+    PyObject *value = PyObject_GenericGetAttr(self, name);
+    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    if (value != NULL || r->inner == NULL || !PyErr_ExceptionMatches(PyExc_AttributeError))
+        return value;
+    PyErr_Clear();
+    return PyObject_GetAttr(r->inner, name);
+}
+
+/* ---- the engine's handler
+ * ------------------------------------------------------------------------ */
+
+static struct sl_asgi_request *
+request_new(struct sl_aio *aio, struct sl_request *req, struct sl_response *res)
+{
+    PyTypeObject *type = aio->state->asgi_request_type;
+    struct sl_asgi_request *r = (struct sl_asgi_request *)type->tp_alloc(type, 0);
+    if (r == NULL)
+        return NULL;
+    r->aio = aio;
+    r->owner = Py_NewRef(aio->owner);
+    r->req = req;
+    r->res = res;
+    return r;
+}
+
+/* What the application returned, as something that can be sent to. Steals result. */
+static PyObject *
+as_coroutine(PyObject *result)
+{
+    PyTypeObject *type = Py_TYPE(result);
+    if (PyCoro_CheckExact(result) || (type->tp_as_async && type->tp_as_async->am_send))
+        return result;
+    if (type->tp_as_async == NULL || type->tp_as_async->am_await == NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     "the ASGI application returned %.100s instead of a coroutine: an ASGI 3 "
+                     "application is `async def app(scope, receive, send)`%s",
+                     type->tp_name,
+                     PyCallable_Check(result) ? "; for ASGI 2 wrap it in asgiref's guarantee_"
+                                                "single_callable()"
+                                              : "");
+        Py_DECREF(result);
+        return NULL;
+    }
+    PyObject *iterator = type->tp_as_async->am_await(result);
+    Py_DECREF(result);
+    return iterator;
+}
+
+static PyObject *
+call_app(struct sl_asgi_request *r)
+{
+    PyObject *scope = sl_asgi_scope_new(r), *result = NULL;
+    PyObject *receive = PyCFunction_New(&sl_asgi_receive_def, (PyObject *)r);
+    PyObject *send = PyCFunction_New(&sl_asgi_send_def, (PyObject *)r);
+    if (scope != NULL && receive != NULL && send != NULL) {
+        PyObject *args[4] = {NULL, scope, receive, send};
+        result =
+            PyObject_Vectorcall(r->aio->app, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    Py_XDECREF(scope);
+    Py_XDECREF(receive);
+    Py_XDECREF(send);
+    return result != NULL ? as_coroutine(result) : NULL;
+}
+
+/* SystemExit and KeyboardInterrupt leave by the turn that is under way. */
+static void
+keep_exit(struct sl_aio *aio)
+{
+    PyObject *exception = sl_py_take_exception();
+    if (exception == NULL)
+        return;
+    if (aio->on_exit == NULL)
+        aio->on_exit = Py_NewRef(exception);
+    Py_DECREF(exception);
+    aio->interrupt(aio->interrupt_ctx);
+}
+
+static void
+start(struct sl_asgi_request *r)
+{
+    r->inner = call_app(r);
+    if (r->inner == NULL) {
+        if (app_raised(r))
+            keep_exit(r->aio);
+        return;
+    }
+    enlist(r);
+    PyObject *task = sl_aio_start_task(r->aio, (PyObject *)r);
+    if (task == NULL) {
+        PyObject *type, *value, *trace;
+        PyErr_Fetch(&type, &value, &trace);
+        if (r->inner != NULL) {
+            PyObject *done = request_close((PyObject *)r, NULL);
+            Py_XDECREF(done);
+        }
+        PyErr_Restore(type, value, trace);
+        keep_exit(r->aio);
+        return;
+    }
+    if (r->inner != NULL)
+        r->task = task;
+    else
+        Py_DECREF(task);
+}
+
+int
+sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *res)
+{
+    if (aio->limit != 0 && aio->active >= aio->limit) {
+        sl_response_fail(res, 503, "The server is at its limit of concurrent requests.");
+        return 0;
+    }
+    struct sl_asgi_request *r = request_new(aio, req, res);
+    if (r == NULL) {
+        PyErr_WriteUnraisable(aio->app);
+        return SL_ENOMEM;
+    }
+    r->inside = true;
+    start(r);
+    r->inside = false;
+    if (r->inner != NULL && !r->complete && !r->broken) {
+        r->pending = true; /* the engine's reference */
+        req->host_data = r;
+        return SL_PENDING;
+    }
+    sl_asgi_end_exchange(r);
+    Py_DECREF(r);
+    return 0;
+}
+
+/* ---- what happens to the connection
+ * -------------------------------------------------------------- */
+
+/* After the grace period. */
+static PyObject *
+cancel_task(struct sl_asgi_request *r)
+{
+    if (r->task == NULL)
+        Py_RETURN_NONE;
+    PyObject *task = Py_NewRef(r->task);
+    PyObject *done = PyObject_CallMethodNoArgs(task, r->aio->text_cancel);
+    Py_DECREF(task);
+    return done;
+}
+
+static PyObject *
+request_abandon(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    Py_CLEAR(r->timer);
+    return cancel_task(r);
+}
+
+static void
+start_timer(struct sl_asgi_request *r)
+{
+    if (r->timer != NULL || r->aio->grace < 0 || r->task == NULL)
+        return;
+    PyObject *call = PyObject_GetAttrString((PyObject *)r, "_abandon");
+    PyObject *seconds = PyFloat_FromDouble(r->aio->grace);
+    if (call != NULL && seconds != NULL)
+        r->timer =
+            PyObject_CallMethodObjArgs(r->aio->loop, r->aio->text_call_later, seconds, call, NULL);
+    if (r->timer == NULL)
+        PyErr_WriteUnraisable((PyObject *)r);
+    Py_XDECREF(call);
+    Py_XDECREF(seconds);
+}
+
+void
+sl_asgi_event(struct sl_request *req, unsigned what)
+{
+    struct sl_asgi_request *r = req->host_data;
+    if (r == NULL)
+        return;
+    if (what & (SL_ON_GONE | SL_ON_CLOSED))
+        start_timer(r);
+    if (what & SL_ON_CLOSED) {
+        r->req = NULL;
+        r->res = NULL;
+        r->gone = true;
+        r->pending = false;
+        sl_asgi_wake(r);
+        Py_DECREF(r);
+        return;
+    }
+    sl_asgi_wake(r);
+}
+
+Py_ssize_t
+sl_asgi_cancel_all(struct sl_aio *aio)
+{
+    PyObject *tasks = PyList_New(0);
+    for (struct sl_asgi_request *r = aio->first; tasks != NULL && r != NULL; r = r->next) {
+        if (r->task != NULL && PyList_Append(tasks, r->task) < 0)
+            Py_CLEAR(tasks);
+    }
+    if (tasks == NULL)
+        return -1;
+    Py_ssize_t count = PyList_GET_SIZE(tasks);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *done = PyObject_CallMethodNoArgs(PyList_GET_ITEM(tasks, i), aio->text_cancel);
+        if (done == NULL)
+            PyErr_WriteUnraisable(PyList_GET_ITEM(tasks, i));
+        Py_XDECREF(done);
+    }
+    Py_DECREF(tasks);
+    return count;
+}
+
+/* ---- type
+ * ---------------------------------------------------------------------------------------- */
+
+static int
+request_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(r->owner);
+    Py_VISIT(r->inner);
+    Py_VISIT(r->task);
+    Py_VISIT(r->waiters);
+    Py_VISIT(r->timer);
+    Py_VISIT(r->trailers);
+    return 0;
+}
+
+static int
+request_clear(PyObject *self)
+{
+    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    if (r->aio != NULL && r->owner != NULL)
+        unlist(r);
+    Py_CLEAR(r->inner);
+    Py_CLEAR(r->task);
+    Py_CLEAR(r->waiters);
+    Py_CLEAR(r->timer);
+    Py_CLEAR(r->trailers);
+    Py_CLEAR(r->method);
+    Py_CLEAR(r->path);
+    Py_CLEAR(r->owner);
+    return 0;
+}
+
+static void
+request_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    request_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef request_methods[] = {
+    {"send", request_send, METH_O, NULL},
+    {"throw", request_throw, METH_VARARGS, NULL},
+    {"close", request_close, METH_NOARGS, NULL},
+    {"_abandon", request_abandon, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot request_slots[] = {
+    {Py_tp_doc, (void *)(uintptr_t) "The coroutine of one ASGI request."},
+    {Py_tp_traverse, (void *)(uintptr_t)request_traverse},
+    {Py_tp_clear, (void *)(uintptr_t)request_clear},
+    {Py_tp_dealloc, (void *)(uintptr_t)request_dealloc},
+    {Py_tp_getattro, (void *)(uintptr_t)request_getattro},
+    {Py_tp_iter, (void *)(uintptr_t)PyObject_SelfIter},
+    {Py_tp_iternext, (void *)(uintptr_t)request_next},
+    {Py_am_await, (void *)(uintptr_t)request_await},
+    {Py_am_send, (void *)(uintptr_t)request_am_send},
+    {Py_tp_methods, request_methods},
+    {0, NULL},
+};
+
+PyType_Spec sl_asgi_request_spec = {
+    .name = "saola._saola.ASGIRequest",
+    .basicsize = sizeof(struct sl_asgi_request),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = request_slots,
+};
