@@ -6,11 +6,10 @@ import re
 import signal
 import socket
 import struct
-from pathlib import Path
 
 import pytest
 
-from harness import DATA, Truncated, is_alive, wait_until
+from harness import DATA, TOP, Truncated, wait_until
 
 APP = "asgi_app:app"
 UVLOOP = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="no uvloop for this Python")
@@ -252,3 +251,15 @@ def test_the_access_log_has_asgi_requests(serve):
     server = serve(APP, "-k", "asgi", "--access-logfile", "-")
     ask(server, "/stream")
     server.wait_log(r'"GET /stream HTTP/1.1" 200 18 ')
+
+
+DOC = (TOP / "docs" / "asgi.md").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^\$ saola (.+)$", DOC, re.MULTILINE))
+def test_the_commands_of_the_page(serve, place, command):
+    if "uvloop" in command and importlib.util.find_spec("uvloop") is None:
+        pytest.skip("no uvloop for this Python")
+    (place / "app.py").write_text(re.search(r"```python app.py\n(.*?)```", DOC, re.DOTALL)[1])
+    server = serve(None, *command.split())
+    assert ask(server, "/").text == "Hello, World!"
