@@ -115,6 +115,27 @@ fuzz_replay() {
     done
 }
 
+# Each target for some seconds, as many at once as JOBS; the output of each in build/logs.
+fuzz_briefly() {
+    [ -x build/fuzz/tests/fuzz/fuzz_head ] || return 0
+    progress "fuzz targets, $1 s each"
+    for program in $(fuzz_targets); do basename "$program" | sed 's/^fuzz[-_]//'; done >build/fuzz-targets
+    # shellcheck disable=SC2016 # the inner shell's
+    xargs -P "$jobs" -I{} sh -c '
+        mkdir -p "build/corpus/$1"
+        "build/fuzz/tests/fuzz/fuzz_$1" -max_total_time="$2" -artifact_prefix="build/corpus/$1-" \
+            "build/corpus/$1" "tests/fuzz/corpus/$1" >"build/logs/fuzz-run-$1.log" 2>&1 && echo "$1"' \
+        fuzz {} "$1" <build/fuzz-targets >build/fuzz-passed || true
+    while read -r target; do
+        if ! grep -qx "$target" build/fuzz-passed; then
+            echo "FAILED: fuzz target $target (build/logs/fuzz-run-$target.log, input in build/corpus)"
+            tail -n 20 "build/logs/fuzz-run-$target.log"
+            failed="$failed fuzz-$target"
+        fi
+    done <build/fuzz-targets
+    count "fuzz targets: $(grep -c . build/fuzz-passed || true) ran $1 s each without a finding"
+}
+
 fuzz_run() {
     build fuzz clang -Dpython=disabled -Dfuzzers=true || return 0
     for program in $(fuzz_targets); do
@@ -297,6 +318,7 @@ all)
     c_tests
     differential --count 5000
     fuzz_replay
+    fuzz_briefly "${FUZZ_BRIEFLY:-5}"
     e2e_tests_steadied "$@"
     smoke_tests "$@"
     ;;
