@@ -4,7 +4,7 @@
 #   make test    the same set-up, then every test
 #   make test-pythons   the process-level tests under every other CPython found (PATH, pyenv)
 #   make venv    only the virtual environment .venv with saola in it
-#   make bench   CPU time per request against a raw epoll loop and against other servers
+#   make bench   CPU time per request against a raw epoll loop and other servers, time per request head against llhttp
 #   make bench-static   static files beside nginx
 #   make check   include table, generated files, formatting, compiler warnings
 #   make long    the process-level tests that take minutes or assert times; wants a quiet machine
@@ -48,6 +48,7 @@ venv:
 bench:
 	@tools/setup.sh bench
 	@.venv/bin/python bench/run.py $(BENCH)
+	@tools/test.sh parser
 
 bench-static:
 	@tools/setup.sh bench

@@ -4,7 +4,11 @@
  *   parse_head [seconds per head, default 1]
  *
  * The parsers take turns of some microseconds, and the best turn counts: on a shared machine the
- * least disturbed is the nearest to the truth. */
+ * least disturbed is the nearest to the truth.
+ *
+ * Ours is the whole work on a head: Host, Content-Length, Transfer-Encoding, Connection, Expect and
+ * a trusted peer's scheme fields are judged, and every field is recorded. llhttp leaves Host and
+ * scheme to its user, and its callbacks only note the slices. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,12 +9,13 @@
 #   tools/test.sh fuzz SECONDS              each fuzz target for so long
 #   tools/test.sh simulate SEQUENCES        the arbiter's decisions in the simulator, on every processor
 #   tools/test.sh pythons [pytest arguments]  process-level tests under every other CPython found
+#   tools/test.sh parser [SECONDS]          our parser's time per head beside llhttp's, by gcc and by clang
 #   tools/test.sh differential [arguments]  our parser against llhttp and h11 on 100,000 requests
 #
 # On a terminal one sees what runs; elsewhere only results. Full output of each step: build/logs.
 set -eu
 cd "$(dirname "$0")/.."
-what=${1:?all, check, long, faults, asan, fuzz, simulate, pythons or differential}
+what=${1:?all, check, long, faults, asan, fuzz, simulate, pythons, parser or differential}
 shift
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
@@ -29,7 +30,7 @@ progress() {
 
 # step NAME COMMAND...: output to a log, its end on the terminal when the command fails.
 step() {
-    title=$1
+    title=$(echo "$1" | tr / -)
     shift
     progress "$title"
     if ! "$@" >"build/logs/$title.log" 2>&1; then
@@ -177,6 +178,21 @@ differential() {
     fi
     step differential python tests/differential/differential.py --build build/gcc/tests/differential "$@" || return 0
     count "differential: $(tail -n 1 build/logs/differential.log)"
+}
+
+# ---- time per head: bench/parse_head.c --------------------------------------------------------------
+
+# llhttp with the flags that make it fastest (meson.build), we with those of every build.
+parser_times() {
+    llhttp=
+    if tools/fetch_llhttp.sh >build/logs/llhttp.log 2>&1; then llhttp=-Dllhttp=$PWD/build/llhttp/usr; fi
+    for compiler in gcc clang; do
+        command -v $compiler >/dev/null || continue
+        # shellcheck disable=SC2086 # none or one
+        build "bench/$compiler" $compiler -Dpython=disabled -Dbench=true $llhttp || return 0
+        echo "request heads, $compiler"
+        "build/bench/$compiler/bench/parse_head" "$1"
+    done
 }
 
 # ---- Python ------------------------------------------------------------------------------------------
@@ -338,9 +354,10 @@ faults) fault_tests "$@" ;;
 asan) asan_tests "$@" ;;
 fuzz) fuzz_run "$@" ;;
 simulate) rm -f build/logs/simulate-* && simulate "$@" ;;
+parser) parser_times "${1:-1}" ;;
 differential) differential "$@" ;;
 *)
-    echo "tools/test.sh: $what: not one of all, check, long, faults, asan, fuzz, simulate, pythons, differential" >&2
+    echo "tools/test.sh: $what: not one of all, check, long, faults, asan, fuzz, simulate, pythons, parser, differential" >&2
     exit 2
     ;;
 esac
