@@ -196,10 +196,13 @@ open_engine(struct engine_object *self, PyObject *app, PyObject *fds, PyObject *
     out.on_limit = limit_reached;
     out.slot = sl_py_slot_get(module, slot);
     struct sl_error err = {0, ""};
+    /* The first request may take the lock for ever before this thread has it again. */
+    sl_py_lock_rest(self->threaded);
     PyThreadState *saved = sl_py_lock_release(); /* pool threads attach themselves */
     int rc = sl_engine_open(&out, &self->engine, &err);
     sl_py_lock_restore(saved);
     if (rc < 0) {
+        sl_py_lock_rest(false);
         PyErr_Format(PyExc_OSError, "the HTTP engine cannot start: %s",
                      err.text[0] ? err.text : sl_status_name(rc));
         return -1;
@@ -250,6 +253,7 @@ close_engine(struct engine_object *self, unsigned wait_ms)
         return SL_OK;
     self->engine = NULL;
     sl_worker_on_abort(NULL, NULL);
+    sl_py_lock_rest(false);
     PyThreadState *saved = sl_py_lock_release(); /* pool threads need it to end */
     int rc = sl_engine_close(engine, wait_ms);
     sl_py_lock_restore(saved);
@@ -304,11 +308,9 @@ turn(struct engine_object *self, int timeout_ms)
 {
     int rc;
     if (self->threaded) {
-        sl_py_lock_rest(true);
         PyThreadState *saved = sl_py_lock_release();
         rc = sl_engine_turn(self->engine, timeout_ms);
         sl_py_lock_restore(saved);
-        sl_py_lock_rest(false);
     } else {
         sl_py_lock_enter();
         rc = sl_engine_turn(self->engine, timeout_ms);

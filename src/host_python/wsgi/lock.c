@@ -7,7 +7,7 @@
 struct lock {
     bool engine;          /* inside sl_engine_turn(), or a pool thread */
     bool held;            /* meaningful when engine */
-    volatile bool rests;  /* between giving it back and having it again it only waits */
+    volatile bool rests;  /* others serve; it turns the engine and does nothing of the user's */
     PyThreadState *saved; /* of this thread, when engine and not held */
     PyGILState_STATE gil; /* of a pool thread */
 };
@@ -58,7 +58,9 @@ sl_py_lock_rest(bool rests)
     lock.rests = rests;
 }
 
-/* In C code for long, with the lock, or without anything else to do and without the lock. */
+/* In C code for long, with the lock; or one who has nothing else to do waits for the lock. Where it
+ * waits does not matter: on a busy machine the lock may have been taken from it between two
+ * instructions of the worker's loop. */
 bool
 sl_py_lock_stuck(bool this_thread_ran)
 {

@@ -245,7 +245,7 @@ void sl_py_lock_enter(void);      /* a thread that holds the lock is about to ru
 void sl_py_lock_leave(void);      /* it comes back from it: holds the lock again */
 void sl_py_lock_take(void);       /* takes it unless this thread holds it */
 void sl_py_lock_drop(void);       /* gives it back if this is an engine's thread that holds it */
-void sl_py_lock_rest(bool rests); /* this thread gives it back and takes it, nothing else */
+void sl_py_lock_rest(bool rests); /* from now on this thread only turns the engine, or not */
 bool sl_py_lock_mine(void);       /* is this an engine's thread that holds it? */
 void
 sl_py_lock_attach(void); /* a pool thread begins: gets a thread state, does not hold the lock */
