@@ -83,11 +83,21 @@ answer_without_body(struct sl_response *res, const struct sl_file_answer *answer
     return rc < 0 ? rc : sl_response_end(res);
 }
 
-/* Whether preconditions and ranges are ours to look at: of what the application answers, 200 only,
- * and only if the state of the file is the state of the answer. */
 static bool
-is_conditional(const struct sl_response *res, const struct sl_file_answer *answer)
+is_method(const struct sl_request *req, const char *method)
 {
+    return req->method.len == strlen(method) &&
+           memcmp(req->method.ptr, method, req->method.len) == 0;
+}
+
+/* Whether preconditions and ranges are ours to look at: of what the application answers, 200 to GET
+ * and HEAD only, and only if the state of the file is the state of the answer. */
+static bool
+is_conditional(const struct sl_request *req, const struct sl_response *res,
+               const struct sl_file_answer *answer)
+{
+    if (!is_method(req, "GET") && !is_method(req, "HEAD"))
+        return false;
     return !answer->given ||
            (sl_response_status(res) == 200 && !sl_response_has_header(res, "ETag") &&
             !sl_response_has_header(res, "Last-Modified"));
@@ -101,7 +111,7 @@ range_of(struct sl_request *req, const struct sl_validator *validator, uint64_t 
     *ret_first = 0;
     *ret_length = size;
     /* Defined for GET only. */
-    if (field == NULL || req->method.len != 3 || !sl_validator_allows_range(validator, req, now))
+    if (field == NULL || !is_method(req, "GET") || !sl_validator_allows_range(validator, req, now))
         return SL_RANGE_NONE;
     return sl_range_parse(field->value.ptr, field->value.len, size, ret_first, ret_length);
 }
@@ -114,7 +124,7 @@ answer(struct sl_request *req, struct sl_response *res, int fd, uint64_t size,
 {
     uint64_t first = 0, length = size;
     enum sl_range range = SL_RANGE_NONE;
-    if (is_conditional(res, how)) {
+    if (is_conditional(req, res, how)) {
         enum sl_precondition precondition = sl_validator_check(validator, req, now);
         if (precondition == SL_PRECONDITION_NOT_MODIFIED)
             return answer_without_body(res, how, validator, "304 Not Modified");

@@ -176,12 +176,13 @@ prefer_sibling(struct wanted *w, const struct sl_request *req, int *fd)
     if (accept == NULL)
         return "";
     const char *coding = "";
-    unsigned best = 0;
+    /* 0 if the list does not speak of it: then any coding that is wanted goes before. */
+    unsigned best = sl_encoding_weight(accept->value.ptr, accept->value.len, "identity");
     for (size_t i = 0; i < sizeof siblings / sizeof siblings[0]; i++) {
         unsigned weight =
             sl_encoding_weight(accept->value.ptr, accept->value.len, siblings[i].coding);
         struct stat status;
-        if (weight <= best)
+        if (weight == 0 || weight < best || (weight == best && *coding != '\0'))
             continue;
         memcpy(w->path + w->len, siblings[i].ending, 4);
         int sibling = sl_file_open_beneath(w->route->fd, w->path, &status);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "files/date.h"
 #include "http/chars.h"
@@ -74,6 +75,25 @@ sl_validator_in_list(const struct sl_validator *validator, const char *list, siz
     return false;
 }
 
+/* What If-Match and If-None-Match say, which may come on several lines (section 5.3). */
+enum list { ABSENT, WITHOUT, WITH };
+
+static enum list
+lists_of(const struct sl_validator *validator, const struct sl_request *req, const char *name,
+         bool weak)
+{
+    enum list result = ABSENT;
+    size_t len = strlen(name);
+    for (size_t i = 0; i < req->header_count && result != WITH; i++) {
+        const struct sl_header *h = &req->headers[i];
+        if (h->name.len != len || strncasecmp(h->name.ptr, name, len) != 0)
+            continue;
+        bool in = sl_validator_in_list(validator, h->value.ptr, h->value.len, weak);
+        result = in ? WITH : WITHOUT;
+    }
+    return result;
+}
+
 /* A date field that is there and readable: true. */
 static bool
 date_of(const struct sl_request *req, const char *name, int64_t now, int64_t *ret_date)
@@ -89,20 +109,18 @@ enum sl_precondition
 sl_validator_check(const struct sl_validator *validator, const struct sl_request *req, int64_t now)
 {
     int64_t date;
-    const struct sl_header *match = sl_request_header(req, "If-Match");
-    if (match != NULL) {
-        if (!sl_validator_in_list(validator, match->value.ptr, match->value.len, false))
-            return SL_PRECONDITION_FAILED;
-    } else if (date_of(req, "If-Unmodified-Since", now, &date) && validator->modified > date) {
+    enum list match = lists_of(validator, req, "If-Match", false);
+    if (match == WITHOUT)
         return SL_PRECONDITION_FAILED;
-    }
-    const struct sl_header *none = sl_request_header(req, "If-None-Match");
-    if (none != NULL) {
-        if (sl_validator_in_list(validator, none->value.ptr, none->value.len, true))
-            return SL_PRECONDITION_NOT_MODIFIED;
-    } else if (date_of(req, "If-Modified-Since", now, &date) && validator->modified <= date) {
+    if (match == ABSENT && date_of(req, "If-Unmodified-Since", now, &date) &&
+        validator->modified > date)
+        return SL_PRECONDITION_FAILED;
+    enum list none = lists_of(validator, req, "If-None-Match", true);
+    if (none == WITH)
         return SL_PRECONDITION_NOT_MODIFIED;
-    }
+    if (none == ABSENT && date_of(req, "If-Modified-Since", now, &date) &&
+        validator->modified <= date)
+        return SL_PRECONDITION_NOT_MODIFIED;
     return SL_PRECONDITION_NONE;
 }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,6 +158,10 @@ def test_what_a_client_has_already_is_not_sent_again(site):
             assert (answer.status, headers) == (status, headers)
             assert answer.body == (b"body {}" if status == 200 else b"")
             assert answer.header("etag") == tag
+        # A list may come on several lines.
+        for status, name in ((304, "If-None-Match"), (200, "If-Match")):
+            lines = [(name, '"x"'), (name, tag)]
+            assert connection.request("GET", "/static/a.css", headers=lines).status == status
 
 
 def test_ranges(site):
@@ -182,7 +188,9 @@ def test_compressed_siblings(site):
     with Connection(site.address) as connection:
         for accept, coding, body in (("gzip", "gzip", b"gzipped"), ("br, gzip", "br", b"brotli"),
                                      ("gzip, br;q=0.5", "gzip", b"gzipped"), ("br;q=0, gzip;q=0", None, b"plain"),
-                                     ("*", "br", b"brotli"), ("deflate", None, b"plain")):
+                                     ("*", "br", b"brotli"), ("deflate", None, b"plain"),
+                                     ("gzip;q=0.5, identity", None, b"plain"), ("gzip, identity", "gzip", b"gzipped"),
+                                     ("*;q=0.1, identity;q=0.5", None, b"plain")):
             answer = ask(connection, "/static/b.js", Accept_Encoding=accept)
             assert (answer.header("content-encoding"), answer.body) == (coding, body)
             assert answer.header("vary") == "Accept-Encoding"
@@ -206,6 +214,10 @@ def test_x_sendfile(site, public):
         assert (answer.status, answer.body) == (206, BIG[5:10])
         assert answer.header("content-type") == "application/x-app"
         assert ask(connection, "/send/a.css", If_None_Match=tag).status == 304
+        # What another method has done is done, and its answer is whole.
+        for method in ("PUT", "POST"):
+            answer = ask(connection, "/send/a.css", method, If_None_Match="*", Range="bytes=0-1")
+            assert (answer.status, answer.body) == (200, b"body {}")
         # The state that the application tells is its own business.
         answer = ask(connection, "/send/a.css?tagged", If_None_Match='"mine"', Range="bytes=0-1")
         assert (answer.status, answer.header("etag"), answer.body) == (200, '"mine"', b"body {}")
@@ -227,6 +239,35 @@ def test_without_roots_the_header_is_the_applications(serve, public, copy_data):
     server = serve("static_app:app", env={"ROOT": str(public)})
     answer = server.get("/send/a.css")
     assert answer.header("x-sendfile") == f"{public}/a.css" and answer.body == b"not this"
+
+
+@pytest.mark.leaves("got", "head", "tag")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_curl(serve, public, place, copy_data):
+    """What people type: resume, only if newer, only if another tag, uncompress, follow."""
+    for name, content in (("z.css", b"body {} "), ("z.css.gz", gzip.compress(b"body {} "))):
+        (public / name).write_bytes(content)
+        os.utime(public / name, (OLD, OLD))
+    server = serve("static_app:app", "--static", "/static=public", "--static-max-age", "60")
+
+    def curl(target, *options):
+        done = subprocess.run(["curl", "-sS", "--path-as-is", *options, "-w", "%{http_code}", "-o", "got",
+                               f"http://127.0.0.1:{server.address[1]}{target}"], cwd=place, capture_output=True,
+                              text=True, timeout=WAIT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, (place / "got").read_bytes()
+
+    (place / "got").write_bytes(BIG[:1000])
+    assert curl("/static/big.bin", "-C", "-") == ("206", BIG)
+    assert curl("/static/big.bin", "-r", "-9") == ("206", BIG[-9:])
+    assert curl("/static/z.css", "--compressed", "-D", "head") == ("200", b"body {} ")
+    head = (place / "head").read_text().lower()
+    assert "content-encoding: gzip" in head and "cache-control: public, max-age=60" in head
+    assert curl("/static/docs", "-L") == ("200", b"docs")
+    assert curl("/static/a.css", "--etag-save", "tag") == ("200", b"body {}")
+    assert curl("/static/a.css", "--etag-compare", "tag")[0] == "304"
+    assert curl("/static/a.css", "-z", "Sun, 09 Sep 2001 01:46:40 GMT")[0] == "304"
+    assert curl("/static/../outside.txt")[0] == curl("/static/..%2foutside.txt")[0] == "404"
 
 
 def test_files_in_a_pipeline(site):
