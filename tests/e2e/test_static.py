@@ -235,6 +235,18 @@ def test_x_sendfile(site, public):
         site.wait_log(re.escape(f"X-Sendfile: {public}{target[5:]}: ") + reason)
 
 
+def test_asgi(serve, public, copy_data):
+    """Files and X-Sendfile are the engine's, whoever sits behind it."""
+    server = serve("static_app:aio", "--static", "/static=public", "--sendfile-root", str(public),
+                   env={"ROOT": str(public)}, worker_class="asgi")
+    with Connection(server.address) as connection:
+        assert ask(connection, "/static/big.bin").body == BIG
+        assert ask(connection, "/static/../outside.txt").status == 404
+        answer = ask(connection, "/big.bin", Range="bytes=5-9")
+        assert (answer.status, answer.body, answer.header("x-sendfile")) == (206, BIG[5:10], None)
+        assert ask(connection, "/big.bin").body == BIG
+
+
 def test_without_roots_the_header_is_the_applications(serve, public, copy_data):
     server = serve("static_app:app", env={"ROOT": str(public)})
     answer = server.get("/send/a.css")

@@ -1,4 +1,4 @@
-"""Says that it was called; /send/PATH has PATH below $ROOT sent by X-Sendfile."""
+"""Says that it was called; /send/PATH has PATH below $ROOT sent by X-Sendfile. aio: each path."""
 
 import os
 
@@ -16,3 +16,11 @@ def app(environ, start_response):
         return [b"not", b" this"]
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"the application: {environ['REQUEST_METHOD']} {path}".encode()]
+
+
+async def aio(scope, receive, send):
+    if scope["type"] != "http":
+        raise RuntimeError("only http")
+    name = (os.environ["ROOT"] + scope["path"]).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-sendfile", name)]})
+    await send({"type": "http.response.body", "body": b"not this"})
