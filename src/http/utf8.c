@@ -1,4 +1,4 @@
-/* UTF-8 by runs: ASCII 32 bytes at a time, longer characters by comparing a word with their
+/* UTF-8 by runs: ASCII 64 bytes at a time, longer characters by comparing a word with their
  * patterns, and byte by byte only where the input is cut.
  *
  * The byte-wise machine is RFC 3629's table: after its first byte a character needs one to three
@@ -52,40 +52,86 @@ load_4(const uint8_t *p)
     return le32toh(word);
 }
 
-/* Length of the valid character of 2 to 4 bytes at p, where 4 bytes are readable; 0 if it is none.
- * The first byte is the lowest of the word. */
-static inline unsigned
-measure(const uint8_t *p)
+static inline uint64_t
+load_8(const uint8_t *p)
 {
-    uint32_t word = load_4(p);
-    if ((word & 0xc0e0) == 0x80c0)
-        return (word & 0x1e) != 0 ? 2 : 0; /* C0, C1 are overlong */
-    if ((word & 0xc0c0f0) == 0x8080e0) {
-        uint32_t top = word & 0x200f; /* 4 bits, and the highest of the next */
-        return top != 0 && top != 0x200d ? 3 : 0;
-    }
-    if ((word & 0xc0c0c0f8) == 0x808080f0) {
-        uint32_t plane = (word & 7) << 2 | (word >> 12 & 3);
-        return plane >= 1 && plane <= 16 ? 4 : 0;
-    }
-    return 0;
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return le64toh(word);
 }
 
-/* Skips whole characters as far as 4 bytes can be read; stops at what is not valid. */
+/* In the words below the first byte is the lowest. */
+
+/* A valid character of two bytes, and two bytes more. C0 and C1 would be overlong. */
+static inline bool
+is_two(uint32_t word)
+{
+    return (word & 0xc0e0) == 0x80c0 && (word & 0x1e) != 0;
+}
+
+/* Four of them. */
+static inline bool
+is_four_of_two(uint64_t word)
+{
+    const uint64_t each = 0x0001000100010001u;
+    uint64_t sums = (word & each * 0x1e) + each * 0x7fff; /* the highest bit: not overlong */
+    return (word & each * 0xc0e0) == each * 0x80c0 && (sums & each * 0x8000) == each * 0x8000;
+}
+
+/* The four bits of the first byte and the highest of the second: neither overlong nor a surrogate.
+ */
+static inline bool
+may_begin_three(uint64_t word)
+{
+    return (word & 0x200f) != 0 && (word & 0x200f) != 0x200d;
+}
+
+/* A valid character of three bytes, and a byte more. */
+static inline bool
+is_three(uint32_t word)
+{
+    return (word & 0xc0c0f0) == 0x8080e0 && may_begin_three(word);
+}
+
+/* Two of them, and two bytes more. */
+static inline bool
+is_two_of_three(uint64_t word)
+{
+    const uint64_t each = 0x0000000001000001u;
+    return (word & each * 0xc0c0f0) == each * 0x8080e0 && may_begin_three(word) &&
+           may_begin_three(word >> 24);
+}
+
+/* A valid character of four bytes: neither overlong nor beyond U+10FFFF. */
+static inline bool
+is_four(uint32_t word)
+{
+    uint32_t plane = (word & 7) << 2 | (word >> 12 & 3);
+    return (word & 0xc0c0c0f8) == 0x808080f0 && plane >= 1 && plane <= 16;
+}
+
+/* Skips whole characters as far as 4 bytes can be read; stops at what is not valid. What follows a
+ * character tells whether a run of such is worth a look. */
 static const uint8_t *
 skip_characters(const uint8_t *p, const uint8_t *end)
 {
     while (end - p >= 4) {
+        unsigned n;
         if (*p < 0x80) {
             /* A lone space between words is not worth the long way. */
-            if (p[1] < 0x80) {
-                p = skip_ascii(p, end);
-                continue;
-            }
-            p++;
+            p = p[1] < 0x80 ? skip_ascii(p, end) : p + 1;
             continue;
         }
-        unsigned n = measure(p);
+        if (*p < 0xe0)
+            n = p[2] >= 0x80 && end - p >= 8 && is_four_of_two(load_8(p)) ? 8
+                : is_two(load_4(p))                                       ? 2
+                                                                          : 0;
+        else if (*p < 0xf0)
+            n = p[3] >= 0xe0 && end - p >= 8 && is_two_of_three(load_8(p)) ? 6
+                : is_three(load_4(p))                                      ? 3
+                                                                           : 0;
+        else
+            n = is_four(load_4(p)) ? 4 : 0;
         if (n == 0)
             break;
         p += n;

@@ -49,11 +49,21 @@ is_valid_cut(const char *s, size_t len, size_t cut)
            sl_utf8_is_whole(&utf8);
 }
 
+static size_t
+put(char *text, const char *unit, size_t count)
+{
+    size_t len = strlen(unit);
+    for (size_t i = 0; i < count; i++)
+        memcpy(text + i * len, unit, len);
+    return count * len;
+}
+
 static void
 every_sequence_is_judged_as_the_characters_say(void **state)
 {
     (void)state;
-    char text[120];
+    static const char *const around[] = {"a", "\xc3\xa4", "\xe2\x82\xac"};
+    char text[300];
     unsigned valid = 0;
     for (uint32_t i = 0; i < (uint32_t)EDGES * EDGES * EDGES * EDGES; i++) {
         uint8_t s[4] = {edges[i / EDGES / EDGES / EDGES], edges[i / EDGES / EDGES % EDGES],
@@ -61,11 +71,13 @@ every_sequence_is_judged_as_the_characters_say(void **state)
         bool expected = is_valid(s, 4);
         valid += expected;
         assert_int_equal(sl_utf8_is_valid((const char *)s, 4), expected);
-        size_t before = i % 67, after = i % 43;
-        memset(text, 'a', sizeof text);
-        memcpy(text + before, s, 4);
-        assert_int_equal(sl_utf8_is_valid(text, before + 4 + after), expected);
-        assert_int_equal(is_valid_cut(text, before + 4 + after, before + i % 5), expected);
+        for (unsigned j = 0; j < 3; j++) {
+            size_t most = j == 0 ? 67 : 7, before = put(text, around[j], i % most);
+            memcpy(text + before, s, 4);
+            size_t len = before + 4 + put(text + before + 4, around[j], i / most % most);
+            assert_int_equal(sl_utf8_is_valid(text, len), expected);
+            assert_int_equal(is_valid_cut(text, len, before + i % 5), expected);
+        }
     }
     assert_true(valid > 100);
 }
