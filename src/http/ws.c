@@ -77,11 +77,9 @@ sl_ws_rest(struct sl_ws *ws)
         ws->given = false;
         sl_buf_release(&ws->in);
     }
-    /* A new context refers to nothing that the client would have to remember. */
-    if (!ws->sending.deflated) {
-        sl_ws_deflater_free(ws->deflater);
-        ws->deflater = NULL;
-    }
+    /* Between two frames ours is at the end of a byte, and a new one refers to nothing before. */
+    sl_ws_deflater_free(ws->deflater);
+    ws->deflater = NULL;
     if (ws->deflate.client_no_context_takeover && !ws->receiving.deflated) {
         sl_ws_inflater_free(ws->inflater);
         ws->inflater = NULL;

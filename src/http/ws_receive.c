@@ -264,7 +264,8 @@ make_room(struct sl_ws *ws, size_t *ret_room)
 }
 
 /* Inflates data[0..*len), which is set to what was used. GO_ON: all of it was; GIVE: an event is
- * there, a part of the message or an error. */
+ * there, a part of the message or an error. What the inflater still holds then (the rest of one
+ * copy, 258 bytes at most) comes with the next input, or with the tail. */
 static enum step
 inflate_some(struct sl_ws *ws, struct input *in, const char *data, size_t *len)
 {
@@ -281,7 +282,6 @@ inflate_some(struct sl_ws *ws, struct input *in, const char *data, size_t *len)
         message->size += room;
         total += used;
         *len = total;
-        ws->inflate_full = rc == SL_EFULL;
         if (!is_text(ws, out, room, false))
             return fail_for_text(ws, in);
         if (ws->options->max_message > 0 && message->size > ws->options->max_message)
@@ -301,9 +301,9 @@ static enum step
 take_deflated(struct sl_ws *ws, struct input *in)
 {
     size_t n = smaller(ws->frame.len, (uint64_t)(in->end - in->p)), used = n;
-    if (n == 0 && ws->frame.len > 0 && !ws->inflate_full)
+    if (n == 0 && ws->frame.len > 0)
         return WAIT;
-    if (n > 0 || ws->inflate_full) {
+    if (n > 0) {
         sl_ws_mask(in->p, n, ws->frame.mask, ws->at);
         enum step step = inflate_some(ws, in, in->p, &used);
         if (used < n) /* it will be unmasked with what comes then */
@@ -325,7 +325,7 @@ static enum step
 take_tail(struct sl_ws *ws, struct input *in)
 {
     static const char tail[] = SL_WS_TAIL;
-    if (ws->tail_used < SL_WS_TAIL_LEN || ws->inflate_full) {
+    if (ws->tail_used < SL_WS_TAIL_LEN) {
         size_t n = (size_t)(SL_WS_TAIL_LEN - ws->tail_used);
         enum step step = inflate_some(ws, in, tail + ws->tail_used, &n);
         ws->tail_used = (uint8_t)(ws->tail_used + n);

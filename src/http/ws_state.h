@@ -30,8 +30,7 @@ struct sl_ws {
     const struct sl_ws_options *options;
     struct sl_ws_deflate deflate; /* as agreed */
     uint8_t state, phase;
-    bool given;        /* what is in `in` was given by an event and may go */
-    bool inflate_full; /* output of the inflater waits for room */
+    bool given; /* what is in `in` was given by an event and may go */
     uint8_t tail_used, control_len;
     uint32_t controls; /* of the second that began at second_ms */
     uint64_t second_ms;

@@ -154,6 +154,29 @@ a_rested_connection_goes_on(void **state)
     ws_script_release(&script);
 }
 
+static void
+a_streamed_message_is_given_as_far_as_it_has_come(void **state)
+{
+    (void)state;
+    struct ws_script script;
+    struct sl_ws_event event;
+    size_t given = 0, used, at = 0;
+    ws_script_init(&script, "d", "c1z*100000");
+    script.options.streaming = true;
+    struct sl_ws *ws = sl_ws_new(&script.options, &script.handshake);
+    const size_t len = script.bytes.len - 2; /* the frame has not ended */
+    do {
+        sl_ws_feed(ws, 0, script.bytes.ptr + at, len - at, &used, &event);
+        at += used;
+        given += event.len;
+        assert_true(event.len <= 16384);
+    } while (event.kind == SL_WS_TEXT);
+    assert_int_equal(event.kind, SL_WS_MORE);
+    assert_true(given > 90000);
+    sl_ws_free(ws);
+    ws_script_release(&script);
+}
+
 /* ---- what is sent ------------------------------------------------------------------------------
  */
 
@@ -244,6 +267,7 @@ main(void)
         cmocka_unit_test(an_idle_connection_is_small),
         cmocka_unit_test(memory_is_bounded_by_what_has_come_and_by_the_limit),
         cmocka_unit_test(a_rested_connection_goes_on),
+        cmocka_unit_test(a_streamed_message_is_given_as_far_as_it_has_come),
         cmocka_unit_test(what_may_not_be_sent_is_refused_and_leaves_nothing),
         cmocka_unit_test(compressed_frames_of_every_size_have_the_right_head),
         cmocka_unit_test(the_mask_fits_at_every_offset),

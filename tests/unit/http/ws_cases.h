@@ -346,6 +346,7 @@ static const struct ws_case ws_cases[] = {
     {"no deflate stream, told in a frame that has not ended", "d", "=c188000000000700", "E1007 <88(1007)"},
     {"ended inside a block", "d", "c1#f248cd", "E1007 <88(1007)"},
     {"ended inside a stored block", "d", "c1#000500faff4865", "E1007 <88(1007)"},
+    {"ended inside a stored block that the dropped bytes fit in", "d", "c2#000a00f5ff4865", "E1007 <88(1007)"},
     {"without the empty block's first bits", "d", "c1#f248cdc9c907", "E1007 <88(1007)"},
     {"text not UTF-8 inside", "d", "c1z#ff", "E1007 <88(1007)"},
     {"text cut inside a character", "d", "c1z#61c3", "E1007 <88(1007)"},
