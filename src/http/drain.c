@@ -25,6 +25,7 @@
 
 enum {
     HANDSHAKE_MS = 50, /* from the first packet of a connection to the last of three */
+    MOVE_MS = 5,       /* ... where the kernel moves those that take longer to another socket */
     LATELY_MS = 1000,
 };
 
@@ -76,11 +77,26 @@ sl_drain_last_answer(const struct sl_exchange *x)
 /* ---- the queues -------------------------------------------------------------------------------
  */
 
+/* The kernel moves the handshakes that are under way when we leave to another worker. What arrives
+ * in that very moment it may reset all the same, so the filter comes first. */
+static bool
+are_moved(const struct sl_engine *engine)
+{
+    if (!engine->opt.multiple_workers || sl_slot_ending_listeners(engine->opt.slot) != 0)
+        return false;
+    for (size_t i = 0; i < engine->opt.listener_count; i++) {
+        if (!engine->points[i].left && !sl_listener_migrates(engine->points[i].fd))
+            return false;
+    }
+    return true;
+}
+
 static void
 filter(struct sl_engine *engine)
 {
     engine->queue = SL_QUEUE_FILTERED;
     engine->filtered_ms = engine->now_ms;
+    engine->handshake_ms = are_moved(engine) ? MOVE_MS : HANDSHAKE_MS;
     for (size_t i = 0; i < engine->opt.listener_count; i++) {
         if (!engine->points[i].left)
             (void)sl_listener_filter(
@@ -155,7 +171,7 @@ sl_drain_tend(struct sl_engine *engine)
     if (engine->queue == SL_QUEUE_SERVED) {
         if (!lately && sl_engine_connections(engine) == 0 && all_empty(engine))
             leave_queues(engine);
-    } else if (now - engine->filtered_ms >= HANDSHAKE_MS && all_empty(engine)) {
+    } else if (now - engine->filtered_ms >= engine->handshake_ms && all_empty(engine)) {
         leave_queues(engine);
     }
 }

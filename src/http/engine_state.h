@@ -192,6 +192,7 @@ struct sl_engine {
     uint64_t stop_ms;           /* when stopping was noticed */
     uint64_t linger_ms;         /* how long idle connections live now */
     uint64_t filtered_ms;       /* SL_QUEUE_FILTERED: since when */
+    uint64_t handshake_ms;      /* ... and for how long at least */
     enum sl_queue queue;
     struct sl_conn *returned;      /* came back from other threads, not looked at yet */
     bool listening;                /* the points are in the loop */

@@ -319,6 +319,21 @@ sl_listener_filter(int fd)
                                                                                      : SL_ESYS;
 }
 
+bool
+sl_listener_migrates(int fd)
+{
+    char value = '0';
+    int shared;
+    if (get_option(fd, SO_REUSEPORT, &shared) != 0 || !shared)
+        return false;
+    int file = open("/proc/sys/net/ipv4/tcp_migrate_req", O_RDONLY | O_CLOEXEC); /* IPv6, too */
+    if (file < 0)
+        return false;
+    bool known = read(file, &value, 1) == 1;
+    close(file);
+    return known && value != '0';
+}
+
 void
 sl_listener_close(struct sl_listener *listener)
 {

@@ -53,6 +53,11 @@ bool sl_listener_unlink(struct sl_listener *listener);
  * are under way still complete. Nothing happens to a unix socket. SL_OK or SL_ESYS. */
 int sl_listener_filter(int fd);
 
+/* True if the kernel gives what waits in the queue of this socket when it is shut down, handshakes
+ * under way included, to another one that listens on the same port: SO_REUSEPORT with
+ * net.ipv4.tcp_migrate_req. It does not say whether there is another one. */
+bool sl_listener_migrates(int fd);
+
 /* Closes the descriptor; the file stays. NULL and a closed one are accepted. */
 void sl_listener_close(struct sl_listener *listener);
 

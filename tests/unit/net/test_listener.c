@@ -202,6 +202,31 @@ test_reuse_port_lets_two_listen(void **state)
 }
 
 static void
+test_the_kernel_moves_queues_between_those_that_share_a_port_if_it_is_told_to(void **state)
+{
+    (void)state;
+    struct sl_listener_options options = defaults;
+    struct sl_address address;
+    struct sl_listener shared, alone;
+    struct sl_error err;
+    int value = '0';
+    FILE *file = fopen("/proc/sys/net/ipv4/tcp_migrate_req", "re");
+    if (file != NULL) {
+        value = getc(file);
+        fclose(file);
+    }
+    assert_opens("127.0.0.1:0", &alone);
+    options.reuse_port = true;
+    assert_int_equal(sl_address_parse("127.0.0.1:0", &address, &err), SL_OK);
+    assert_int_equal(sl_listener_open(&address, &options, &shared, &err), SL_OK);
+    assert_false(sl_listener_migrates(alone.fd));
+    assert_int_equal(sl_listener_migrates(shared.fd), value != '0');
+    assert_false(sl_listener_migrates(-1));
+    sl_listener_close(&shared);
+    sl_listener_close(&alone);
+}
+
+static void
 test_ipv6_shares_a_port_with_our_own_ipv4_socket(void **state)
 {
     (void)state;
@@ -535,6 +560,7 @@ main(void)
         TEST(test_a_taken_port_names_its_holder),
         TEST(test_the_holder_of_nothing_is_nobody),
         TEST(test_reuse_port_lets_two_listen),
+        TEST(test_the_kernel_moves_queues_between_those_that_share_a_port_if_it_is_told_to),
         TEST(test_ipv6_shares_a_port_with_our_own_ipv4_socket),
         TEST(test_a_name_with_several_addresses_takes_one_that_works),
         TEST(test_foreign_addresses_and_kernel_failures_are_explained),
