@@ -7,6 +7,7 @@ leaves those methods on purpose: what user code raises is caught and logged here
 """
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -310,11 +311,10 @@ class Arbiter:
                            if cfg is self.cfg}
 
     def _refill_boot_report(self):
-        try:
+        with contextlib.suppress(OSError):
             os.read(self._boot_report[0], 1 << 16)  # all that it holds, else there may be no room
-        except BlockingIOError:
-            pass
-        os.write(self._boot_report[1], b"1")
+        with contextlib.suppress(OSError):
+            os.write(self._boot_report[1], b"1")
 
     def _worker_class_name(self):
         return self.cfg.worker_class_str

@@ -30,6 +30,10 @@ def main(argv=None):
         # `saola --help | head`: whoever read has left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
+    except OSError as exc:
+        # Out of descriptors, memory, ...: of the machine, not of the program or the application.
+        print(f"saola: cannot start: {exc}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _run():

@@ -87,8 +87,11 @@ _CLASSES = {socket.AF_INET: TCPSocket, socket.AF_INET6: TCP6Socket, socket.AF_UN
 
 def wrap_listener(fd, name):
     """The wrapper for a listening descriptor; name is what str() gives, e.g. unix:/run/app.sock."""
-    probe = socket.socket(fileno=os.dup(fd))
     try:
-        return _CLASSES.get(probe.family, BaseSocket)(fd, name)
-    finally:
-        probe.close()
+        probe = socket.socket(fileno=fd)  # no dup(): there may be no descriptor left
+        family = probe.family
+        probe.detach()
+    except OSError:  # what it serves must not depend on it
+        family = socket.AF_UNIX if name.startswith("unix:") else \
+            socket.AF_INET6 if "[" in name else socket.AF_INET
+    return _CLASSES.get(family, BaseSocket)(fd, name)

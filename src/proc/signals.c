@@ -1,5 +1,5 @@
-/* The self-pipe. One byte a signal; what does not fit (65,536 are waiting) was going to be repeated
- * anyway. */
+/* The self-pipe. One byte a signal, in their order; of what does not fit (65,536 are waiting) one
+ * of each kind is kept beside it, so that no TERM is lost behind a storm. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -9,12 +9,15 @@
 #include <unistd.h>
 #include <proc/signals.h>
 
+enum { BESIDE_BITS = 8 * sizeof(unsigned long) };
+
 static const int handled[SL_SIGNALS_COUNT] = {
     SIGHUP,  SIGINT,  SIGQUIT,  SIGTERM, SIGTTIN, SIGTTOU,
     SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD, SIGPIPE, SIGCONT,
 };
 
 static atomic_int note_fd = -1;
+static atomic_ulong beside; /* bit n: signal n */
 
 void
 sl_signals_note(int number)
@@ -24,7 +27,8 @@ sl_signals_note(int number)
     unsigned char byte = (unsigned char)number;
     if (fd >= 0) {
         ssize_t n = write(fd, &byte, 1);
-        (void)n;
+        if (n != 1 && number < BESIDE_BITS)
+            atomic_fetch_or(&beside, 1ul << number);
     }
     errno = saved;
 }
@@ -64,8 +68,11 @@ sl_signals_open(struct sl_signals *signals, struct sl_error *err)
     struct sigaction action = {.sa_sigaction = take, .sa_flags = SA_RESTART | SA_SIGINFO};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigfillset(&action.sa_mask);
-    for (int i = 0; i < SL_SIGNALS_COUNT; i++)
-        sigaction(handled[i], handled[i] == SIGPIPE ? &ignore : &action, NULL);
+    for (int i = 0; i < SL_SIGNALS_COUNT; i++) {
+        if (sigaction(handled[i], handled[i] == SIGPIPE ? &ignore : &action, NULL) < 0)
+            return sl_error_set(err, SL_ESYS, "no handler for signal %d: %s", handled[i],
+                                strerror(errno));
+    }
     sigset_t set = handled_set();
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     return SL_OK;
@@ -75,6 +82,7 @@ static void
 close_pipe(struct sl_signals *signals)
 {
     atomic_store(&note_fd, -1);
+    atomic_store(&beside, 0);
     close(signals->read_fd);
     close(signals->write_fd);
     signals->read_fd = signals->write_fd = -1;
@@ -94,6 +102,17 @@ sl_signals_close(struct sl_signals *signals)
     close_pipe(signals);
 }
 
+static int
+next_beside(void)
+{
+    unsigned long bits = atomic_load(&beside);
+    if (bits == 0)
+        return 0;
+    int number = __builtin_ctzl(bits);
+    atomic_fetch_and(&beside, ~(1ul << number));
+    return number;
+}
+
 int
 sl_signals_next(struct sl_signals *signals)
 {
@@ -102,7 +121,7 @@ sl_signals_next(struct sl_signals *signals)
     do
         n = read(signals->read_fd, &byte, 1);
     while (n < 0 && errno == EINTR);
-    return n == 1 ? byte : 0;
+    return n == 1 ? byte : next_beside();
 }
 
 void

@@ -361,7 +361,9 @@ sl_arbiter_reap(struct sl_arbiter *arbiter)
     int status;
     unsigned slot;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid < 0 && errno == EINTR)) {
+        if (pid < 0)
+            continue;
         if (pid == arbiter->upgrade_pid)
             sl_arbiter_upgrade_gone(arbiter, status);
         else if (find_child(arbiter, pid, &slot))
