@@ -108,14 +108,14 @@ STARTS = [("openat", "EMFILE", 1), ("pipe2", "EMFILE", 2), ("memfd_create", "ENO
           ("wait4", "EINTR", 1), ("mmap", "ENOMEM", 1), ("write", "EIO", 1), ("link", "ENOSPC", 1)]
 
 
-@pytest.mark.fault("M33")
+@pytest.mark.fault("M37")
 @pytest.mark.parametrize("call, error, number", STARTS)
 def test_a_start_in_which_a_call_fails(serve, tmp_path, call, error, number):
     assert start_with(serve, tmp_path, call, error, number), "it never came to that call"
 
 
 @pytest.mark.long
-@pytest.mark.fault("M33")
+@pytest.mark.fault("M37")
 @pytest.mark.parametrize("call, error", [(call, error) for call, errors in CALLS.items() for error in errors])
 def test_a_start_in_which_any_call_fails(serve, tmp_path, call, error):
     number = 1
@@ -135,10 +135,9 @@ def cycle(server: Server, injector: Injector, call: str, error: str, number: int
     with Load(server.address, clients=1) as load:
         injector.begin(call, error, number)
         try:
-            for signum in (signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU):
-                server.signal(signum)
             server.signal(signal.SIGKILL, min(before))
-            server.signal(signal.SIGHUP)
+            for signum in (signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP):
+                server.signal(signum)
             wait_until(lambda: len(re.findall("Reload (done|failed)", server.log)) > done,
                        lambda: f"{name}: the end of a reload:\n{server.log[-3000:]}")
         finally:
@@ -167,7 +166,7 @@ STEADY = [("openat", "EMFILE", 1), ("poll", "ENOMEM", 1), ("wait4", "EINTR", 1),
           ("kill", "EPERM", 3), ("newfstatat", "EIO", 2)]
 
 
-@pytest.mark.fault("M33")
+@pytest.mark.fault("M37")
 @pytest.mark.log_may_contain("Traceback")
 def test_an_arbiter_goes_on_when_a_call_fails(serving):
     server, injector = serving
@@ -177,7 +176,7 @@ def test_an_arbiter_goes_on_when_a_call_fails(serving):
 
 
 @pytest.mark.long
-@pytest.mark.fault("M33")
+@pytest.mark.fault("M37")
 @pytest.mark.log_may_contain("Traceback")
 @pytest.mark.parametrize("call", CALLS)
 def test_an_arbiter_goes_on_whichever_call_fails(serving, call):
