@@ -54,10 +54,11 @@ def test_a_worker_is_sent_a_fatal_signal(serve, worker_class):
         server.wait_log(rf"Worker \(pid:{victim}\) was sent {number.name}! (Core dumped\. )?"
                         r"In progress: GET /hold running \d+\.\d s$")
         replaced(server, victim, before - {victim})
-    idle = server.worker_pids[0]
+    before = set(server.wait_workers(2))
+    idle = min(before)
     server.signal(signal.SIGSEGV, idle)
     server.wait_log(rf"Worker \(pid:{idle}\) was sent SIGSEGV! (Core dumped\. )?No request was in progress\.$")
-    replaced(server, idle, set(server.worker_pids) - {idle})
+    replaced(server, idle, before - {idle})
     assert server.get().status == 200
     assert server.stop() == 0
 
