@@ -56,6 +56,7 @@
     ROW(context, "context")                                                                        \
     ROW(task_factory, "_task_factory")                                                             \
     ROW(get, "GET")                                                                                \
+    ROW(add, "add")                                                                                \
     ROW(task_name, "saola-request")
 
 enum {
@@ -109,6 +110,9 @@ struct sl_aio {
     PyObject *task_kwnames, *create_future;
     PyObject *capture; /* function that is call_soon for a moment */
     PyObject *captured, *captured_context;
+    PyObject *all_dict, *all_data, *all_remove; /* of asyncio's WeakSet of tasks, before 3.12 */
+    PyObject *enlist,
+        *enlisted;   /* function that is its add() for a moment, and what that has added */
     bool eager;      /* the first step is run at once */
     double grace;    /* seconds until a request is cancelled whose client has gone; < 0: never */
     unsigned limit;  /* most requests at once; 0: any */

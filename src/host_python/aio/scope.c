@@ -67,6 +67,11 @@ sl_aio_release(struct sl_aio *aio)
     Py_CLEAR(aio->capture);
     Py_CLEAR(aio->captured);
     Py_CLEAR(aio->captured_context);
+    Py_CLEAR(aio->all_dict);
+    Py_CLEAR(aio->all_data);
+    Py_CLEAR(aio->all_remove);
+    Py_CLEAR(aio->enlist);
+    Py_CLEAR(aio->enlisted);
     for (size_t i = 0; i < SL_AIO_HEADERS; i++)
         Py_CLEAR(aio->fields[i].pair);
     for (size_t i = 0; i < SL_AIO_PATHS; i++) {

@@ -23,12 +23,53 @@ capture_step(PyObject *owner, PyObject *const *args, Py_ssize_t nargs, PyObject 
 static PyMethodDef capture_def = {"call_soon", (PyCFunction)(void (*)(void))capture_step,
                                   METH_FASTCALL | METH_KEYWORDS, NULL};
 
+/* WeakSet.add(), in C, for the time of a task's construction; remembers the reference, so that a
+ * task that ends in its first step leaves the set without a call of Python either. */
+static PyObject *
+enlist_task(PyObject *owner, PyObject *task)
+{
+    struct sl_aio *aio = PyCapsule_GetPointer(owner, NULL);
+    PyObject *ref = aio ? PyWeakref_NewRef(task, aio->all_remove) : NULL;
+    if (ref == NULL || PySet_Add(aio->all_data, ref) < 0) {
+        Py_XDECREF(ref);
+        return NULL;
+    }
+    Py_XSETREF(aio->enlisted, ref);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef enlist_def = {"add", enlist_task, METH_O, NULL};
+
+/* asyncio's set of all tasks, if it is what it was in 3.10 and 3.11; else all goes the usual way.
+ */
+static void
+find_all_tasks(struct sl_aio *aio, PyObject *capsule)
+{
+    PyObject *module = PyImport_ImportModule("_asyncio");
+    PyObject *set = module ? PyObject_GetAttrString(module, "_all_tasks") : NULL;
+    PyObject *dict = set ? PyObject_GenericGetDict(set, NULL) : NULL;
+    PyObject *data = dict ? PyDict_GetItemString(dict, "data") : NULL;
+    PyObject *remove = dict ? PyDict_GetItemString(dict, "_remove") : NULL;
+    if (data != NULL && remove != NULL && PySet_CheckExact(data) && PyCallable_Check(remove) &&
+        (aio->enlist = PyCFunction_New(&enlist_def, capsule)) != NULL) {
+        aio->all_dict = Py_NewRef(dict);
+        aio->all_data = Py_NewRef(data);
+        aio->all_remove = Py_NewRef(remove);
+    }
+    PyErr_Clear();
+    Py_XDECREF(dict);
+    Py_XDECREF(set);
+    Py_XDECREF(module);
+}
+
 static int
 find_own_loop(struct sl_aio *aio)
 {
     aio->loop_dict = PyObject_GenericGetDict(aio->loop, NULL);
     PyObject *capsule = aio->loop_dict ? PyCapsule_New(aio, NULL, NULL) : NULL;
     aio->capture = capsule ? PyCFunction_New(&capture_def, capsule) : NULL;
+    if (aio->capture != NULL && PY_VERSION_HEX < 0x030c0000)
+        find_all_tasks(aio, capsule);
     Py_XDECREF(capsule);
     return aio->capture ? 0 : -1;
 }
@@ -116,15 +157,24 @@ forgive_task(PyObject *task)
 static PyObject *
 start_captured(struct sl_aio *aio, PyObject *coroutine, PyObject *context)
 {
-    if (PyDict_SetItem(aio->loop_dict, aio->text_call_soon, aio->capture) < 0)
+    if (PyDict_SetItem(aio->loop_dict, aio->text_call_soon, aio->capture) < 0 ||
+        (aio->enlist != NULL && PyDict_SetItem(aio->all_dict, aio->text_add, aio->enlist) < 0))
         return NULL;
     PyObject *task = make_task(aio, coroutine, context);
-    if (PyDict_DelItem(aio->loop_dict, aio->text_call_soon) < 0)
+    PyObject *enlisted = aio->enlisted;
+    aio->enlisted = NULL;
+    if (PyDict_DelItem(aio->loop_dict, aio->text_call_soon) < 0 ||
+        (aio->enlist != NULL && PyDict_DelItem(aio->all_dict, aio->text_add) < 0))
         Py_CLEAR(task);
     if (task != NULL && run_captured(aio, context) < 0) {
         forgive_task(task);
         Py_CLEAR(task);
     }
+    bool ours = Py_TYPE(coroutine) == aio->state->asgi_request_type;
+    if (enlisted != NULL && ours && ((struct sl_asgi_request *)coroutine)->inner == NULL &&
+        PySet_Discard(aio->all_data, enlisted) < 0)
+        Py_CLEAR(task);
+    Py_XDECREF(enlisted);
     return task;
 }
 
