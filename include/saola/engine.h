@@ -46,7 +46,8 @@ struct sl_front {
     int (*serve)(void *ctx, struct sl_request *req, struct sl_response *res);
     /* Called in place of the body of a response that has an X-Sendfile header, on the handler's
      * thread: path is its value, the other headers are there already. What it returns does not
-     * matter: a response that it does not answer is an error. NULL: the header is one like any other. */
+     * matter: a response that it does not answer is an error. NULL: the header is one like any
+     * other. */
     void (*send_file)(void *ctx, struct sl_request *req, struct sl_response *res, const char *path,
                       size_t len);
     void *ctx;
@@ -72,7 +73,7 @@ struct sl_engine_options {
     const struct sl_scheme_header *scheme_headers; /* ends with name NULL */
 
     const struct sl_front *front; /* outlives the engine; NULL = none */
-    unsigned threads; /* 0: handlers run inline; n: up to n at once on a pool */
+    unsigned threads;             /* 0: handlers run inline; n: up to n at once on a pool */
     sl_handler_fn handle;
     void *ctx;
     /* Around every place where the engine's thread may sleep, and around a pool thread's life (the
@@ -99,9 +100,11 @@ struct sl_engine_options {
     void (*on_event)(void *ctx, struct sl_request *req, unsigned what);
     /* A descriptor of sl_engine_watch() is ready: enum sl_watch. */
     void (*on_ready)(void *ctx, int fd, unsigned flags);
-    bool accept_later; /* nothing is accepted before sl_engine_accept() */
-    bool lent;         /* turns go on when a stopped engine is empty: they wait for descriptors of
-                          sl_engine_watch() as before, and return SL_ECLOSED */
+    bool expect_to_host; /* a request with Expect: 100-continue reaches the handler before its body,
+                            whatever its size: the host says 100, or not */
+    bool accept_later;   /* nothing is accepted before sl_engine_accept() */
+    bool lent;           /* turns go on when a stopped engine is empty: they wait for descriptors of
+                            sl_engine_watch() as before, and return SL_ECLOSED */
 };
 
 /* Options are copied; strings and arrays must outlive the engine. With threads, requests may be

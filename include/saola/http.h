@@ -98,6 +98,14 @@ int sl_request_more(struct sl_request *req);
 /* The client has closed its side, or all of the connection: nobody may read the answer. */
 bool sl_request_gone(const struct sl_request *req);
 
+/* Takes the connection away from the engine, inside a handler that has not answered anything
+ * (inline engines only): *ret_fd, non-blocking, is the caller's; *ret_data are all bytes received
+ * from the first of this request on, valid until the handler returns, with 0. The engine forgets
+ * the connection without a word. SL_EBUSY: answers to earlier requests wait to be sent; SL_ESYS
+ * (errno).
+ */
+int sl_request_detach(struct sl_request *req, int *ret_fd, const char **ret_data, size_t *ret_len);
+
 /* Whole trailer section of a chunked body once it is done: header_count may be 0. */
 size_t sl_request_trailers(const struct sl_request *req, const struct sl_header **ret_headers);
 
@@ -167,6 +175,17 @@ int sl_response_end_trailers(struct sl_response *res, const struct sl_header *tr
  * sl_response_end() ends the connection. SL_OK, SL_EINVAL (not 101, or committed), SL_ECLOSED. */
 int sl_response_upgrade(struct sl_response *res, const char *protocol, size_t len);
 
+/* The host formats the response itself: head (status line to empty line) is sent as it is, and from
+ * now on sl_response_write() too, without framing; SL_WRITE_LAST and Content-Length mean nothing.
+ * status is for the log. The host ends the connection, if it says so in the head or the body has no
+ * other end, by sl_response_close(). SL_OK, SL_EINVAL (status), SL_EBUSY (something was sent),
+ * SL_ECLOSED. */
+int sl_response_raw(struct sl_response *res, int status, const void *head, size_t len);
+
+/* For the head of sl_response_raw(): the connection ends after this response, because the client
+ * wants it, the server leaves or the request is not whole. */
+bool sl_response_is_last(const struct sl_response *res);
+
 /* Replaces a response of which nothing was sent by an error page (status, sentence for the client;
  * NULL for none) and closes; if bytes were sent, cuts the connection so that the client sees the
  * truncation. */
@@ -179,7 +198,7 @@ int sl_response_interim(struct sl_response *res, int status, const struct sl_hea
 /* Asks for the connection to be closed after this response. */
 void sl_response_close(struct sl_response *res);
 
-int sl_response_status(const struct sl_response *res);     /* 0 before start */
+int sl_response_status(const struct sl_response *res); /* 0 before start */
 /* A header of that name (any case) was added by sl_response_header(). */
 bool sl_response_has_header(const struct sl_response *res, const char *name);
 bool sl_response_started(const struct sl_response *res);   /* sl_response_start() was called */

@@ -106,9 +106,11 @@ struct sl_response {
     bool has_length, chunked, no_body;
     bool sealed;      /* its body is complete: what else the handler gives is dropped */
     bool substituted; /* ... because a file takes its place: ws->substitute */
-    bool close;  /* this is the connection's last response */
-    bool failed; /* cut: the client must see that it is incomplete */
+    bool close;       /* this is the connection's last response */
+    bool failed;      /* cut: the client must see that it is incomplete */
     bool upgraded, trailed;
+    bool raw;      /* the host formats it */
+    bool detached; /* the connection is the host's */
 };
 
 /* The exchange in progress on a thread. */

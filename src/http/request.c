@@ -1,5 +1,6 @@
 /* The request body as the handler reads it: what has arrived, and waiting for more. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <strings.h>
@@ -133,6 +134,26 @@ sl_request_consume(struct sl_request *req, size_t n)
     advance(x, n);
     x->body.left -= n;
     x->body.done = x->body.left == 0;
+}
+
+int
+sl_request_detach(struct sl_request *req, int *ret_fd, const char **ret_data, size_t *ret_len)
+{
+    struct sl_exchange *x = exchange_of(req);
+    struct sl_out *out = &x->res.ws->out;
+    if (x->res.started || x->spill.ptr != NULL || x->res.ws->engine->pool != NULL)
+        return SL_EBUSY;
+    if (!sl_out_empty(out) && sl_out_flush(out, x->conn->fd) != SL_OK)
+        return SL_EBUSY;
+    int fd = fcntl(x->conn->fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        return SL_ESYS;
+    /* Head and what came after it are neighbours in the receive buffer. */
+    *ret_fd = fd;
+    *ret_data = req->method.ptr;
+    *ret_len = (size_t)(x->view + x->view_len - req->method.ptr);
+    x->res.detached = x->res.ended = true;
+    return SL_OK;
 }
 
 bool

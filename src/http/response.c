@@ -233,12 +233,22 @@ put_number(char *to, uint64_t n)
     return len;
 }
 
+bool
+sl_response_is_last(const struct sl_response *res)
+{
+    const struct sl_exchange *x = &res->ws->x;
+    if (!x->req.keep_alive || res->ws->engine->opt.keepalive_ms == 0 || x->broken ||
+        sl_drain_last_answer(x))
+        return true;
+    /* The client may or may not send its body now. */
+    return x->req.expect_continue && !x->body.done;
+}
+
 /* Decides how the end of the body is marked and whether the connection stays. */
 static void
 choose_framing(struct sl_response *res, bool whole, size_t len)
 {
     struct sl_exchange *x = exchange_of(res);
-    const struct sl_engine *engine = res->ws->engine;
     bool head = sl_request_is_head(&x->req);
     bool bodyless = res->status < 200 || res->status == 204 || res->status == 304;
     res->no_body = head || bodyless;
@@ -253,9 +263,7 @@ choose_framing(struct sl_response *res, bool whole, size_t len)
         res->close = x->conn->undelimited = true;
         sl_conn_set_reset(x->conn, true);
     }
-    if (!x->req.keep_alive || engine->opt.keepalive_ms == 0 || x->broken || sl_drain_last_answer(x))
-        res->close = true;
-    if (x->req.expect_continue && !x->body.done) /* the client may or may not send its body now */
+    if (sl_response_is_last(res))
         res->close = true;
     if (res->status < 200) /* no client takes it for the last word */
         res->close = true;
@@ -541,6 +549,28 @@ sl_response_upgrade(struct sl_response *res, const char *protocol, size_t len)
     x->body = (struct sl_body){.kind = SL_BODY_RAW, .left = UINT64_MAX};
     x->req.body = SL_BODY_RAW;
     if (sl_out_flush(&res->ws->out, socket_of(res)) == SL_ECLOSED)
+        return sl_response_gone(res);
+    return SL_OK;
+}
+
+int
+sl_response_raw(struct sl_response *res, int status, const void *head, size_t len)
+{
+    struct sl_workspace *ws = res->ws;
+    const char *fields = memchr(head, '\n', len);
+    if (res->committed)
+        return SL_EBUSY;
+    if (status < 100 || status > 999 || fields == NULL)
+        return SL_EINVAL;
+    res->status = status;
+    res->started = res->committed = res->raw = true;
+    ws->headers.len = 0;
+    fields++;
+    size_t fields_len = len - (size_t)(fields - (const char *)head);
+    if (ws->engine->opt.access_log != NULL && fields_len > 2 && /* without the empty line */
+        sl_buf_append(&ws->headers, fields, fields_len - 2) < 0)
+        return sl_response_gone(res);
+    if (sl_out_append(&ws->out, head, len) < 0)
         return sl_response_gone(res);
     return SL_OK;
 }

@@ -18,6 +18,7 @@ enum outcome {
     QUEUED, /* a pool thread will answer it; the bytes are in conn->in */
     ENDED,  /* no further byte of this connection is looked at */
     LOST,   /* answered, but the engine is another thread's now */
+    GONE,   /* the connection is the host's, its record is free */
     LATER,  /* the host answers later; the workspace is the request's now */
 };
 
@@ -82,6 +83,8 @@ body_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_reques
            const char *body, size_t have, size_t head_len)
 {
     if (req->body == SL_BODY_NONE)
+        return true;
+    if (req->expect_continue && ws->engine->opt.expect_to_host)
         return true;
     if (req->body == SL_BODY_LENGTH) {
         if (have >= req->content_length || req->content_length > SL_BODY_BUFFER)
@@ -365,6 +368,10 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
         sl_pending_begin(ws, conn, buf, pos, len, own);
         return LATER;
     }
+    if (x->res.detached) {
+        sl_engine_drop(engine, conn);
+        return GONE;
+    }
     bool owner = engine->pool == NULL || sl_pool_leave(engine->pool, ws);
     *ret_pos = sl_session_conclude(ws, conn, buf, len);
     if (!owner) {
@@ -438,7 +445,7 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
         outcome = next_request(ws, conn, buf, start, len, own, &pos);
         if (outcome == LOST)
             return SL_STEP_LOST;
-        if (outcome == LATER)
+        if (outcome == LATER || outcome == GONE)
             return SL_STEP_DONE;
         if (outcome == QUEUED)
             return hand_to_pool(ws, conn);
