@@ -109,6 +109,22 @@ def test_a_hook_that_raises_in_the_arbiter_is_logged_and_nothing_else(tiny, hook
 
 @pytest.mark.fault("M30")
 @pytest.mark.log_may_contain("Traceback")
+def test_a_hook_that_exits_does_not_end_the_arbiter(tiny):
+    """sys.exit() in a hook is the hook's own mistake; so is an interrupt."""
+    server = tiny(config="import sys\n"
+                         "def on_reload(server):\n    sys.exit(7)\n"
+                         "def child_exit(server, worker):\n    raise KeyboardInterrupt\n")
+    first = served_by(server)
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: not is_alive(first), "the first worker's end")
+    assert served_by(server) != first
+    server.wait_log("Exception in child_exit hook|child_exit hook asked to exit")
+    assert "on_reload hook asked to exit" in server.log
+    assert server.stop() == 0
+
+
+@pytest.mark.fault("M30")
+@pytest.mark.log_may_contain("Traceback")
 @pytest.mark.parametrize("hook", ["on_starting", "when_ready"])
 def test_a_hook_that_raises_at_the_start_ends_it_with_code_1(tiny, hook):
     server = tiny(config=f"def {hook}(server):\n    raise ValueError('from the hook')\n", wait=False)

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -323,13 +324,13 @@ def test_a_process_that_gets_a_dead_workers_pid_is_never_signalled(process_1):
 @pytest.mark.fault("M15")
 @pytest.mark.parametrize("rounds", [5, pytest.param(100, marks=pytest.mark.long)])
 def test_all_workers_die_at_once_again_and_again(serve, worker_class, rounds):
-    """While the arbiter stands still, so that their signals become one. None is forgotten. (Those that have
-    lived for a moment only make a series of failures, with its pauses: many rounds take minutes.)"""
+    """While the arbiter stands still, so that their signals become one. None is forgotten."""
     server = serve("processes:app", worker_class=worker_class, workers=4)
     for number in range(1, rounds + 1):
         server.wait_log("Booting worker", 4 * number)
         workers = server.wait_workers(4)
         wait_until(lambda: server.get().status == 200, "an answer")
+        time.sleep(1.1)  # one that has lived for a second is replaced at once
         server.signal(signal.SIGSTOP)
         wait_until(lambda: harness.read_process(server.pid).state == "T", "the stop")
         for pid in workers:
