@@ -327,6 +327,21 @@
 # Requests that an asgi worker runs at the same time; 0 is no limit.
 # limit_concurrency = 0
 
+# Longest message that a WebSocket client may send, inflated, as in 16M; 0 is no limit.
+# websocket_max_size = 16777216
+
+# Pings, pongs and closes that a WebSocket client may send in a second; 0 is no limit.
+# websocket_max_controls = 100
+
+# Seconds of silence after which a WebSocket client is sent a ping; 0 is never.
+# websocket_ping_interval = 20
+
+# Seconds within which a WebSocket client must answer a ping; 0 is no limit.
+# websocket_ping_timeout = 20
+
+# WebSocket messages are compressed when the client offers permessage-deflate.
+# websocket_deflate = True
+
 # The application may execute programs that gain rights, like sudo or sendmail.
 # allow_setuid_programs = False
 

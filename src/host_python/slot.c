@@ -46,6 +46,13 @@ slot_orphaned(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+slot_stop_is_near(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    return PyBool_FromLong(slot != NULL && sl_slot_stop_is_near(slot));
+}
+
+static PyObject *
 slot_death_fd(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
 {
     return PyLong_FromLong(sl_worker_death_fd());
@@ -115,6 +122,8 @@ static PyMethodDef slot_methods[] = {
     {"drained", slot_drained, METH_NOARGS,
      "drained()\n--\n\nTell the arbiter that the requests are finished and the exit hooks begin."},
     {"orphaned", slot_orphaned, METH_NOARGS, "orphaned()\n--\n\nTrue when the arbiter is gone."},
+    {"stop_is_near", slot_stop_is_near, METH_NOARGS,
+     "stop_is_near()\n--\n\nTrue when the whole server stops, not this worker alone."},
     {"death_fd", slot_death_fd, METH_NOARGS,
      "death_fd()\n--\n\nDescriptor that reads end of file once the arbiter is gone; -1 outside a "
      "worker."},

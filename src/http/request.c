@@ -250,6 +250,20 @@ sl_request_wait(struct sl_request *req)
     return rc;
 }
 
+/* Connections that were handed over are many, and idle most of the time. */
+static void
+save_memory(struct sl_exchange *x)
+{
+    struct sl_workspace *ws = x->res.ws;
+    if (x->view_len == 0) {
+        sl_buf_release(&x->spill);
+        x->view = NULL;
+    }
+    if (sl_out_empty(&ws->out))
+        sl_out_release(&ws->out);
+    sl_buf_release(&ws->headers);
+}
+
 int
 sl_request_more(struct sl_request *req)
 {
@@ -268,9 +282,11 @@ sl_request_more(struct sl_request *req)
         rc = receive_more(x);
     x->res.ws->wants_body = rc == SL_EAGAIN;
     x->conn->active_ms = x->res.ws->engine->now_ms;
-    if (rc == SL_EAGAIN)
+    if (rc == SL_EAGAIN) {
         x->conn->unread = false;
-    else if (rc < 0)
+        if (x->body.kind == SL_BODY_RAW)
+            save_memory(x);
+    } else if (rc < 0)
         fail(x, rc);
     return rc;
 }

@@ -415,6 +415,8 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
     }
     if (!sl_out_empty(out) && (flags & SL_WRITE_FLUSH))
         await_room(res);
+    else if (res->upgraded && sl_out_empty(out))
+        sl_out_release(out); /* many such connections are idle most of the time */
     if (out->end - out->start <= SL_OUT_HIGH)
         return SL_OK;
     res->ws->wants_room = true;

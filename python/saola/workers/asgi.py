@@ -16,6 +16,10 @@ from ..aio.loops import new_loop
 from ..glogging import Logger
 from .serving import TICK, EngineWorker
 
+#: Close codes of WebSockets (RFC 6455 section 7.4.1): the server stops; this worker makes room for another,
+#: come back at once.
+GOING_AWAY, SERVICE_RESTART = 1001, 1012
+
 #: Seconds that tasks have to end once they were cancelled.
 CANCELLED_WAIT = 0.3
 
@@ -55,6 +59,11 @@ class ASGIWorker(EngineWorker):
             "root_path": cfg.root_path or "",
             "disconnect_grace": cfg.asgi_disconnect_grace_period,
             "concurrency": cfg.limit_concurrency,
+            "websocket_max_size": cfg.websocket_max_size,
+            "websocket_max_controls": cfg.websocket_max_controls,
+            "websocket_ping_interval": cfg.websocket_ping_interval,
+            "websocket_ping_timeout": cfg.websocket_ping_timeout,
+            "websocket_deflate": cfg.websocket_deflate,
         }
         return options
 
@@ -107,12 +116,14 @@ class ASGIWorker(EngineWorker):
             self._tell_dropped()
         if not self.alive:
             self._begin_stop()
+        self.engine.tend_websockets()
         self.loop.call_later(min(TICK, self.timeout) if self.timeout else TICK, self._tick_on)
 
     def _begin_stop(self):
         if self._drained is None or self._drained.done():
             return
         self.engine.stop()
+        self.engine.close_websockets(GOING_AWAY if self._ends_for_good() else SERVICE_RESTART)
         if self._pulse is not None:
             self._pulse.hasten()
         if not self._stopping:
@@ -124,6 +135,10 @@ class ASGIWorker(EngineWorker):
         if self._quitting:
             self._limit.cancel()
             self._give_up()
+
+    def _ends_for_good(self):
+        """Nobody takes this worker's place: the server stops."""
+        return self._orphaned or (self.slot is not None and self.slot.stop_is_near())
 
     def _give_up(self):
         """Requests that do not end are cancelled, and their connections cut."""

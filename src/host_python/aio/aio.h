@@ -7,6 +7,8 @@
 #ifndef SAOLA_HOST_PYTHON_AIO_H
 #define SAOLA_HOST_PYTHON_AIO_H
 
+#include <saola/websocket.h>
+
 #include "../wsgi/options.h"
 #include "../wsgi/wsgi.h"
 
@@ -44,6 +46,23 @@
     ROW(response_pathsend, "http.response.pathsend")                                               \
     ROW(response_early_hint, "http.response.early_hint")                                           \
     ROW(response_informational, "http.response.informational")                                     \
+    ROW(websocket, "websocket")                                                                    \
+    ROW(ws, "ws")                                                                                  \
+    ROW(wss, "wss")                                                                                \
+    ROW(subprotocol, "subprotocol")                                                                \
+    ROW(subprotocols, "subprotocols")                                                              \
+    ROW(text, "text")                                                                              \
+    ROW(bytes, "bytes")                                                                            \
+    ROW(code, "code")                                                                              \
+    ROW(reason, "reason")                                                                          \
+    ROW(websocket_connect, "websocket.connect")                                                    \
+    ROW(websocket_accept, "websocket.accept")                                                      \
+    ROW(websocket_receive, "websocket.receive")                                                    \
+    ROW(websocket_send, "websocket.send")                                                          \
+    ROW(websocket_disconnect, "websocket.disconnect")                                              \
+    ROW(websocket_close, "websocket.close")                                                        \
+    ROW(denial_start, "websocket.http.response.start")                                             \
+    ROW(denial_body, "websocket.http.response.body")                                               \
     ROW(call_soon, "call_soon")                                                                    \
     ROW(create_future, "create_future")                                                            \
     ROW(create_task, "create_task")                                                                \
@@ -69,6 +88,7 @@ enum {
 };
 
 struct sl_asgi_request;
+struct sl_asgi_socket;
 
 /* (name, value) as bytes, and the name as received. */
 struct sl_aio_field {
@@ -101,6 +121,7 @@ struct sl_aio {
     PyObject *root_path; /* str */
     PyObject *root_raw;  /* bytes */
     PyObject *asgi, *extensions; /* dicts, copied for each request */
+    PyObject *socket_extensions; /* the same for WebSocket */
     PyObject *empty_bytes;
     /* of the loop; set by set_loop() */
     PyObject *loop;
@@ -118,7 +139,11 @@ struct sl_aio {
     unsigned limit;  /* most requests at once; 0: any */
     unsigned active; /* applications that run */
     struct sl_asgi_request *first; /* ... */
-    void (*interrupt)(void *ctx);  /* tells the owner that on_exit was set */
+    struct sl_ws_options websocket;
+    uint64_t ping_after_ms, pong_within_ms; /* 0: never; no limit */
+    struct sl_asgi_socket *sockets;         /* all that are open */
+    bool telling;                           /* the engine tells of an event: no request may end */
+    void (*interrupt)(void *ctx);           /* tells the owner that on_exit was set */
     void *interrupt_ctx;
 #define ROW(field, text) PyObject *text_##field;
     SL_AIO_TEXTS(ROW)
@@ -148,6 +173,7 @@ struct sl_asgi_request {
     PyObject *waiters;                   /* list of futures of receive() and send(), or NULL */
     PyObject *timer;                     /* of the grace period */
     PyObject *trailers;                  /* list of headers so far, or NULL */
+    struct sl_asgi_socket *socket;       /* WebSocket; NULL: HTTP */
     struct sl_asgi_request *prev, *next; /* aio->first */
     bool listed;
     bool inside;  /* the engine's handler runs: its return ends the exchange */
@@ -156,6 +182,27 @@ struct sl_asgi_request {
     bool body_given; /* the last http.request was delivered */
     bool broken;     /* the request body was malformed or late: answered by us */
     bool gone;       /* a send() met the end of the connection */
+    bool full;       /* the client is slow: send() waits for room */
+};
+
+/* What a WebSocket has besides. It stays until the request is over, the application may have ended
+ * before: the closing handshake goes on without it. */
+struct sl_asgi_socket {
+    struct sl_asgi_request *request;
+    struct sl_asgi_socket *prev, *next; /* aio->sockets */
+    struct sl_ws *ws;                   /* once accepted, until the connection is over */
+    struct sl_ws_handshake *handshake;  /* until it is answered */
+    PyObject *inbox;                    /* list of messages for receive(), or NULL */
+    size_t inbox_bytes;
+    PyObject *farewell; /* the message websocket.disconnect, once it is known */
+    uint64_t heard_ms, busy_ms, pinged_ms, closing_ms;
+    bool connected; /* websocket.connect was delivered */
+    bool denying;   /* websocket.http.response.start came */
+    bool closed;    /* by the application */
+    bool left;      /* ... by somebody else: the application is to end */
+    bool dry;       /* nothing more was there to be received */
+    bool over;      /* nothing more will happen on the connection */
+    bool resting;   /* its spare memory was given back */
 };
 
 /* ---- engine.c ------------------------------------------------------------------------------ */
@@ -182,6 +229,48 @@ void sl_asgi_wake(struct sl_asgi_request *request);
 /* Cancels the tasks of all requests; their number. */
 Py_ssize_t sl_asgi_cancel_all(struct sl_aio *aio);
 
+/* Starts the clock after which the task of a client that has gone is cancelled. */
+void sl_asgi_start_grace(struct sl_asgi_request *request);
+/* Logs: the application broke the protocol; an exception left it. */
+void sl_asgi_fault(struct sl_asgi_request *request, const char *sentence);
+
+/* ---- websocket.c --------------------------------------------------------------------------- */
+
+/* The handler's part before the application is called: makes request->socket. False: answered, the
+ * handshake is wrong or memory is short. */
+bool sl_asgi_socket_open(struct sl_asgi_request *request);
+void sl_asgi_socket_event(struct sl_asgi_request *request, unsigned what);
+/* The application has ended; failed: by an exception, cancelled: because it was. */
+void sl_asgi_socket_abandon(struct sl_asgi_request *request, bool failed, bool cancelled);
+/* As sl_asgi_receive_message(). */
+PyObject *sl_asgi_socket_receive(struct sl_asgi_request *request);
+/* Accepted: frames are exchanged from now on. */
+void sl_asgi_socket_begin(struct sl_asgi_request *request, struct sl_ws *ws);
+/* Gives out what is to be sent. 0; 1: the client is slow; -1: it has gone. */
+int sl_asgi_socket_flush(struct sl_asgi_request *request);
+/* Our close is in the output, or the handshake was refused: receive() tells the application. */
+void sl_asgi_socket_closing(struct sl_asgi_request *request, unsigned code, const char *reason,
+                            size_t len);
+/* The connection goes its way, the application may still run. */
+void sl_asgi_socket_end(struct sl_asgi_request *request);
+void sl_asgi_socket_free(struct sl_asgi_request *request);
+/* Once a second or so: pings, those that do not answer, memory. */
+void sl_asgi_sockets_tend(struct sl_aio *aio);
+/* Begins the closing handshake of all with that code; their number. */
+Py_ssize_t sl_asgi_sockets_close(struct sl_aio *aio, unsigned code);
+
+/* ---- websocket_message.c ------------------------------------------------------------------- */
+
+/* Turns the scope of an HTTP request into that of its WebSocket. 0 or -1. */
+int sl_asgi_socket_scope(struct sl_asgi_request *request, PyObject *scope);
+/* As sl_asgi_send_message(). */
+int sl_asgi_socket_send(struct sl_asgi_request *request, PyObject *type, PyObject *message);
+/* Messages for receive(); NULL with an exception. */
+PyObject *sl_asgi_connect_message(struct sl_aio *aio);
+PyObject *sl_asgi_data_message(struct sl_aio *aio, const struct sl_ws_event *event);
+PyObject *sl_asgi_disconnect_message(struct sl_aio *aio, unsigned code, const char *reason,
+                                     size_t len);
+
 /* ---- task.c -------------------------------------------------------------------------------- */
 
 int sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own);
@@ -201,5 +290,19 @@ extern PyMethodDef sl_asgi_receive_def, sl_asgi_send_def;
 int sl_asgi_send_message(struct sl_asgi_request *request, PyObject *message);
 /* The next message for the application; NULL without an exception: none yet. */
 PyObject *sl_asgi_receive_message(struct sl_asgi_request *request);
+
+/* Parts of it that WebSocket's messages use, too. */
+enum { SL_ASGI_FIELDS = 64 }; /* most of trailers, of interim responses and of an upgrade */
+struct sl_asgi_fields {
+    struct sl_header fields[SL_ASGI_FIELDS];
+    size_t count;
+};
+/* headers, an iterable of pairs of bytes or NULL, as fields that point into *ret_keep. 0 or -1. */
+int sl_asgi_fields_read(PyObject *headers, struct sl_asgi_fields *ret, PyObject **ret_keep);
+int sl_asgi_send_start(struct sl_asgi_request *request, PyObject *type, PyObject *message);
+int sl_asgi_send_body(struct sl_asgi_request *request, PyObject *type, PyObject *message);
+/* -1 with an exception: RuntimeError; ConnectionResetError. */
+int sl_asgi_unexpected(PyObject *message_type, const char *instead);
+int sl_asgi_client_gone(struct sl_asgi_request *request);
 
 #endif

@@ -60,7 +60,8 @@ step(struct op *op, PyObject **ret_result)
     }
     struct sl_asgi_request *r = op->request;
     if (op->message != NULL) {
-        int rc = op->sent ? 0 : sl_asgi_send_message(r, op->message);
+        /* Woken for another reason than room, it waits again. */
+        int rc = op->sent ? r->full : sl_asgi_send_message(r, op->message);
         op->sent = true;
         if (rc == 0)
             *ret_result = Py_NewRef(Py_None);

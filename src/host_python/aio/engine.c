@@ -158,6 +158,26 @@ take_number(PyObject *options, const char *key, double *ret_value)
 }
 
 static int
+take_websocket(struct sl_aio *aio, PyObject *options)
+{
+    struct sl_ws_options *ws = &aio->websocket;
+    double size = 0, controls = 0, ping = 0, pong = 0, deflate = 1;
+    if (take_number(options, "websocket_max_size", &size) < 0 ||
+        take_number(options, "websocket_max_controls", &controls) < 0 ||
+        take_number(options, "websocket_ping_interval", &ping) < 0 ||
+        take_number(options, "websocket_ping_timeout", &pong) < 0 ||
+        take_number(options, "websocket_deflate", &deflate) < 0)
+        return -1;
+    sl_ws_options_init(ws);
+    ws->max_message = (uint64_t)size;
+    ws->max_controls_per_s = (uint32_t)controls;
+    ws->deflate.on = deflate != 0 && sl_ws_deflate_available();
+    aio->ping_after_ms = (uint64_t)(ping * 1e3);
+    aio->pong_within_ms = (uint64_t)(pong * 1e3);
+    return 0;
+}
+
+static int
 take_all(struct async_engine *self, PyObject *options)
 {
     struct sl_aio *aio = &self->aio;
@@ -175,6 +195,8 @@ take_all(struct async_engine *self, PyObject *options)
         take_number(options, "concurrency", &limit) < 0)
         return -1;
     aio->limit = limit > 0 && limit < 1e9 ? (unsigned)limit : 0;
+    if (take_websocket(aio, options) < 0)
+        return -1;
     if (aio->root_path == NULL)
         aio->root_path = PyUnicode_FromString("");
     if (aio->root_path == NULL || !PyUnicode_Check(aio->root_path)) {
@@ -513,6 +535,23 @@ engine_cancel_all(PyObject *object, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+engine_tend_websockets(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    sl_asgi_sockets_tend(&((struct async_engine *)object)->aio);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_close_websockets(PyObject *object, PyObject *code)
+{
+    long number = PyLong_AsLong(code);
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    return PyLong_FromSsize_t(
+        sl_asgi_sockets_close(&((struct async_engine *)object)->aio, (unsigned)number));
+}
+
+static PyObject *
 engine_close(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     struct async_engine *self = (struct async_engine *)object;
@@ -589,6 +628,11 @@ static PyMethodDef engine_methods[] = {
     {"cut", engine_cut, METH_NOARGS, "cut()\n--\n\nCut every connection at once."},
     {"cancel_all", engine_cancel_all, METH_NOARGS,
      "cancel_all()\n--\n\nCancel the tasks of all requests; returns their number."},
+    {"tend_websockets", engine_tend_websockets, METH_NOARGS,
+     "tend_websockets()\n--\n\nSend the pings that are due, cut who does not answer. Once a "
+     "second."},
+    {"close_websockets", engine_close_websockets, METH_O,
+     "close_websockets(code)\n--\n\nBegin the closing handshake of all; returns their number."},
     {"close", engine_close, METH_NOARGS,
      "close()\n--\n\nCut every connection and free everything."},
     {"fileno", engine_fileno, METH_NOARGS,

@@ -75,6 +75,8 @@ PyObject *
 sl_asgi_receive_message(struct sl_asgi_request *r)
 {
     struct sl_request *req = r->req;
+    if (r->socket != NULL)
+        return sl_asgi_socket_receive(r);
     if (req == NULL || r->complete || r->broken || r->gone)
         return disconnect_message(r->aio);
     if (r->body_given)
@@ -104,8 +106,8 @@ sl_asgi_receive_message(struct sl_asgi_request *r)
 /* ---- send: parts
  * ----------------------------------------------------------------------------------- */
 
-static int
-client_gone(struct sl_asgi_request *r)
+int
+sl_asgi_client_gone(struct sl_asgi_request *r)
 {
     r->gone = true;
     PyErr_SetString(PyExc_ConnectionResetError, "the client has closed the connection");
@@ -219,8 +221,8 @@ truth_of(PyObject *message, PyObject *key)
     return value == Py_True ? 1 : value == Py_False ? 0 : PyObject_IsTrue(value);
 }
 
-static int
-unexpected(PyObject *message_type, const char *instead)
+int
+sl_asgi_unexpected(PyObject *message_type, const char *instead)
 {
     PyErr_Format(PyExc_RuntimeError, "unexpected ASGI message %R: %s", message_type, instead);
     return -1;
@@ -245,11 +247,11 @@ status_of(struct sl_asgi_request *r, PyObject *message)
     return (int)code;
 }
 
-static int
-send_start(struct sl_asgi_request *r, PyObject *type, PyObject *message)
+int
+sl_asgi_send_start(struct sl_asgi_request *r, PyObject *type, PyObject *message)
 {
     if (r->started)
-        return unexpected(type, "the response was started already");
+        return sl_asgi_unexpected(type, "the response was started already");
     int status = status_of(r, message);
     if (status < 0)
         return -1;
@@ -274,11 +276,11 @@ complete(struct sl_asgi_request *r)
     return 0;
 }
 
-static int
-send_body(struct sl_asgi_request *r, PyObject *type, PyObject *message)
+int
+sl_asgi_send_body(struct sl_asgi_request *r, PyObject *type, PyObject *message)
 {
     if (!r->started)
-        return unexpected(type, "'http.response.start' comes first");
+        return sl_asgi_unexpected(type, "'http.response.start' comes first");
     int more = truth_of(message, r->aio->text_more_body);
     PyObject *body = field_of(message, r->aio->text_body);
     if (more < 0 || (body == NULL && PyErr_Occurred()))
@@ -294,10 +296,11 @@ send_body(struct sl_asgi_request *r, PyObject *type, PyObject *message)
     int rc = sl_response_write(r->res, bytes.ptr, bytes.len, flags);
     drop_bytes(&bytes);
     if (rc == SL_ECLOSED)
-        return client_gone(r);
+        return sl_asgi_client_gone(r);
     if (!more && !r->wants_trailers)
         return complete(r);
-    return rc == SL_EFULL;
+    r->full = rc == SL_EFULL;
+    return r->full;
 }
 
 static int
@@ -310,18 +313,11 @@ keep_trailer(void *ctx, const struct sl_header *h)
     return rc;
 }
 
-enum { MOST_FIELDS = 64 }; /* of trailers and of interim responses */
-
-struct field_list {
-    struct sl_header fields[MOST_FIELDS];
-    size_t count;
-};
-
 static int
 collect(void *ctx, const struct sl_header *h)
 {
-    struct field_list *list = ctx;
-    if (list->count == MOST_FIELDS) {
+    struct sl_asgi_fields *list = ctx;
+    if (list->count == SL_ASGI_FIELDS) {
         PyErr_SetString(PyExc_ValueError, "too many headers in one ASGI message");
         return -1;
     }
@@ -329,13 +325,28 @@ collect(void *ctx, const struct sl_header *h)
     return 0;
 }
 
+int
+sl_asgi_fields_read(PyObject *headers, struct sl_asgi_fields *ret, PyObject **ret_keep)
+{
+    PyObject *keep = PyList_New(0);
+    ret->count = 0;
+    if (keep == NULL || each_field(headers, keep_trailer, keep) < 0 ||
+        each_field(keep, collect, ret) < 0) {
+        Py_XDECREF(keep);
+        return -1;
+    }
+    *ret_keep = keep;
+    return 0;
+}
+
 static int
 send_trailers(struct sl_asgi_request *r, PyObject *type, PyObject *message)
 {
-    struct field_list list = {.count = 0};
+    struct sl_asgi_fields list = {.count = 0};
     if (!r->wants_trailers || !sl_response_committed(r->res))
-        return unexpected(type, "'http.response.start' did not announce trailers, or the body is "
-                                "missing");
+        return sl_asgi_unexpected(type,
+                                  "'http.response.start' did not announce trailers, or the body is "
+                                  "missing");
     int more = truth_of(message, r->aio->text_more_trailers);
     PyObject *headers = field_of(message, r->aio->text_headers);
     if (more < 0 || (headers == NULL && PyErr_Occurred()))
@@ -357,11 +368,11 @@ send_trailers(struct sl_asgi_request *r, PyObject *type, PyObject *message)
 }
 
 static int
-interim(struct sl_asgi_request *r, int status, const struct field_list *list)
+interim(struct sl_asgi_request *r, int status, const struct sl_asgi_fields *list)
 {
     int rc = sl_response_interim(r->res, status, list->fields, list->count);
     if (rc == SL_ECLOSED)
-        return client_gone(r);
+        return sl_asgi_client_gone(r);
     if (rc == SL_EINVAL)
         PyErr_SetString(PyExc_ValueError, "a header of an interim response is malformed");
     return rc == SL_OK ? 0 : rc == SL_EINVAL ? -1 : 0;
@@ -370,9 +381,9 @@ interim(struct sl_asgi_request *r, int status, const struct field_list *list)
 static int
 send_early_hint(struct sl_asgi_request *r, PyObject *type, PyObject *message)
 {
-    struct field_list list = {.count = 0};
+    struct sl_asgi_fields list = {.count = 0};
     if (r->started)
-        return unexpected(type, "the response was started already");
+        return sl_asgi_unexpected(type, "the response was started already");
     PyObject *links = field_of(message, r->aio->text_links);
     if (links == NULL && PyErr_Occurred())
         return -1;
@@ -426,7 +437,7 @@ send_path(struct sl_asgi_request *r, PyObject *type, PyObject *message)
 {
     struct stat info;
     if (!r->started || sl_response_committed(r->res) || r->wants_trailers)
-        return unexpected(type, "it comes in place of 'http.response.body'");
+        return sl_asgi_unexpected(type, "it comes in place of 'http.response.body'");
     PyObject *path = field_of(message, r->aio->text_path);
     if (path == NULL) {
         if (!PyErr_Occurred())
@@ -439,7 +450,7 @@ send_path(struct sl_asgi_request *r, PyObject *type, PyObject *message)
     int rc = sl_response_sendfile(r->res, fd, 0, (uint64_t)info.st_size);
     close(fd);
     if (rc == SL_ECLOSED)
-        return client_gone(r);
+        return sl_asgi_client_gone(r);
     if (rc < 0) {
         PyErr_Format(PyExc_OSError, "the file could not be sent (code %d)", rc);
         return -1;
@@ -468,20 +479,23 @@ sl_asgi_send_message(struct sl_asgi_request *r, PyObject *message)
             PyErr_SetString(PyExc_ValueError, "an ASGI message needs a 'type' that is a str");
         return -1;
     }
+    if (r->socket != NULL)
+        return sl_asgi_socket_send(r, type, message);
     if (r->complete)
-        return unexpected(type, "the response was completed already");
+        return sl_asgi_unexpected(type, "the response was completed already");
     if (r->req == NULL || r->broken || r->gone)
-        return client_gone(r);
+        return sl_asgi_client_gone(r);
     if (is(type, aio->text_response_start))
-        return send_start(r, type, message);
+        return sl_asgi_send_start(r, type, message);
     if (is(type, aio->text_response_body))
-        return send_body(r, type, message);
+        return sl_asgi_send_body(r, type, message);
     if (is(type, aio->text_response_trailers))
         return send_trailers(r, type, message);
     if (is(type, aio->text_response_pathsend))
         return send_path(r, type, message);
     if (is(type, aio->text_response_early_hint))
         return send_early_hint(r, type, message);
-    return unexpected(type, "an HTTP response has http.response.start, .body, .trailers, .pathsend "
-                            "and .early_hint");
+    return sl_asgi_unexpected(
+        type, "an HTTP response has http.response.start, .body, .trailers, .pathsend "
+              "and .early_hint");
 }

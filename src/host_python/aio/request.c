@@ -51,7 +51,8 @@ sl_asgi_end_exchange(struct sl_asgi_request *r)
         return;
     r->req = NULL;
     r->res = NULL;
-    if (r->timer != NULL)
+    r->full = false;
+    if (r->timer != NULL && r->socket == NULL) /* a WebSocket's application is to end with it */
         stop_timer(r);
     if (r->waiters != NULL)
         sl_asgi_wake(r);
@@ -103,8 +104,8 @@ call_log(PyObject *log, PyObject *what, struct sl_asgi_request *r)
     Py_XDECREF(done);
 }
 
-static void
-fault(struct sl_asgi_request *r, const char *sentence)
+void
+sl_asgi_fault(struct sl_asgi_request *r, const char *sentence)
 {
     PyObject *text = PyUnicode_FromString(sentence);
     call_log(r->aio->on_fault, text, r);
@@ -139,12 +140,20 @@ app_ended(struct sl_asgi_request *r, PyObject *exception)
 {
     Py_CLEAR(r->inner);
     Py_CLEAR(r->task);
+    if (r->timer != NULL)
+        stop_timer(r);
     unlist(r);
     if (exception != NULL)
         report(r, exception);
-    else if (!r->complete && !client_has_gone(r))
-        fault(r, r->started ? "the ASGI application returned without completing its response"
-                            : "the ASGI application returned without starting a response");
+    if (r->socket != NULL) {
+        sl_asgi_socket_abandon(r, exception != NULL,
+                               exception != NULL && is_cancelled(r, exception));
+        return;
+    }
+    if (exception == NULL && !r->complete && !client_has_gone(r))
+        sl_asgi_fault(r, r->started
+                             ? "the ASGI application returned without completing its response"
+                             : "the ASGI application returned without starting a response");
     if (r->req != NULL && !r->complete && !r->broken)
         sl_response_fail(r->res, 500, NULL);
     sl_asgi_end_exchange(r);
@@ -400,9 +409,14 @@ sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *r
         return SL_ENOMEM;
     }
     r->inside = true;
-    start(r);
+    if (!sl_ws_is_upgrade(req))
+        start(r);
+    else if (sl_asgi_socket_open(r))
+        start(r);
     r->inside = false;
-    if (r->inner != NULL && !r->complete && !r->broken) {
+    if (r->socket != NULL && r->socket->left)
+        sl_asgi_start_grace(r); /* before there was a task to cancel */
+    if (r->socket != NULL ? !r->socket->over : r->inner != NULL && !r->complete && !r->broken) {
         r->pending = true; /* the engine's reference */
         req->host_data = r;
         return SL_PENDING;
@@ -435,8 +449,16 @@ request_abandon(PyObject *self, PyObject *Py_UNUSED(ignored))
     return cancel_task(r);
 }
 
-static void
-start_timer(struct sl_asgi_request *r)
+/* The exchange was over while the engine told of an event; now it may end. */
+static PyObject *
+request_end(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    sl_asgi_end_exchange((struct sl_asgi_request *)self);
+    Py_RETURN_NONE;
+}
+
+void
+sl_asgi_start_grace(struct sl_asgi_request *r)
 {
     if (r->timer != NULL || r->aio->grace < 0 || r->task == NULL)
         return;
@@ -457,8 +479,14 @@ sl_asgi_event(struct sl_request *req, unsigned what)
     struct sl_asgi_request *r = req->host_data;
     if (r == NULL)
         return;
+    if (what & (SL_ON_ROOM | SL_ON_GONE | SL_ON_CLOSED))
+        r->full = false;
+    if (r->socket != NULL) {
+        sl_asgi_socket_event(r, what);
+        return;
+    }
     if (what & (SL_ON_GONE | SL_ON_CLOSED))
-        start_timer(r);
+        sl_asgi_start_grace(r);
     if (what & SL_ON_CLOSED) {
         r->req = NULL;
         r->res = NULL;
@@ -506,6 +534,10 @@ request_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(r->waiters);
     Py_VISIT(r->timer);
     Py_VISIT(r->trailers);
+    if (r->socket != NULL) {
+        Py_VISIT(r->socket->inbox);
+        Py_VISIT(r->socket->farewell);
+    }
     return 0;
 }
 
@@ -513,8 +545,10 @@ static int
 request_clear(PyObject *self)
 {
     struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    if (r->aio != NULL && r->owner != NULL)
+    if (r->aio != NULL && r->owner != NULL) {
         unlist(r);
+        sl_asgi_socket_free(r);
+    }
     Py_CLEAR(r->inner);
     Py_CLEAR(r->task);
     Py_CLEAR(r->waiters);
@@ -537,11 +571,9 @@ request_dealloc(PyObject *self)
 }
 
 static PyMethodDef request_methods[] = {
-    {"send", request_send, METH_O, NULL},
-    {"throw", request_throw, METH_VARARGS, NULL},
-    {"close", request_close, METH_NOARGS, NULL},
-    {"_abandon", request_abandon, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
+    {"send", request_send, METH_O, NULL},        {"throw", request_throw, METH_VARARGS, NULL},
+    {"close", request_close, METH_NOARGS, NULL}, {"_abandon", request_abandon, METH_NOARGS, NULL},
+    {"_end", request_end, METH_NOARGS, NULL},    {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot request_slots[] = {

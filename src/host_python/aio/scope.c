@@ -39,7 +39,8 @@ sl_aio_texts_init(struct sl_aio *aio)
     aio->asgi = Py_BuildValue("{ssss}", "version", "3.0", "spec_version", "2.4");
     aio->extensions = Py_BuildValue("{s{}s{}s{}}", "http.response.trailers",
                                     "http.response.pathsend", "http.response.early_hint");
-    return aio->empty_bytes && aio->asgi && aio->extensions ? 0 : -1;
+    aio->socket_extensions = Py_BuildValue("{s{}}", "websocket.http.response");
+    return aio->empty_bytes && aio->asgi && aio->extensions && aio->socket_extensions ? 0 : -1;
 }
 
 void
@@ -57,6 +58,7 @@ sl_aio_release(struct sl_aio *aio)
     Py_CLEAR(aio->root_raw);
     Py_CLEAR(aio->asgi);
     Py_CLEAR(aio->extensions);
+    Py_CLEAR(aio->socket_extensions);
     Py_CLEAR(aio->empty_bytes);
     Py_CLEAR(aio->loop);
     Py_CLEAR(aio->loop_dict);
@@ -363,6 +365,8 @@ sl_asgi_scope_new(struct sl_asgi_request *request)
         goto error;
     if (req->version_minor == 0 &&
         PyDict_SetItem(scope, aio->text_http_version, aio->text_v1_0) < 0)
+        goto error;
+    if (request->socket != NULL && sl_asgi_socket_scope(request, scope) < 0)
         goto error;
     return scope;
 error:
