@@ -7,6 +7,15 @@ import sys
 from bench.app import app
 
 
+def serve_aiohttp(port: int) -> None:
+    """aiohttp's own runner."""
+    from aiohttp import web
+
+    from bench.aiohttp_app import app as aiohttp_app
+
+    web.run_app(aiohttp_app, host="127.0.0.1", port=port, access_log=None, print=None)
+
+
 def main() -> None:
     name, port = sys.argv[1], int(sys.argv[2])
     if name == "bjoern":
@@ -17,6 +26,8 @@ def main() -> None:
         import fastpysgi
 
         fastpysgi.run(app, host="127.0.0.1", port=port, workers=1, loglevel=0)
+    elif name == "aiohttp":
+        serve_aiohttp(port)
     else:
         sys.exit(f"serve: {name} is not a server that is known here")
 

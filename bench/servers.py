@@ -11,6 +11,7 @@ from typing import Callable
 ROOT = Path(__file__).resolve().parent.parent
 APP = "bench.app:app"
 ASGI_APP = "bench.asgi_app:app"
+AIOHTTP_APP = "bench.aiohttp_app:app"
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Tools:
 class Server:
     """One server: a row of the result.
 
-    :param package: what pip installs, or None.
+    :param package: what pip installs (several words: several packages), or None.
     :param command: makes the command line from the tools, the port and the number of threads.
     :param keepalive: whether it keeps connections open; others cannot pipeline nor idle.
     :param threads: whether it runs several slow requests at once.
@@ -45,7 +46,7 @@ def _saola(kind: str) -> Callable[[Tools, int, int], list[str]]:
         return [
             str(tools.saola), "-k", kind, *flags, "-b", f"127.0.0.1:{port}", "-w", "1",
             "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning",
-            ASGI_APP if kind == "asgi" else APP,
+            {"asgi": ASGI_APP, "aiohttp": AIOHTTP_APP}.get(kind, APP),
         ]
 
     return command
@@ -64,7 +65,8 @@ def _gunicorn(kind: str) -> Callable[[Tools, int, int], list[str]]:
         flags = ["--threads", str(threads)] if kind == "gthread" else []
         return [
             str(tools.peers / "gunicorn"), "-k", kind, *flags, "-b", f"127.0.0.1:{port}", "-w", "1",
-            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning", APP,
+            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning",
+            AIOHTTP_APP if kind.startswith("aiohttp.") else APP,
         ]
 
     return command
@@ -111,8 +113,13 @@ SERVERS = [
     Server("saola sync", None, _saola("sync")),
     Server("saola gthread", None, _saola("gthread"), threads=True),
     Server("saola asgi", None, _saola("asgi")),
+    Server("saola aiohttp", None, _saola("aiohttp")),
     Server("gunicorn sync", "gunicorn", _gunicorn("sync"), keepalive=False),
     Server("gunicorn gthread", "gunicorn", _gunicorn("gthread"), threads=True),
+    Server("gunicorn aiohttp", "gunicorn aiohttp", _gunicorn("aiohttp.GunicornWebWorker")),
+    Server("gunicorn aiohttp uvloop", "gunicorn aiohttp uvloop",
+           _gunicorn("aiohttp.GunicornUVLoopWebWorker")),
+    Server("aiohttp", "aiohttp", _script("aiohttp")),
     Server("uvicorn", "uvicorn[standard]", _uvicorn),
     Server("uwsgi", "uwsgi", _uwsgi, threads=True),
     Server("granian", "granian", _granian, threads=True),
@@ -136,16 +143,17 @@ def install_peers(venv: Path, wanted: list[Server], say: Callable[[str], None]) 
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     missing = {}
     for package in packages:
-        mark = venv / f".no-{package}"
-        if subprocess.run([str(python), "-m", "pip", "show", "-q", package],
-                          capture_output=True).returncode == 0:
+        mark = venv / f".no-{package.replace(' ', '-')}"
+        words = package.split()
+        if all(subprocess.run([str(python), "-m", "pip", "show", "-q", word],
+                              capture_output=True).returncode == 0 for word in words):
             continue
         if mark.exists():
             missing[package] = mark.read_text()
             continue
         say(f"installing {package}")
         done = subprocess.run(
-            [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q", package],
+            [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q", *words],
             capture_output=True, text=True)
         if done.returncode != 0:
             missing[package] = _reason(done.stderr)
@@ -166,7 +174,7 @@ def _reason(stderr: str) -> str:
 def versions(tools: Tools, wanted: list[Server]) -> dict[str, str]:
     """Version of each installed server, by package name."""
     found = {}
-    for package in sorted({s.package for s in wanted if s.package is not None}):
+    for package in sorted({word for s in wanted for word in (s.package or "").split()}):
         code = f"import importlib.metadata as m; print(m.version({package!r}))"
         done = subprocess.run([str(tools.peers / "python"), "-c", code], capture_output=True, text=True)
         if done.returncode == 0:
