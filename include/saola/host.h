@@ -44,6 +44,7 @@ enum sl_exit_code {
     SL_EXIT_USAGE = 2,       /* command line */
     SL_EXIT_WORKER_BOOT = 3, /* exception while a worker booted */
     SL_EXIT_APP_LOAD = 4,    /* the application could not be found or is not usable */
+    SL_EXIT_HALT = 5,        /* a worker that served asks for the end of all */
     SL_EXIT_INTERNAL = 255,
 };
 

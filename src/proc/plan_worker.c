@@ -328,6 +328,10 @@ count_against(struct sl_plan *plan, const struct worker *was, int code)
 static void
 judge_death(struct sl_plan *plan, const struct worker *was, int code, bool outside)
 {
+    if (code == SL_EXIT_HALT && was->booted) {
+        sl_plan_begin_stop(plan, SIGTERM, code, "a worker has asked for it.");
+        return;
+    }
     bool alone = was->state == WORKER_READY || was->state == WORKER_EXITING;
     bool orderly = was->booted && alone && code == 0;
     bool victim = outside && was->booted && plan->now_ms - was->ready_ms >= OUTSIDE_MS;
