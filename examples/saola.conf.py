@@ -287,6 +287,9 @@
 # Seconds that the workers serve on after TERM, before the stop begins.
 # drain_delay = 0
 
+# What follows when a background task that the application's startup has made ends.
+# payload_exit = 'log'
+
 # Seconds that exit hooks may take once the requests are finished; 0 is no limit.
 # exit_timeout = 30
 

@@ -295,9 +295,6 @@ class Config:
         uri = self.settings["worker_class"].get()
         if isinstance(uri, str) and _is_sync(uri) and self.threads > 1:
             uri = "gthread"
-        if uri == "aiohttp":
-            raise ConfigError("worker class 'aiohttp': aiohttp workers are not available yet in "
-                              "this version")
         try:
             cls = util.load_class(uri)
         except RuntimeError as exc:

@@ -30,6 +30,8 @@
     ROW(PyTypeObject, async_engine_type) /* aio/engine.c */                                        \
     ROW(PyTypeObject, asgi_request_type)                                                           \
     ROW(PyTypeObject, asgi_op_type)                                                                \
+    ROW(PyTypeObject, aiohttp_writer_type) /* aio/aiohttp.c */                                     \
+    ROW(PyTypeObject, done_type)                                                                   \
     ROW(PyObject, cancelled_error) /* asyncio.CancelledError, once asyncio is used */
 
 struct sl_py_state {

@@ -31,7 +31,7 @@ def import_app(spec):
     app = _evaluate(module, expression)
     if app is None:
         raise AppImportError(f"Failed to find application object: {expression!r} is None.")
-    if not callable(app):
+    if not callable(app) and not is_aiohttp(app):
         raise AppImportError(f"Application object must be callable: {expression!r} in "
                              f"{module.__name__!r} is {_article(type(app).__name__)}."
                              + _others(module, expression))
@@ -249,7 +249,9 @@ def check_interface(app, name, cfg):
     kind = cfg.worker_class_str
     if kind in _ASGI_CLASSES:
         check_asgi(app, name)
-    elif is_wsgi_class(kind) and not (is_free_to_choose(cfg) and is_asgi(app)):
+    elif kind in _AIOHTTP_CLASSES:
+        check_aiohttp(app, name)
+    elif is_wsgi_class(kind) and not (is_free_to_choose(cfg) and (is_asgi(app) or is_aiohttp(app))):
         check_wsgi(app, name, kind)
 
 
@@ -261,6 +263,53 @@ def is_free_to_choose(cfg):
 
 _ASGI_CLASSES = frozenset(("asgi", "saola.workers.asgi.ASGIWorker", "gunicorn.workers.gasgi.ASGIWorker",
                            "saola.workers.gasgi.ASGIWorker"))
+
+_AIOHTTP_CLASSES = frozenset(("aiohttp", "saola.workers.gaiohttp.AiohttpWorker",
+                              "gunicorn.workers.gaiohttp.AiohttpWorker"))
+
+
+def is_aiohttp(app):
+    """True for an aiohttp.web application, its runner, and, where aiohttp is used, what may make one: a
+    coroutine, and a function (async or not) that needs no arguments and takes neither WSGI's nor ASGI's."""
+    if _is_of_aiohttp(app):
+        return True
+    if "aiohttp" not in sys.modules or inspect.isclass(app):
+        return False
+    if inspect.iscoroutine(app):
+        return True
+    if not callable(app) or inspect.isasyncgenfunction(app) or inspect.isgeneratorfunction(app):
+        return False
+    return _takes(app, 0) and not _takes(app, 2) and not _takes(app, 3)
+
+
+def _takes(app, count):
+    """Whether app can be called with so many positional arguments."""
+    try:
+        inspect.signature(app).bind(*(None,) * count)
+        return True
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_of_aiohttp(app):
+    return any(c.__module__ in ("aiohttp.web_app", "aiohttp.web_runner") for c in type(app).__mro__)
+
+
+def check_aiohttp(app, name="the application"):
+    """Raises AppImportError when app is certainly nothing that the worker class aiohttp serves."""
+    if _is_of_aiohttp(app) or inspect.isawaitable(app):
+        return
+    try:
+        if callable(app):
+            inspect.signature(app).bind()
+            return
+    except TypeError:
+        raise AppImportError(f"{name} needs arguments, so it makes no aiohttp application: the worker class "
+                             "aiohttp serves a web.Application or a function without parameters that makes "
+                             "one. Write the call, MODULE:NAME(ARGUMENTS), or leave -k out.") from None
+    except ValueError:
+        return  # no signature to be had
+    raise AppImportError(f"{name} is {_article(type(app).__name__)}, not an aiohttp application.")
 
 
 def check_wsgi(app, name="the application", worker_class="sync"):
@@ -330,7 +379,7 @@ def _other_interface(app):
             "Leave worker_class out, or say -k asgi.")
     if any(c.__module__ == "aiohttp.web_app" for c in type(app).__mro__):
         return ("an aiohttp application",
-                "It needs -k aiohttp.GunicornWebWorker (not available yet in this version).")
+                "Leave worker_class out, or say -k aiohttp.")
     target = app
     while isinstance(target, functools.partial):
         target = target.func
@@ -345,7 +394,7 @@ def _other_interface(app):
     if is_async and not inspect.isclass(target):
         if not signature.parameters:
             return ("a coroutine function without parameters, as aiohttp's factories are",
-                    "It needs -k aiohttp.GunicornWebWorker (not available yet in this version).")
+                    "Leave worker_class out, or say -k aiohttp.")
         return asgi
     try:
         signature.bind(None, None)

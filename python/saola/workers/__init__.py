@@ -4,5 +4,6 @@
 SUPPORTED_WORKERS = {
     "sync": "saola.workers.sync.SyncWorker",
     "gthread": "saola.workers.gthread.ThreadWorker",
+    "aiohttp": "saola.workers.gaiohttp.AiohttpWorker",
     "asgi": "saola.workers.asgi.ASGIWorker",
 }

@@ -9,10 +9,13 @@ what takes too long, drained, lifespan shutdown, the rest of the tasks cancelled
 
 import asyncio
 import logging
+import sys
+import time
 
 from .. import _saola
 from ..aio.lifespan import Lifespan
 from ..aio.loops import new_loop
+from ..aio.payload import Payload
 from ..glogging import Logger
 from .serving import TICK, EngineWorker
 
@@ -25,6 +28,9 @@ CANCELLED_WAIT = 0.3
 
 #: Seconds that threads of the loop's executor may take at the end.
 EXECUTOR_WAIT = 2.0
+
+#: Exit status of a worker whose end shall be the server's (SL_EXIT_HALT), and of one that has failed.
+HALT, FAILED = 5, 1
 
 
 class ASGIWorker(EngineWorker):
@@ -44,6 +50,9 @@ class ASGIWorker(EngineWorker):
         self._drained = None
         self._stopping = False
         self._limit = None
+        self._stop_began = None  # time.monotonic()
+        self._exit_status = 0
+        self.payload = Payload(self.cfg.payload_exit, self.log, self._payload_ended)
 
     # ---- the engine ---------------------------------------------------------------------------------
 
@@ -89,10 +98,31 @@ class ASGIWorker(EngineWorker):
         asyncio.set_event_loop(self.loop)
         self.lifespan = Lifespan(self.wsgi, self.cfg.asgi_lifespan, self.engine.state, self.log)
         try:
-            self.loop.run_until_complete(self.lifespan.startup())
+            self.run_startup(self.lifespan.startup)
         except BaseException:
             self._close_loop()
             raise
+
+    def run_startup(self, startup):
+        """Runs the coroutine function, and watches the tasks that it leaves running."""
+        async def run():
+            self.payload.before_startup(self.loop)
+            await startup()
+            self.payload.after_startup(self.loop)
+
+        self.loop.run_until_complete(run())
+
+    def _payload_ended(self, policy, task):
+        """payload_exit is restart or halt, and a background task has ended."""
+        alone = self.cfg.workers == 1 or self.cfg.hand_over == "exclusive"
+        if policy == "restart" and self.slot is not None and not alone:
+            self.log.info("Worker (pid:%s) is replaced, as payload_exit says.", self.pid)
+            self.slot.spent()
+            return
+        self._exit_status = HALT if policy == "halt" else FAILED
+        self.log.info("Worker (pid:%s) leaves, as payload_exit says.", self.pid)
+        self.alive = False
+        self._begin_stop()
 
     def run(self):
         """Serves until told to stop, then lets the requests in progress end and cleans up."""
@@ -102,6 +132,8 @@ class ASGIWorker(EngineWorker):
             self.nr = self.engine.requests
             if not self._aborting:
                 self._clean_up()
+        if self._exit_status:
+            sys.exit(self._exit_status)
 
     async def _serve(self):
         self._drained = self.loop.create_future()
@@ -122,12 +154,14 @@ class ASGIWorker(EngineWorker):
     def _begin_stop(self):
         if self._drained is None or self._drained.done():
             return
+        self.payload.stop()
         self.engine.stop()
         self.engine.close_websockets(GOING_AWAY if self._ends_for_good() else SERVICE_RESTART)
         if self._pulse is not None:
             self._pulse.hasten()
         if not self._stopping:
             self._stopping = True
+            self._stop_began = time.monotonic()
             patience = self.cfg.graceful_timeout
             # Well before the arbiter's own patience ends: the application is to be cleaned up.
             self._limit = self.loop.call_later(
@@ -157,6 +191,7 @@ class ASGIWorker(EngineWorker):
 
     def _clean_up(self):
         """After the last answer; the clock is exit_timeout now."""
+        self.payload.stop()
         if self.slot is not None:
             self.slot.drained()
         if self._limit is not None:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import saola
 from .. import _saola, accessline, accesslog, staticfiles
-from ..app.locate import is_asgi, is_free_to_choose
+from ..app.locate import is_aiohttp, is_asgi, is_free_to_choose
 from ..glogging import Logger
 from ..http.message import Request
 from ..http.wsgi import Response, base_environ, file_range
@@ -221,11 +221,18 @@ class EngineWorker(base.Worker):
     # ---- life ---------------------------------------------------------------------------------------
 
     def load_wsgi(self):
-        """Loads the application. When nobody chose a worker class and it is an ASGI application, this
-        becomes an asgi worker."""
+        """Loads the application. When nobody chose a worker class and it is an ASGI or aiohttp
+        application, this becomes a worker of that class."""
         super().load_wsgi()
         ours = type(self).__module__ in ("saola.workers.sync", "saola.workers.gthread")
-        if ours and is_free_to_choose(self.cfg) and is_asgi(self.wsgi):
+        if not ours or not is_free_to_choose(self.cfg):
+            return
+        if is_aiohttp(self.wsgi):
+            from .gaiohttp import AiohttpWorker
+            self.log.info("The application is aiohttp's: worker class aiohttp")
+            self.__class__ = AiohttpWorker
+            self._prepare()
+        elif is_asgi(self.wsgi):
             from .asgi import ASGIWorker
             self.log.info("The application speaks ASGI: worker class asgi")
             self.__class__ = ASGIWorker

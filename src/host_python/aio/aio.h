@@ -11,6 +11,7 @@
 
 #include "../wsgi/options.h"
 #include "../wsgi/wsgi.h"
+#include <string.h>
 
 /* Interned texts: field, text. */
 #define SL_AIO_TEXTS(ROW)                                                                          \
@@ -89,6 +90,7 @@ enum {
 
 struct sl_asgi_request;
 struct sl_asgi_socket;
+struct sl_aiohttp;
 
 /* (name, value) as bytes, and the name as received. */
 struct sl_aio_field {
@@ -158,6 +160,7 @@ struct sl_aio {
     } clients[SL_AIO_CLIENTS];
     struct sl_aio_template templates[SL_AIO_TEMPLATES];
     unsigned template_count;
+    struct sl_aiohttp *aiohttp; /* the application is aiohttp's; NULL: ASGI */
 };
 
 /* A request, its application's coroutine as the task sees it (it notices the end without a
@@ -183,6 +186,10 @@ struct sl_asgi_request {
     bool broken;     /* the request body was malformed or late: answered by us */
     bool gone;       /* a send() met the end of the connection */
     bool full;       /* the client is slow: send() waits for room */
+    /* aiohttp's: */
+    PyObject *protocol; /* ours for this request; goes back to the pool */
+    PyObject *payload;  /* StreamReader while the body is not all there */
+    bool reading_paused;
 };
 
 /* What a WebSocket has besides. It stays until the request is over, the application may have ended
@@ -205,6 +212,23 @@ struct sl_asgi_socket {
     bool resting;   /* its spare memory was given back */
 };
 
+/* Slot of a cache for these bytes. */
+static inline uint32_t
+sl_aio_mix(const char *ptr, size_t len)
+{
+    uint64_t a = 0, b = 0;
+    if (len >= 8) {
+        memcpy(&a, ptr, 8);
+        memcpy(&b, ptr + len - 8, 8);
+    } else if (len > 0) {
+        a = (unsigned char)ptr[0] | (uint64_t)(unsigned char)ptr[len / 2] << 8 |
+            (uint64_t)(unsigned char)ptr[len - 1] << 16;
+    }
+    uint64_t h = (a ^ (uint64_t)len << 56) * 0x9e3779b97f4a7c15u;
+    h ^= (b + (h >> 29)) * 0xbf58476d1ce4e5b9u;
+    return (uint32_t)(h >> 32);
+}
+
 /* ---- engine.c ------------------------------------------------------------------------------ */
 
 extern PyType_Spec sl_aio_engine_spec;
@@ -213,6 +237,9 @@ extern PyType_Spec sl_aio_engine_spec;
 
 int sl_aio_texts_init(struct sl_aio *aio);
 void sl_aio_release(struct sl_aio *aio);
+/* Objects from the caches; new references. client: None on a unix socket. */
+PyObject *sl_aio_method(struct sl_aio *aio, const struct sl_str *method);
+PyObject *sl_aio_client(struct sl_aio *aio, const struct sl_peer *peer);
 /* The scope of a request; sets its method and path. NULL with an exception. */
 PyObject *sl_asgi_scope_new(struct sl_asgi_request *request);
 
@@ -278,6 +305,27 @@ int sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own);
  * where that is possible. New reference to the task, or NULL with an exception. */
 PyObject *sl_aio_start_task(struct sl_aio *aio, PyObject *coroutine);
 
+/* ---- aiohttp.c: requests for aiohttp's own application object -----------------------------------
+ */
+
+extern PyType_Spec sl_aiohttp_writer_spec, sl_aiohttp_done_spec;
+/* What aiohttp.web offers, as the attributes of bridge (saola.aio.web.Bridge). */
+int sl_aiohttp_new(struct sl_aio *aio, PyObject *bridge);
+void sl_aiohttp_free(struct sl_aio *aio);
+int sl_aiohttp_traverse(struct sl_aio *aio, visitproc visit, void *arg);
+/* True: the request is no plain one, and its connection was given to aiohttp's own protocol;
+ * *ret_code is for the engine. */
+bool sl_aiohttp_give_away(struct sl_aio *aio, struct sl_request *req, struct sl_response *res,
+                          int *ret_code);
+/* The coroutine that answers; NULL with an exception. */
+PyObject *sl_aiohttp_call(struct sl_asgi_request *request);
+/* Something happened to its connection: enum sl_on. */
+void sl_aiohttp_event(struct sl_asgi_request *request, unsigned what);
+/* Feeds what has arrived of the body to the application's reader. */
+void sl_aiohttp_pump(struct sl_asgi_request *request);
+/* The application has ended. */
+void sl_aiohttp_end(struct sl_asgi_request *request);
+
 /* ---- channel.c ----------------------------------------------------------------------------- */
 
 extern PyType_Spec sl_asgi_op_spec;
@@ -288,6 +336,10 @@ extern PyMethodDef sl_asgi_receive_def, sl_asgi_send_def;
 /* Carries out what the application sends. 0; 1: done, but the client is slow: wait for room; -1
  * with an exception. */
 int sl_asgi_send_message(struct sl_asgi_request *request, PyObject *message);
+/* What has arrived of the body, up to a limit; NULL without an exception: nothing. */
+PyObject *sl_asgi_take_body(struct sl_request *req);
+/* The body cannot be had (code): the client hears why if nothing was said yet. */
+void sl_asgi_refuse_body(struct sl_asgi_request *request, int code);
 /* The next message for the application; NULL without an exception: none yet. */
 PyObject *sl_asgi_receive_message(struct sl_asgi_request *request);
 

@@ -22,6 +22,7 @@ struct async_engine {
     PyObject *ready; /* list of the turn in progress */
     struct sl_py_kept kept;
     bool turning, drained;
+    bool expect_to_host; /* aiohttp answers Expect itself */
 };
 
 /* ---- callbacks of the engine ---------------------------------------------------------------- */
@@ -194,6 +195,12 @@ take_all(struct async_engine *self, PyObject *options)
         take_number(options, "disconnect_grace", &aio->grace) < 0 ||
         take_number(options, "concurrency", &limit) < 0)
         return -1;
+    PyObject *own_expect = PyDict_GetItemString(options, "expect_to_host");
+    if (own_expect != NULL) {
+        self->expect_to_host = own_expect == Py_True;
+        if (PyDict_DelItemString(options, "expect_to_host") < 0)
+            return -1;
+    }
     aio->limit = limit > 0 && limit < 1e9 ? (unsigned)limit : 0;
     if (take_websocket(aio, options) < 0)
         return -1;
@@ -236,6 +243,7 @@ open_engine(struct async_engine *self, PyObject *app, PyObject *fds, PyObject *s
     self->aio.interrupt_ctx = self;
     out.threads = 0;
     out.lent = out.accept_later = true;
+    out.expect_to_host = self->expect_to_host;
     out.handle = handle;
     out.on_event = on_event;
     out.on_ready = on_ready;
@@ -325,7 +333,7 @@ engine_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->aio.loop_dict);
     Py_VISIT(self->aio.create_future);
     Py_VISIT(self->aio.base_context);
-    return 0;
+    return sl_aiohttp_traverse(&self->aio, visit, arg);
 }
 
 static void
@@ -334,7 +342,8 @@ close_engine(struct async_engine *self)
     struct sl_engine *engine = self->engine;
     if (engine == NULL)
         return;
-    sl_worker_on_abort(NULL, NULL);
+    if (self->slot != NULL)
+        sl_worker_on_abort(NULL, NULL);
     (void)sl_engine_close(engine, 0); /* tells pending requests, which may look at us */
     self->engine = NULL;
 }
@@ -488,6 +497,15 @@ engine_set_loop(PyObject *object, PyObject *args)
 }
 
 static PyObject *
+engine_set_aiohttp(PyObject *object, PyObject *bridge)
+{
+    struct async_engine *self = (struct async_engine *)object;
+    if (sl_aiohttp_new(&self->aio, bridge) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 engine_accept(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     struct async_engine *self = (struct async_engine *)object;
@@ -621,6 +639,9 @@ static PyMethodDef engine_methods[] = {
      "set_loop(loop, own)\n--\n\nThe loop whose tasks requests are; own: select() is its "
      "selector's.\n"
      "The current context becomes the one that every request gets a copy of."},
+    {"set_aiohttp", engine_set_aiohttp, METH_O,
+     "set_aiohttp(bridge)\n--\n\nThe application is aiohttp's: requests go through a\n"
+     "saola.aio.web.Bridge from now on. Before accept()."},
     {"accept", engine_accept, METH_NOARGS, "accept()\n--\n\nBegin to accept connections."},
     {"stop", engine_stop, METH_NOARGS,
      "stop()\n--\n\nStop accepting, answer what is in progress; on_drained() tells of the end."},
@@ -674,7 +695,9 @@ sl_py_aio_exec(PyObject *module)
     struct sl_py_state *state = sl_py_state(module);
     if (sl_py_type_add(module, &sl_aio_engine_spec, &state->async_engine_type) < 0 ||
         sl_py_type_add(module, &sl_asgi_request_spec, &state->asgi_request_type) < 0 ||
-        sl_py_type_add(module, &sl_asgi_op_spec, &state->asgi_op_type) < 0)
+        sl_py_type_add(module, &sl_asgi_op_spec, &state->asgi_op_type) < 0 ||
+        sl_py_type_add(module, &sl_aiohttp_writer_spec, &state->aiohttp_writer_type) < 0 ||
+        sl_py_type_add(module, &sl_aiohttp_done_spec, &state->done_type) < 0)
         return -1;
     return 0;
 }

@@ -33,8 +33,8 @@ request_message(struct sl_asgi_request *r, PyObject *body, bool more)
 }
 
 /* What has arrived of the body, up to a limit; NULL without an exception: nothing. */
-static PyObject *
-take_body(struct sl_request *req)
+PyObject *
+sl_asgi_take_body(struct sl_request *req)
 {
     const char *data = NULL;
     PyObject *body = NULL;
@@ -58,8 +58,8 @@ take_body(struct sl_request *req)
 }
 
 /* The body cannot be had: the client hears why if nothing was said yet. */
-static void
-refuse_body(struct sl_asgi_request *r, int rc)
+void
+sl_asgi_refuse_body(struct sl_asgi_request *r, int rc)
 {
     r->broken = true;
     if (rc == SL_EPROTO)
@@ -84,7 +84,7 @@ sl_asgi_receive_message(struct sl_asgi_request *r)
     if (req->body == SL_BODY_NONE)
         return request_message(r, r->aio->empty_bytes, false);
     for (;;) {
-        PyObject *body = take_body(req);
+        PyObject *body = sl_asgi_take_body(req);
         if (body == NULL && PyErr_Occurred())
             return NULL;
         bool done = sl_request_body_done(req);
@@ -97,7 +97,7 @@ sl_asgi_receive_message(struct sl_asgi_request *r)
         if (rc == SL_EAGAIN)
             return NULL;
         if (rc < 0) {
-            refuse_body(r, rc);
+            sl_asgi_refuse_body(r, rc);
             return disconnect_message(r->aio);
         }
     }

@@ -143,6 +143,8 @@ app_ended(struct sl_asgi_request *r, PyObject *exception)
     if (r->timer != NULL)
         stop_timer(r);
     unlist(r);
+    if (r->protocol != NULL)
+        sl_aiohttp_end(r);
     if (exception != NULL)
         report(r, exception);
     if (r->socket != NULL) {
@@ -150,7 +152,7 @@ app_ended(struct sl_asgi_request *r, PyObject *exception)
                                exception != NULL && is_cancelled(r, exception));
         return;
     }
-    if (exception == NULL && !r->complete && !client_has_gone(r))
+    if (exception == NULL && !r->complete && !client_has_gone(r) && r->aio->aiohttp == NULL)
         sl_asgi_fault(r, r->started
                              ? "the ASGI application returned without completing its response"
                              : "the ASGI application returned without starting a response");
@@ -371,7 +373,7 @@ keep_exit(struct sl_aio *aio)
 static void
 start(struct sl_asgi_request *r)
 {
-    r->inner = call_app(r);
+    r->inner = r->aio->aiohttp != NULL ? sl_aiohttp_call(r) : call_app(r);
     if (r->inner == NULL) {
         if (app_raised(r))
             keep_exit(r->aio);
@@ -403,6 +405,9 @@ sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *r
         sl_response_fail(res, 503, "The server is at its limit of concurrent requests.");
         return 0;
     }
+    int code = 0;
+    if (aio->aiohttp != NULL && sl_aiohttp_give_away(aio, req, res, &code))
+        return code;
     struct sl_asgi_request *r = request_new(aio, req, res);
     if (r == NULL) {
         PyErr_WriteUnraisable(aio->app);
@@ -449,6 +454,16 @@ request_abandon(PyObject *self, PyObject *Py_UNUSED(ignored))
     return cancel_task(r);
 }
 
+/* More of a body has come, for aiohttp's reader. */
+static PyObject *
+request_pump(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    if (r->payload != NULL)
+        sl_aiohttp_pump(r);
+    Py_RETURN_NONE;
+}
+
 /* The exchange was over while the engine told of an event; now it may end. */
 static PyObject *
 request_end(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -492,10 +507,14 @@ sl_asgi_event(struct sl_request *req, unsigned what)
         r->res = NULL;
         r->gone = true;
         r->pending = false;
+        if (r->protocol != NULL)
+            sl_aiohttp_event(r, what);
         sl_asgi_wake(r);
         Py_DECREF(r);
         return;
     }
+    if (r->protocol != NULL)
+        sl_aiohttp_event(r, what);
     sl_asgi_wake(r);
 }
 
@@ -538,6 +557,8 @@ request_traverse(PyObject *self, visitproc visit, void *arg)
         Py_VISIT(r->socket->inbox);
         Py_VISIT(r->socket->farewell);
     }
+    Py_VISIT(r->protocol);
+    Py_VISIT(r->payload);
     return 0;
 }
 
@@ -551,6 +572,9 @@ request_clear(PyObject *self)
     }
     Py_CLEAR(r->inner);
     Py_CLEAR(r->task);
+    if (r->protocol != NULL)
+        sl_aiohttp_end(r);
+    Py_CLEAR(r->payload);
     Py_CLEAR(r->waiters);
     Py_CLEAR(r->timer);
     Py_CLEAR(r->trailers);
@@ -571,9 +595,13 @@ request_dealloc(PyObject *self)
 }
 
 static PyMethodDef request_methods[] = {
-    {"send", request_send, METH_O, NULL},        {"throw", request_throw, METH_VARARGS, NULL},
-    {"close", request_close, METH_NOARGS, NULL}, {"_abandon", request_abandon, METH_NOARGS, NULL},
-    {"_end", request_end, METH_NOARGS, NULL},    {NULL, NULL, 0, NULL},
+    {"send", request_send, METH_O, NULL},
+    {"throw", request_throw, METH_VARARGS, NULL},
+    {"close", request_close, METH_NOARGS, NULL},
+    {"_abandon", request_abandon, METH_NOARGS, NULL},
+    {"_pump", request_pump, METH_NOARGS, NULL},
+    {"_end", request_end, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot request_slots[] = {

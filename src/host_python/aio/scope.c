@@ -3,22 +3,6 @@
 #include "aio.h"
 #include <string.h>
 
-static inline uint32_t
-mix(const char *ptr, size_t len)
-{
-    uint64_t a = 0, b = 0;
-    if (len >= 8) {
-        memcpy(&a, ptr, 8);
-        memcpy(&b, ptr + len - 8, 8);
-    } else if (len > 0) {
-        a = (unsigned char)ptr[0] | (uint64_t)(unsigned char)ptr[len / 2] << 8 |
-            (uint64_t)(unsigned char)ptr[len - 1] << 16;
-    }
-    uint64_t h = (a ^ (uint64_t)len << 56) * 0x9e3779b97f4a7c15u;
-    h ^= (b + (h >> 29)) * 0xbf58476d1ce4e5b9u;
-    return (uint32_t)(h >> 32);
-}
-
 static inline bool
 same_bytes(PyObject *bytes, const char *ptr, size_t len)
 {
@@ -49,6 +33,7 @@ sl_aio_release(struct sl_aio *aio)
 #define ROW(field, text) Py_CLEAR(aio->text_##field);
     SL_AIO_TEXTS(ROW)
 #undef ROW
+    sl_aiohttp_free(aio);
     Py_CLEAR(aio->app);
     Py_CLEAR(aio->on_error);
     Py_CLEAR(aio->on_fault);
@@ -116,7 +101,7 @@ field_object(struct sl_aio *aio, const struct sl_header *header)
 {
     const char *raw = header->name.ptr;
     size_t len = header->name.len;
-    struct sl_aio_field *slot = &aio->fields[mix(raw, len) & (SL_AIO_HEADERS - 1)];
+    struct sl_aio_field *slot = &aio->fields[sl_aio_mix(raw, len) & (SL_AIO_HEADERS - 1)];
     if (slot->pair != NULL && slot->len == len && memcmp(slot->raw, raw, len) == 0 &&
         same_bytes(PyTuple_GET_ITEM(slot->pair, 1), header->value.ptr, header->value.len))
         return Py_NewRef(slot->pair);
@@ -195,7 +180,7 @@ raw_path(struct sl_aio *aio, PyObject *sent)
 static struct sl_aio_path *
 path_objects(struct sl_aio *aio, const char *ptr, size_t len)
 {
-    struct sl_aio_path *slot = &aio->paths[mix(ptr, len) & (SL_AIO_PATHS - 1)];
+    struct sl_aio_path *slot = &aio->paths[sl_aio_mix(ptr, len) & (SL_AIO_PATHS - 1)];
     if (slot->sent != NULL && same_bytes(slot->sent, ptr, len))
         return slot;
     PyObject *sent = PyBytes_FromStringAndSize(ptr, (Py_ssize_t)len);
@@ -217,7 +202,7 @@ query_object(struct sl_aio *aio, const struct sl_str *query)
 {
     if (query->len == 0)
         return Py_NewRef(aio->empty_bytes);
-    PyObject **slot = &aio->queries[mix(query->ptr, query->len) & (SL_AIO_PATHS - 1)];
+    PyObject **slot = &aio->queries[sl_aio_mix(query->ptr, query->len) & (SL_AIO_PATHS - 1)];
     if (*slot != NULL && same_bytes(*slot, query->ptr, query->len))
         return Py_NewRef(*slot);
     PyObject *bytes = PyBytes_FromStringAndSize(query->ptr, (Py_ssize_t)query->len);
@@ -226,12 +211,12 @@ query_object(struct sl_aio *aio, const struct sl_str *query)
     return bytes;
 }
 
-static PyObject *
-method_object(struct sl_aio *aio, const struct sl_str *method)
+PyObject *
+sl_aio_method(struct sl_aio *aio, const struct sl_str *method)
 {
     if (method->len == 3 && memcmp(method->ptr, "GET", 3) == 0)
         return Py_NewRef(aio->text_get);
-    PyObject **slot = &aio->methods[mix(method->ptr, method->len) & 15];
+    PyObject **slot = &aio->methods[sl_aio_mix(method->ptr, method->len) & 15];
     if (*slot != NULL && (size_t)PyUnicode_GET_LENGTH(*slot) == method->len &&
         memcmp(PyUnicode_1BYTE_DATA(*slot), method->ptr, method->len) == 0)
         return Py_NewRef(*slot);
@@ -251,8 +236,8 @@ method_object(struct sl_aio *aio, const struct sl_str *method)
     return text;
 }
 
-static PyObject *
-client_object(struct sl_aio *aio, const struct sl_peer *peer)
+PyObject *
+sl_aio_client(struct sl_aio *aio, const struct sl_peer *peer)
 {
     if (peer->addr[0] == '\0')
         Py_RETURN_NONE;
@@ -344,14 +329,14 @@ sl_asgi_scope_new(struct sl_asgi_request *request)
     PyObject *scope = template_copy(aio, req);
     if (scope == NULL)
         return NULL;
-    request->method = method_object(aio, &req->method);
+    request->method = sl_aio_method(aio, &req->method);
     struct sl_aio_path *path = path_objects(aio, req->path.ptr, req->path.len);
     if (request->method == NULL || path == NULL)
         goto error;
     request->path = Py_NewRef(path->text);
     if (PyDict_SetItem(scope, aio->text_path, path->text) < 0 ||
         PyDict_SetItem(scope, aio->text_raw_path, path->raw) < 0 ||
-        set(scope, aio->text_client, client_object(aio, req->peer)) < 0 ||
+        set(scope, aio->text_client, sl_aio_client(aio, req->peer)) < 0 ||
         set(scope, aio->text_headers, headers_list(aio, req)) < 0 ||
         set(scope, aio->text_asgi, PyDict_Copy(aio->asgi)) < 0 ||
         set(scope, aio->text_state, PyDict_Copy(aio->app_state)) < 0 ||

@@ -1,0 +1,89 @@
+/* What the two files of the aiohttp fast path share. aiohttp.c makes aiohttp's request objects from
+ * ours, aiohttp_writer.c is what its responses write to.
+ *
+ * Process, thread: as in aio.h.
+ */
+#ifndef SAOLA_HOST_PYTHON_AIOHTTP_H
+#define SAOLA_HOST_PYTHON_AIOHTTP_H
+
+#include "aio.h"
+
+/* What the bridge (saola.aio.web.Bridge) brings, by attribute. */
+#define SL_AIOHTTP_BRIDGE(ROW)                                                                     \
+    ROW(serve)         /* serve(message, payload, protocol, writer): the coroutine; None: every    \
+                          connection is given away */                                              \
+    ROW(give_away)     /* give_away(fd, data) */                                                   \
+    ROW(make_protocol) /* make_protocol() */                                                       \
+    ROW(make_headers)  /* make_headers(raw_headers) */                                             \
+    ROW(make_url)      /* make_url(target) */                                                      \
+    ROW(fail_body)     /* fail_body(payload, malformed) */                                         \
+    ROW(serialize)     /* serialize(status_line, headers): the head as bytes */                    \
+    ROW(closed_error)  /* raised where the client is gone */                                       \
+    ROW(message_type)                                                                              \
+    ROW(version10)                                                                                 \
+    ROW(version11)                                                                                 \
+    ROW(reader_type)                                                                               \
+    ROW(reader_limit)                                                                              \
+    ROW(empty_payload)                                                                             \
+    ROW(compressor)     /* compressor(encoding, strategy) */                                       \
+    ROW(write_squeezed) /* write_squeezed(writer, compressor, chunk): a coroutine */               \
+    ROW(end_squeezed)
+
+#define SL_AIOHTTP_TEXTS(ROW)                                                                      \
+    ROW(peername)                                                                                  \
+    ROW(sockname)                                                                                  \
+    ROW(transport)                                                                                 \
+    ROW(own_transport)                                                                             \
+    ROW(writer)                                                                                    \
+    ROW(lost)                                                                                      \
+    ROW(feed_data)                                                                                 \
+    ROW(feed_eof)                                                                                  \
+    ROW(loop)                                                                                      \
+    ROW(Connection)
+
+enum {
+    SL_AIOHTTP_BLOCKS = 64, /* slots of the caches; powers of two */
+    SL_AIOHTTP_URLS = 128,
+    SL_AIOHTTP_PROTOCOLS = 64,     /* kept for the next requests */
+    SL_AIOHTTP_KEY_MAX = 8 * 1024, /* longest block of fields that is kept */
+};
+
+/* The fields of requests: clients send the same ones again and again. */
+struct sl_aiohttp_block {
+    PyObject *key; /* bytes as received; NULL: slot is empty */
+    size_t count;
+    bool trusted, plain;
+    PyObject *headers, *raw_headers;
+};
+
+struct sl_aiohttp_url {
+    PyObject *target; /* str */
+    PyObject *url;
+};
+
+struct sl_aiohttp {
+#define ROW(name) PyObject *name;
+    SL_AIOHTTP_BRIDGE(ROW)
+#undef ROW
+#define ROW(name) PyObject *text_##name;
+    SL_AIOHTTP_TEXTS(ROW)
+#undef ROW
+    PyObject *reader_kwnames;
+    PyObject *empty_text;
+    PyObject *done; /* an awaitable that is done */
+    PyObject *protocols[SL_AIOHTTP_PROTOCOLS];
+    unsigned protocol_count;
+    struct sl_aiohttp_block blocks[SL_AIOHTTP_BLOCKS];
+    struct sl_aiohttp_block passing; /* one that is not kept */
+    struct sl_aiohttp_block *block;  /* of the request that is being looked at */
+    struct sl_aiohttp_url urls[SL_AIOHTTP_URLS];
+    const char *local; /* listener of the last request */
+    uint16_t local_port;
+    PyObject *sockname;
+};
+
+/* ---- aiohttp_writer.c ------------------------------------------------------------------------ */
+
+PyObject *sl_aiohttp_writer_new(struct sl_asgi_request *request);
+
+#endif
