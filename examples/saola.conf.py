@@ -299,6 +299,21 @@
 # Longest pause, in seconds, inside a request body or while an answer is sent; 0 is no limit.
 # body_timeout = 30
 
+# Bytes a second that a request body must come with; 0 is no limit.
+# min_body_rate = 240
+
+# Bytes a second of an answer that the client must take; 0 is no limit.
+# min_response_rate = 240
+
+# Longest request body, as in 100M; 0 is no limit.
+# limit_request_body = 1073741824
+
+# Request bodies up to this are received before the application is called; 0 is 64 KiB.
+# body_buffer = 67108864
+
+# Answers up to this are taken from the application at once, however slow the client is.
+# response_buffer = 67108864
+
 # How a worker is replaced: overlap or exclusive.
 # hand_over = 'overlap'
 

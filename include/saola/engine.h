@@ -62,12 +62,24 @@ struct sl_engine_options {
                                    sl_engine_stop() while the service goes on without this worker */
     uint32_t header_timeout_ms; /* first byte of a head to its end; 0 = none */
     uint32_t body_timeout_ms;   /* longest pause inside a request body or while sending; 0 = none */
-    uint32_t max_connections;   /* accepted at once; 0 = no limit */
-    uint64_t max_requests;      /* on_limit is called when this many were begun; 0 = never */
-    bool own_listeners;      /* reuse_port: nobody else accepts from TCP ones with SO_REUSEPORT */
-    bool multiple_workers;   /* others accept from the same sockets: accept one at a time */
-    const char *server_name; /* value of the Server header */
-    uint8_t proxy_protocol;  /* 0 off, 1, 2, or 3 = either */
+    uint32_t min_body_rate;     /* bytes a second that a body must come with, on average over each
+                                   body_timeout_ms of waiting; 0 = one byte is enough */
+    uint32_t min_response_rate; /* the same of what clients take of responses */
+    uint64_t max_body;          /* longer bodies are refused with 413; 0 = no limit */
+    uint64_t body_buffer;     /* a body up to this is here before the handler runs, in a file where
+                                 it is large; at least 64 KiB */
+    uint64_t response_buffer; /* up to this of an answer that the client is too slow for goes to a
+                                 file, so that a handler that answers before it returns need not
+                                 wait */
+    const char *spool_dir;    /* of these files; NULL: none, so only 64 KiB of a body, 256 of an
+                                 answer */
+    uint32_t max_connections; /* accepted at once; at the limit those idle between requests are
+                                 closed, else no more are accepted; 0 = no limit */
+    uint64_t max_requests;    /* on_limit is called when this many were begun; 0 = never */
+    bool own_listeners;       /* reuse_port: nobody else accepts from TCP ones with SO_REUSEPORT */
+    bool multiple_workers;    /* others accept from the same sockets: accept one at a time */
+    const char *server_name;  /* value of the Server header */
+    uint8_t proxy_protocol;   /* 0 off, 1, 2, or 3 = either */
     const char *const *proxy_allow;                /* NULL-terminated addresses and CIDR; "*" */
     const char *const *forwarded_allow;            /* the same */
     const struct sl_scheme_header *scheme_headers; /* ends with name NULL */

@@ -604,7 +604,9 @@ def _default(row):
         return text == "true"
     if row.type == "octal":
         return auto_int(None, text)
-    if row.type in ("int", "size", "any"):
+    if row.type == "size":
+        return _v.validate_size(text)
+    if row.type in ("int", "any"):
         return int(text)
     return text
 

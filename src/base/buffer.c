@@ -1,11 +1,16 @@
 /* A growing run of bytes: doubling, with every size checked for overflow before it is used. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <base/buffer.h>
+#include <base/tempfile.h>
 #include <saola/status.h>
 
-enum { SMALLEST = 256 };
+enum { SMALLEST = 256, SMALLEST_FILE = 256 * 1024 };
 
 void
 sl_buf_init(struct sl_buf *buf)
@@ -18,8 +23,67 @@ sl_buf_release(struct sl_buf *buf)
 {
     if (buf == NULL)
         return;
-    free(buf->ptr);
+    if (buf->file != 0) {
+        munmap(buf->ptr, buf->cap);
+        close(buf->file - 1);
+    } else {
+        free(buf->ptr);
+    }
     sl_buf_init(buf);
+}
+
+/* Blocks are had now: a write to a hole of a full disk would be SIGBUS. */
+static int
+allocate(int fd, size_t size)
+{
+    int error;
+    do
+        error = posix_fallocate(fd, 0, (off_t)size);
+    while (error == EINTR);
+    errno = error;
+    return error == 0 ? SL_OK : SL_ESYS;
+}
+
+static int
+grow_file(struct sl_buf *buf, size_t cap)
+{
+    if (allocate(buf->file - 1, cap) < 0)
+        return SL_ENOMEM;
+    void *ptr = mremap(buf->ptr, buf->cap, cap, MREMAP_MAYMOVE);
+    if (ptr == MAP_FAILED)
+        return SL_ENOMEM;
+    buf->ptr = ptr;
+    buf->cap = cap;
+    return SL_OK;
+}
+
+int
+sl_buf_spool(struct sl_buf *buf, const char *directory, size_t extra)
+{
+    if (buf->file != 0)
+        return SL_OK;
+    if (extra > (size_t)PTRDIFF_MAX - buf->len)
+        return SL_ESYS;
+    size_t cap = SMALLEST_FILE;
+    while (cap < buf->len + extra)
+        cap = cap > (size_t)PTRDIFF_MAX / 2 ? buf->len + extra : cap * 2;
+    int fd = sl_tempfile_open(directory);
+    if (fd < 0)
+        return SL_ESYS;
+    void *ptr = MAP_FAILED;
+    if (allocate(fd, cap) == SL_OK)
+        ptr = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (ptr == MAP_FAILED) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return SL_ESYS;
+    }
+    if (buf->len > 0)
+        memcpy(ptr, buf->ptr, buf->len);
+    free(buf->ptr);
+    *buf = (struct sl_buf){ptr, buf->len, cap, fd + 1};
+    return SL_OK;
 }
 
 int
@@ -33,6 +97,8 @@ sl_buf_reserve(struct sl_buf *buf, size_t extra)
     size_t cap = buf->cap < SMALLEST ? SMALLEST : buf->cap;
     while (cap < need)
         cap = cap > (size_t)PTRDIFF_MAX / 2 ? need : cap * 2;
+    if (buf->file != 0)
+        return grow_file(buf, cap);
     char *ptr = realloc(buf->ptr, cap);
     if (ptr == NULL)
         return SL_ENOMEM;

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "http/engine_state.h"
@@ -94,6 +96,8 @@ sl_conn_rearm(struct sl_engine *engine, struct sl_conn *conn)
 void
 sl_conn_await_client(struct sl_engine *engine, struct sl_conn *conn)
 {
+    if (conn->state != SL_CONN_WRITING)
+        conn->rate_ms = 0;
     conn->state = SL_CONN_WRITING;
     conn->active_ms = engine->now_ms;
     (void)sl_conn_rearm(engine, conn);
@@ -102,7 +106,7 @@ sl_conn_await_client(struct sl_engine *engine, struct sl_conn *conn)
 void
 sl_conn_keep(struct sl_workspace *ws, struct sl_conn *conn)
 {
-    if (sl_out_move(&ws->out, &conn->out) == SL_OK) {
+    if (sl_out_move(&ws->out, &conn->out, &ws->engine->store) == SL_OK) {
         sl_conn_await_client(ws->engine, conn);
     } else {
         sl_out_release(&ws->out);
@@ -195,6 +199,43 @@ limit_of(const struct sl_engine *engine, const struct sl_conn *conn)
     return opt->keepalive_ms;
 }
 
+/* Bytes of an answer that the client has not taken: ours, and what waits in the kernel, whose
+ * buffer may be so large that a slow client makes room in it more seldom than once in body_timeout.
+ */
+static uint64_t
+ahead(const struct sl_conn *conn)
+{
+    int queued = 0;
+    if (ioctl(conn->fd, SIOCOUTQ, &queued) < 0 || queued < 0)
+        queued = 0;
+    return conn->out.end - conn->out.start + conn->out.file_left + (uint64_t)queued;
+}
+
+/* The body or the answer that is on its way comes too slowly, on average over an interval of limit.
+ * A drip of bytes is none the better for never pausing. */
+static bool
+is_too_slow(struct sl_engine *engine, struct sl_conn *conn, uint64_t limit)
+{
+    bool writing = conn->state == SL_CONN_WRITING;
+    uint64_t now = engine->now_ms;
+    if (limit == 0 || !(writing || (conn->state == SL_CONN_READING && conn->need > 0))) {
+        conn->rate_ms = 0;
+        return false;
+    }
+    if (conn->rate_ms != 0 && now - conn->rate_ms < limit)
+        return false;
+    uint64_t mark = writing ? ahead(conn) : conn->in.len;
+    uint64_t moved = writing ? conn->rate_mark - mark : mark - conn->rate_mark;
+    uint32_t rate = writing ? engine->opt.min_response_rate : engine->opt.min_body_rate;
+    uint64_t must = sl_rate_bytes(rate, now - conn->rate_ms);
+    if (conn->rate_ms != 0 && moved < must)
+        return true;
+    conn->rate_ms = now;
+    conn->rate_mark = mark;
+    conn->active_ms = writing ? now : conn->active_ms;
+    return false;
+}
+
 /* Stopping: it waits for a request and none was begun. */
 static bool
 is_idle(const struct sl_engine *engine, const struct sl_conn *conn)
@@ -204,7 +245,7 @@ is_idle(const struct sl_engine *engine, const struct sl_conn *conn)
 }
 
 static bool
-is_over(const struct sl_engine *engine, const struct sl_conn *conn)
+is_over(struct sl_engine *engine, struct sl_conn *conn)
 {
     uint64_t limit = limit_of(engine, conn), idle = engine->now_ms - conn->active_ms;
     if (conn->state == SL_CONN_LINGERING &&
@@ -212,7 +253,16 @@ is_over(const struct sl_engine *engine, const struct sl_conn *conn)
         return true;
     if (is_idle(engine, conn))
         return idle >= engine->linger_ms && engine->now_ms - engine->stop_ms >= engine->linger_ms;
-    return limit != 0 && idle >= limit;
+    if (is_too_slow(engine, conn, limit))
+        return true;
+    return conn->state != SL_CONN_WRITING && limit != 0 && idle >= limit;
+}
+
+bool
+sl_conn_is_spare(const struct sl_conn *conn)
+{
+    return conn->state == SL_CONN_READING && !conn->away && conn->pending == NULL && !conn->first &&
+           !conn->draining && !conn->close_after && conn->in.len == 0 && !has_unread(conn);
 }
 
 void

@@ -264,6 +264,19 @@ passing(int error)
     }
 }
 
+/* The oldest connection that is idle between requests, or NULL. */
+static struct sl_conn *
+find_spare(struct sl_engine *engine)
+{
+    SL_LIST_EACH(link, &engine->conns)
+    {
+        struct sl_conn *conn = SL_LIST_ENTRY(link, struct sl_conn, link);
+        if (sl_conn_is_spare(conn))
+            return conn;
+    }
+    return NULL;
+}
+
 static void
 accept_some(struct sl_engine *engine, const struct sl_listen_point *point)
 {
@@ -271,12 +284,16 @@ accept_some(struct sl_engine *engine, const struct sl_listen_point *point)
     while (budget-- > 0 && engine->listening) {
         struct sockaddr_storage sa = {0};
         socklen_t len = sizeof sa;
-        if (sl_engine_full(engine)) {
+        /* At the limit one that is idle makes room, but only for somebody who is there. */
+        struct sl_conn *spare = sl_engine_full(engine) ? find_spare(engine) : NULL;
+        if (spare == NULL && sl_engine_full(engine)) {
             sl_engine_listen_off(engine);
             return;
         }
         int fd = accept4(point->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
+            if (spare != NULL)
+                sl_engine_drop(engine, spare);
             admit(engine, point, fd, &sa);
             continue;
         }
@@ -331,10 +348,11 @@ keep_time(struct sl_engine *engine, struct sl_workspace *ws)
         sl_drain_tend(engine);
     bool accepting =
         (!engine->draining || engine->queue != SL_QUEUE_OTHERS) && !engine->opt.accept_later;
+    bool sweeping = now - engine->swept_ms >= (engine->draining ? STOP_SWEEP_MS : SWEEP_MS);
     if (accepting && !engine->listening && now >= engine->accept_after_ms &&
-        !sl_engine_full(engine))
+        (!sl_engine_full(engine) || (sweeping && find_spare(engine) != NULL)))
         (void)sl_engine_listen_on(engine);
-    if (now - engine->swept_ms >= (engine->draining ? STOP_SWEEP_MS : SWEEP_MS))
+    if (sweeping)
         sweep(engine, ws);
 }
 
@@ -655,6 +673,7 @@ sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_e
     if (engine == NULL)
         return sl_error_set(err, SL_ENOMEM, "no memory for the engine");
     engine->opt = *options;
+    engine->store.directory = options->spool_dir;
     ignore_broken_pipes();
     engine->field_capacity = options->limits.fields;
     if (engine->field_capacity == 0 || engine->field_capacity > SL_HEAD_MAX_FIELDS)

@@ -82,9 +82,13 @@ struct sl_conn {
     bool sent_continue;   /* for the request that is being buffered */
     bool unread;          /* an edge may have passed: the socket may have more than was received */
     bool hung_up;         /* the client has closed its side at least */
+    bool no_spool;        /* its body could not be put into a file */
     struct sl_workspace *pending; /* of the request that a host answers later */
     uint64_t active_ms;           /* last progress, engine time */
     uint64_t linger_ms;           /* LINGERING: since when */
+    uint64_t rate_ms;             /* a body or an answer is on its way: the interval over which its
+                                     rate is judged began; 0: none is */
+    uint64_t rate_mark;           /* ... with so many bytes behind (a body) or ahead (an answer) */
     struct sl_buf in;             /* received and not served yet */
     uint64_t resume;              /* of the head parser in `in` */
     size_t need;                  /* `in` is not worth looking at before it has this many bytes */
@@ -130,6 +134,10 @@ struct sl_exchange {
     uint64_t began_ns; /* handler called; for the access log */
     bool broken;       /* peer gone or protocol error: no more input */
     int error;
+    uint64_t received; /* decoded bytes of a chunked body */
+    uint32_t
+        waited_ms;  /* for the client, in the handler: the interval over which rates are judged */
+    uint64_t moved; /* ... and bytes that came or went in it */
 };
 
 /* What a thread needs to serve: nothing here is shared. */
@@ -203,7 +211,8 @@ struct sl_engine {
     struct sl_workspace *spare_ws; /* without scratch */
     unsigned spare_ws_count;
     bool turning;
-    struct sl_pool *pool; /* NULL: inline */
+    struct sl_pool *pool;      /* NULL: inline */
+    struct sl_out_store store; /* of connections that wait in WRITING; any thread */
 
     /* any thread */
     atomic_bool stopping;      /* asked for */
@@ -270,6 +279,8 @@ size_t sl_conn_drain(struct sl_conn *conn, const char *data, size_t len);
 void sl_conn_discard(struct sl_workspace *ws, struct sl_conn *conn);
 /* A close from now on is a reset: what was sent so far must not be taken for all (TCP). */
 void sl_conn_set_reset(struct sl_conn *conn, bool on);
+/* It waits for another request, and nothing of one is here. */
+bool sl_conn_is_spare(const struct sl_conn *conn);
 /* Ends the connection if its time is over. */
 void sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn);
 
@@ -303,6 +314,24 @@ void sl_drain_tend(struct sl_engine *engine);
 /* Appends "100 Continue" (RFC 9110 section 15.2.1). SL_OK or SL_ENOMEM. */
 int sl_out_continue(struct sl_out *out);
 void sl_exchange_begin(struct sl_exchange *x, struct sl_conn *conn, char *view, size_t view_len);
+/* In a handler: waits until the socket is ready for events. SL_ETIMEOUT after the body timeout, or
+ * when x->moved shows less than rate bytes a second over that much waiting. */
+int sl_exchange_wait(struct sl_exchange *x, short events, uint32_t rate);
+
+static inline bool
+sl_body_too_long(const struct sl_engine_options *opt, uint64_t len)
+{
+    return opt->max_body != 0 && len > opt->max_body;
+}
+
+/* What must have moved in ms at rate bytes a second: something at least. */
+static inline uint64_t
+sl_rate_bytes(uint32_t rate, uint64_t ms)
+{
+    uint64_t bytes = rate * ms / 1000;
+    return bytes > 0 ? bytes : 1;
+}
+
 /* Discards what is left of the body in the view; true when the body is complete. */
 bool sl_exchange_skip_body(struct sl_exchange *x);
 /* Feeds received bytes to a body; returns the bytes that belong to it, or SIZE_MAX on bad chunks.
@@ -313,6 +342,8 @@ size_t sl_body_skip(struct sl_body *body, const char *data, size_t len);
 void sl_response_init(struct sl_response *res, struct sl_workspace *ws);
 /* Formats the head. whole: the body has len bytes and is given at once. SL_OK or SL_ENOMEM. */
 int sl_response_commit(struct sl_response *res, bool whole, size_t len);
+/* Blocks until nothing waits for the client: as sl_response_wait(), but nothing goes to a file. */
+int sl_response_drain(struct sl_response *res);
 /* The client cannot be reached, or not be told the truth: SL_ECLOSED. */
 int sl_response_gone(struct sl_response *res);
 /* Completes the response after the handler; result is the handler's. */

@@ -8,11 +8,14 @@
 #include <unistd.h>
 
 #include <saola/status.h>
+#include "base/tempfile.h"
 #include "http/output.h"
 
 enum {
     KEEP_CAPACITY = 128 * 1024,
     FLUSH_MAX = 4 << 20, /* bytes, then it is another client's turn */
+    STORE_MAX = 16 << 20,
+    SPOOL_LEAST = 16 * 1024, /* less is not worth a file */
 };
 
 void
@@ -28,6 +31,7 @@ drop_file(struct sl_out *out)
         close(out->file_fd);
     out->file_fd = -1;
     out->file_left = 0;
+    out->spooled = false;
 }
 
 void
@@ -36,6 +40,8 @@ sl_out_release(struct sl_out *out)
     const atomic_bool *cut = out->cut;
     drop_file(out);
     free(out->ptr);
+    if (out->charged > 0)
+        atomic_fetch_sub_explicit(&out->store->used, out->charged, memory_order_relaxed);
     sl_out_init(out);
     out->cut = cut;
 }
@@ -160,6 +166,8 @@ int
 sl_out_flush(struct sl_out *out, int fd)
 {
     int rc = is_cut(out) ? SL_ECLOSED : SL_OK;
+    if (rc == SL_OK && out->spooled)
+        rc = flush_file(out, fd, FLUSH_MAX);
     if (rc == SL_OK && out->start < out->end)
         rc = flush_bytes(out, fd, FLUSH_MAX);
     if (rc == SL_OK && out->file_left > 0)
@@ -196,24 +204,85 @@ sl_out_direct(struct sl_out *out, int fd, const void *data, size_t len)
 }
 
 int
-sl_out_move(struct sl_out *from, struct sl_out *to)
+sl_out_spool(struct sl_out *out, const char *directory)
+{
+    if (out->file_fd >= 0 && !out->spooled)
+        return SL_ESYS;
+    int fd = out->file_fd >= 0 ? out->file_fd : sl_tempfile_open(directory);
+    if (fd < 0)
+        return SL_ESYS;
+    off_t at = out->spooled ? out->file_offset + (off_t)out->file_left : 0;
+    size_t done = 0, len = out->end - out->start;
+    while (done < len) {
+        ssize_t n = pwrite(fd, out->ptr + out->start + done, len - done, at + (off_t)done);
+        if (n <= 0 && !(n < 0 && errno == EINTR)) {
+            if (!out->spooled)
+                close(fd);
+            return SL_ESYS;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    if (!out->spooled)
+        out->file_offset = 0;
+    out->spooled = true;
+    out->file_fd = fd;
+    out->file_left += len;
+    rewind_buffer(out);
+    return SL_OK;
+}
+
+static bool
+is_full(const struct sl_out_store *store, size_t len)
+{
+    return store->directory != NULL && len >= SPOOL_LEAST &&
+           atomic_load_explicit(&store->used, memory_order_relaxed) + len > STORE_MAX;
+}
+
+/* A large buffer goes as it is, of a small one only what is used: its owner goes on with it. */
+static int
+move_bytes(struct sl_out *from, struct sl_out *to)
 {
     size_t len = from->end - from->start;
-    if (len > 0) {
-        char *copy = malloc(len);
-        if (copy == NULL)
-            return SL_ENOMEM;
-        memcpy(copy, from->ptr + from->start, len);
+    if (from->cap > KEEP_CAPACITY && len > from->cap / 2) {
         free(to->ptr);
-        to->ptr = copy;
-        to->start = 0;
-        to->end = to->cap = len;
+        to->ptr = from->ptr;
+        to->start = from->start;
+        to->end = from->end;
+        to->cap = from->cap;
+        from->ptr = NULL;
+        from->start = from->end = from->cap = 0;
+        return SL_OK;
+    }
+    char *copy = malloc(len);
+    if (copy == NULL)
+        return SL_ENOMEM;
+    memcpy(copy, from->ptr + from->start, len);
+    free(to->ptr);
+    to->ptr = copy;
+    to->start = 0;
+    to->end = to->cap = len;
+    return SL_OK;
+}
+
+int
+sl_out_move(struct sl_out *from, struct sl_out *to, struct sl_out_store *store)
+{
+    if (is_full(store, from->end - from->start))
+        (void)sl_out_spool(from, store->directory); /* else memory is what there is */
+    if (from->start < from->end && move_bytes(from, to) < 0)
+        return SL_ENOMEM;
+    if (to->store == NULL) {
+        to->store = store;
+        to->charged = to->cap;
+        atomic_fetch_add_explicit(&store->used, to->charged, memory_order_relaxed);
     }
     to->file_fd = from->file_fd;
     to->file_offset = from->file_offset;
     to->file_left = from->file_left;
+    to->spooled = from->spooled;
     from->file_fd = -1;
     from->file_left = 0;
+    from->spooled = false;
     rewind_buffer(from);
     return SL_OK;
 }

@@ -1,4 +1,7 @@
-/* Bytes, and possibly the rest of a file, on their way to one client. */
+/* Bytes, and possibly the rest of a file, on their way to one client.
+ *
+ * The file comes after the bytes. But bytes of a client that is too slow for memory (spooled) are
+ * in an unlinked file, and those in memory come after it. */
 #ifndef SL_HTTP_OUTPUT_H
 #define SL_HTTP_OUTPUT_H
 
@@ -8,12 +11,21 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* What waits for slow clients in memory, all of them together; beyond a limit it goes to files. */
+struct sl_out_store {
+    const char *directory; /* of these files; NULL: there are none */
+    atomic_size_t used;    /* bytes in memory */
+};
+
 struct sl_out {
     char *ptr;
     size_t start, end, cap; /* ptr[start..end) is to be sent */
     int file_fd;            /* sent after the bytes; -1 = none. Owned */
     off_t file_offset;
     uint64_t file_left;
+    bool spooled;               /* the file holds earlier bytes, and may have more appended */
+    size_t charged;             /* to the store */
+    struct sl_out_store *store; /* where it was moved to; may be NULL */
     const atomic_bool *cut; /* true: nothing may be sent any more. May be NULL; survives release */
 };
 
@@ -38,7 +50,13 @@ int sl_out_flush(struct sl_out *out, int fd);
  * must be empty. SL_OK (taken; look at sl_out_empty), SL_ECLOSED, SL_ENOMEM. */
 int sl_out_direct(struct sl_out *out, int fd, const void *data, size_t len);
 
-/* Moves everything pending from one to the other, which is empty. SL_OK or SL_ENOMEM. */
-int sl_out_move(struct sl_out *from, struct sl_out *to);
+/* Moves the bytes in memory to a file, behind what is there already. SL_OK; SL_ESYS, nothing
+ * changed: there is no room on the disk, no descriptor, or a file that is itself the output. */
+int sl_out_spool(struct sl_out *out, const char *directory);
+
+/* Moves everything pending from one to the other, which is empty and where it may stay for long:
+ * its memory is charged to the store until it is released, or it goes to a file when the store is
+ * full. SL_OK or SL_ENOMEM. */
+int sl_out_move(struct sl_out *from, struct sl_out *to, struct sl_out_store *store);
 
 #endif

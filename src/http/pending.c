@@ -273,7 +273,7 @@ sl_request_finish(struct sl_request *req)
     sl_session_stash(ws, conn, conn->in.ptr, pos, len, true);
     int rc = sl_out_flush(&ws->out, conn->fd);
     if (rc == SL_EAGAIN)
-        rc = sl_out_move(&ws->out, &conn->out);
+        rc = sl_out_move(&ws->out, &conn->out, &engine->store);
     if (rc < 0) {
         sl_out_release(&ws->out);
         conn->dead = true;

@@ -6,6 +6,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "http/engine_state.h"
 
 enum { RECEIVE_STEP = 64 * 1024 };
@@ -31,6 +32,9 @@ sl_exchange_begin(struct sl_exchange *x, struct sl_conn *conn, char *view, size_
     x->resume = 0;
     x->broken = false;
     x->error = SL_OK;
+    x->received = 0;
+    x->waited_ms = 0;
+    x->moved = 0;
     x->body.kind = x->req.body;
     x->body.left = x->req.body == SL_BODY_LENGTH ? x->req.content_length : 0;
     x->body.done = x->req.body == SL_BODY_NONE ||
@@ -92,6 +96,12 @@ next_chunk(struct sl_exchange *x)
         }
         if (event != SL_CHUNKED_DATA)
             x->slice_len = 0;
+        x->received += x->slice_len;
+        if (sl_body_too_long(&x->res.ws->engine->opt, x->received)) {
+            x->slice_len = 0;
+            fail(x, SL_ERANGE);
+            return;
+        }
         advance(x, used);
         if (event == SL_CHUNKED_TRAILERS)
             x->body.left = TRAILER_CR;
@@ -180,20 +190,29 @@ send_continue(struct sl_exchange *x)
     return sl_out_continue(out);
 }
 
-/* Waits until the socket is ready for events; SL_ETIMEOUT after the body timeout. */
-static int
-wait_socket(struct sl_exchange *x, short events)
+/* Only the time that we wait counts: a handler that takes its own between two reads is not the
+ * client's fault. */
+int
+sl_exchange_wait(struct sl_exchange *x, short events, uint32_t rate)
 {
     uint32_t limit = x->res.ws->engine->opt.body_timeout_ms;
     struct pollfd p = {.fd = x->conn->fd, .events = events};
     for (;;) {
+        uint64_t began = sl_clock_ms();
         int n = poll(&p, 1, limit == 0 ? -1 : (int)limit);
-        if (n > 0)
-            return SL_OK;
         if (n == 0)
             return SL_ETIMEOUT;
-        if (errno != EINTR)
+        if (n < 0 && errno != EINTR)
             return SL_ESYS;
+        x->waited_ms += (uint32_t)(sl_clock_ms() - began);
+        if (limit != 0 && x->waited_ms >= limit) {
+            if (x->moved < sl_rate_bytes(rate, x->waited_ms))
+                return SL_ETIMEOUT;
+            x->waited_ms = 0;
+            x->moved = 0;
+        }
+        if (n > 0)
+            return SL_OK;
     }
 }
 
@@ -219,6 +238,7 @@ receive_more(struct sl_exchange *x)
         return SL_ECLOSED;
     spill->len += (size_t)n;
     x->view_len += (size_t)n;
+    x->moved += (size_t)n;
     return SL_OK;
 }
 
@@ -244,7 +264,8 @@ sl_request_wait(struct sl_request *req)
         if (rc == SL_OK)
             return SL_OK;
         if (rc == SL_EAGAIN) /* output that waits may be what the client waits for */
-            rc = wait_socket(x, sl_out_empty(&x->res.ws->out) ? POLLIN : POLLIN | POLLOUT);
+            rc = sl_exchange_wait(x, sl_out_empty(&x->res.ws->out) ? POLLIN : POLLIN | POLLOUT,
+                                  x->res.ws->engine->opt.min_body_rate);
     }
     fail(x, rc);
     return rc;

@@ -417,35 +417,67 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
         await_room(res);
     else if (res->upgraded && sl_out_empty(out))
         sl_out_release(out); /* many such connections are idle most of the time */
-    if (out->end - out->start <= SL_OUT_HIGH)
+    if (out->end - out->start <= SL_OUT_HIGH || (flags & SL_WRITE_LAST))
         return SL_OK;
     res->ws->wants_room = true;
     return SL_EFULL;
 }
 
-int
-sl_response_wait(struct sl_response *res)
+static uint64_t
+waiting(const struct sl_out *out)
+{
+    return out->end - out->start + out->file_left;
+}
+
+/* A slow client shall not hold the handler's thread: its answer goes to a file, up to a limit. */
+static bool
+spool(struct sl_response *res)
 {
     struct sl_out *out = &res->ws->out;
-    uint32_t limit = res->ws->engine->opt.body_timeout_ms;
-    struct pollfd p = {.fd = socket_of(res), .events = POLLOUT};
+    const struct sl_engine_options *opt = &res->ws->engine->opt;
+    uint64_t size = waiting(out) + (out->spooled ? (uint64_t)out->file_offset : 0);
+    return opt->spool_dir != NULL && size <= opt->response_buffer &&
+           sl_out_spool(out, opt->spool_dir) == SL_OK;
+}
+
+/* Until at most `low` bytes are in memory and no file but a spool is left. */
+static int
+wait_for_room(struct sl_response *res, size_t low, bool may_spool)
+{
+    struct sl_out *out = &res->ws->out;
+    struct sl_exchange *x = &res->ws->x;
     for (;;) {
-        int rc = sl_out_flush(out, p.fd);
+        uint64_t before = waiting(out);
+        int rc = sl_out_flush(out, socket_of(res));
+        x->moved += before - waiting(out);
         if (rc == SL_OK)
             return SL_OK;
         if (rc == SL_ECLOSED)
             return sl_response_gone(res);
-        if (out->file_left == 0 && out->end - out->start <= SL_OUT_HIGH / 2)
+        if (may_spool && (out->file_left == 0 || out->spooled) &&
+            (out->end - out->start <= low || spool(res)))
             return SL_OK;
-        int n = poll(&p, 1, limit == 0 ? -1 : (int)limit);
-        if (n == 0) {
+        rc = sl_exchange_wait(x, POLLOUT, res->ws->engine->opt.min_response_rate);
+        if (rc == SL_ETIMEOUT) {
             sl_out_release(out); /* or it would be waited for once more */
             sl_response_gone(res);
             return SL_ETIMEOUT;
         }
-        if (n < 0 && errno != EINTR)
+        if (rc < 0)
             return sl_response_gone(res);
     }
+}
+
+int
+sl_response_wait(struct sl_response *res)
+{
+    return wait_for_room(res, SL_OUT_HIGH / 2, true);
+}
+
+int
+sl_response_drain(struct sl_response *res)
+{
+    return wait_for_room(res, 0, false);
 }
 
 /* Once for each exchange. What the application does after its answer is not part of it. */

@@ -47,6 +47,10 @@ give(struct sl_response *res, int file_fd, off_t offset, uint64_t length, bool o
     int fd = own ? file_fd : fcntl(file_fd, F_DUPFD_CLOEXEC, 3);
     if (fd < 0)
         return SL_ESYS;
+    if (out->file_left > 0 && sl_response_drain(res) < 0) { /* there is room for one file */
+        close(fd);
+        return sl_response_gone(res);
+    }
     if (res->chunked) {
         char line[24];
         int n = snprintf(line, sizeof line, "%llx\r\n", (unsigned long long)length);

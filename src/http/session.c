@@ -11,6 +11,11 @@
 #include "http/engine_state.h"
 #include "net/proxy.h"
 
+enum {
+    SPOOL_FROM = 128 * 1024, /* bytes of a request; more of it is kept in a file */
+    RECEIVE_LEAST = 1024,    /* room for one receive; thousands may wait with it */
+};
+
 /* What became of the bytes at the front of the input. */
 enum outcome {
     SERVED, /* a request was answered; look at the next */
@@ -47,6 +52,7 @@ scan_chunks(struct sl_conn *conn, const char *body, size_t len)
         sl_chunked_init(&conn->body.chunks);
         conn->scanning = true;
         conn->body.done = false;
+        conn->body.left = 0; /* of data so far */
         conn->scanned = 0;
     }
     while (!conn->body.done && conn->scanned < len) {
@@ -56,6 +62,8 @@ scan_chunks(struct sl_conn *conn, const char *body, size_t len)
         conn->scanned += used;
         if (event == SL_CHUNKED_ERROR)
             return -1;
+        if (event == SL_CHUNKED_DATA)
+            conn->body.left += data_len;
         if (event == SL_CHUNKED_TRAILERS)
             conn->body.done = true;
         if (event == SL_CHUNKED_MORE)
@@ -76,8 +84,18 @@ scan_chunks(struct sl_conn *conn, const char *body, size_t len)
     return 0;
 }
 
-/* Decides whether the handler may run: the body is complete, or too large to be buffered. Small
- * bodies of slow clients cost memory here, never a thread. */
+/* How much of a body is received before the handler runs. */
+static uint64_t
+buffer_limit(const struct sl_engine *engine, const struct sl_conn *conn)
+{
+    const struct sl_engine_options *opt = &engine->opt;
+    if (opt->spool_dir == NULL || conn->no_spool || opt->body_buffer < SL_BODY_BUFFER)
+        return SL_BODY_BUFFER;
+    return opt->body_buffer;
+}
+
+/* Decides whether the handler may run: the body is complete, or too large to be buffered. Bodies of
+ * slow clients cost memory or disk here, never a thread. */
 static bool
 body_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_request *req,
            const char *body, size_t have, size_t head_len)
@@ -87,12 +105,16 @@ body_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_reques
     if (req->expect_continue && ws->engine->opt.expect_to_host)
         return true;
     if (req->body == SL_BODY_LENGTH) {
-        if (have >= req->content_length || req->content_length > SL_BODY_BUFFER)
+        uint64_t limit = buffer_limit(ws->engine, conn);
+        if (have >= req->content_length || have >= limit)
+            return true;
+        if (req->content_length > limit && limit == SL_BODY_BUFFER)
             return true;
         conn->need = head_len + (size_t)req->content_length;
     } else {
         int scan = scan_chunks(conn, body, have);
-        if (scan != 0 || have > SL_BODY_BUFFER) {
+        if (scan != 0 || have > buffer_limit(ws->engine, conn) ||
+            sl_body_too_long(&ws->engine->opt, conn->body.left)) {
             conn->scanning = false;
             return true; /* a malformed chunk is reported where the body is read */
         }
@@ -180,6 +202,8 @@ sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *b
     bool spilled = x->spill.ptr != NULL;
     conn->first = false;
     conn->sent_continue = false;
+    conn->no_spool = false;
+    conn->rate_ms = 0;
     conn->scanning = false;
     conn->scanned = 0;
     conn->pipelined |= complete && x->view_len > 0;
@@ -232,7 +256,7 @@ give_back(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t
     sl_session_stash(ws, conn, buf, pos, len, own);
     int rc = sl_out_flush(&ws->out, conn->fd);
     if (rc == SL_EAGAIN)
-        rc = sl_out_move(&ws->out, &conn->out);
+        rc = sl_out_move(&ws->out, &conn->out, &ws->engine->store);
     if (rc < 0) {
         sl_out_release(&ws->out);
         conn->dead = true;
@@ -319,10 +343,11 @@ take_proxy_header(struct sl_workspace *ws, struct sl_conn *conn, const char *buf
 /* More of a buffered chunked body: the head is not parsed again for each piece. False while the end
  * is not here. */
 static bool
-scan_is_over(struct sl_conn *conn, const char *request, size_t len)
+scan_is_over(const struct sl_engine *engine, struct sl_conn *conn, const char *request, size_t len)
 {
     size_t have = len - conn->head_len;
-    if (scan_chunks(conn, request + conn->head_len, have) != 0 || have > SL_BODY_BUFFER)
+    if (scan_chunks(conn, request + conn->head_len, have) != 0 ||
+        have > buffer_limit(engine, conn) || sl_body_too_long(&engine->opt, conn->body.left))
         return true;
     conn->need = len + 1;
     return false;
@@ -337,7 +362,7 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
     struct sl_exchange *x = &ws->x;
     uint64_t resume = pos == 0 ? conn->resume : 0;
     const char *sentence = NULL;
-    if (conn->scanning && !scan_is_over(conn, buf + pos, len - pos))
+    if (conn->scanning && !scan_is_over(engine, conn, buf + pos, len - pos))
         return MORE;
     int n = parse(ws, conn, buf + pos, len - pos, &resume, &sentence);
     conn->need = 0;
@@ -349,9 +374,17 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
         return ENDED;
     }
     size_t body = pos + (size_t)n;
+    if (sl_body_too_long(&engine->opt, x->req.content_length)) {
+        sl_conn_refuse(ws, conn, 413, "The request body is too long.", &x->req);
+        return ENDED;
+    }
     if (!body_ready(ws, conn, &x->req, buf + body, len - body, (size_t)n))
         return MORE;
     conn->need = 0;
+    if (x->req.body == SL_BODY_CHUNKED && sl_body_too_long(&engine->opt, conn->body.left)) {
+        sl_conn_refuse(ws, conn, 413, "The request body is too long.", &x->req);
+        return ENDED;
+    }
     sl_exchange_begin(x, conn, buf + body, len - body);
     sl_response_init(&x->res, ws);
     if (call_front(ws)) {
@@ -498,8 +531,16 @@ receive_room(struct sl_workspace *ws, struct sl_conn *conn, size_t *ret_space)
         return ws->scratch;
     }
     size_t want = conn->need > conn->in.len ? conn->need - conn->in.len : 0;
-    if (want < 4096)
-        want = 4096;
+    if (want > conn->in.len) /* room for what may never come is not had in advance */
+        want = conn->in.len;
+    if (want < RECEIVE_LEAST)
+        want = RECEIVE_LEAST;
+    if (conn->need > 0 && conn->in.len + want > SPOOL_FROM && !conn->no_spool &&
+        ws->engine->opt.spool_dir != NULL &&
+        sl_buf_spool(&conn->in, ws->engine->opt.spool_dir, want) < 0) {
+        conn->no_spool = true; /* no disk: the handler gets the body as it comes */
+        conn->need = 0;
+    }
     if (sl_buf_reserve(&conn->in, want) < 0)
         return NULL;
     *ret_space = conn->in.cap - conn->in.len;

@@ -73,6 +73,7 @@ class ASGIWorker(EngineWorker):
             "websocket_ping_interval": cfg.websocket_ping_interval,
             "websocket_ping_timeout": cfg.websocket_ping_timeout,
             "websocket_deflate": cfg.websocket_deflate,
+            "body_buffer": 0,  # a slow upload holds no thread here, and is wanted as a stream
         }
         return options
 

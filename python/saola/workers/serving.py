@@ -25,6 +25,15 @@ _IN_THE_ENGINE = frozenset("""accept enqueue_req finish_request get_thread_pool 
     handle_request murder_keepalived run_for_multiple run_for_one wait""".split())
 
 
+def spool_directory():
+    """Where request bodies lie that are too large for memory: TMPDIR, or /var/tmp, which is a disk
+    where /tmp may not be; None if nothing can be written there."""
+    for directory in (os.environ.get("TMPDIR"), "/var/tmp", "/tmp"):
+        if directory and os.access(directory, os.W_OK | os.X_OK):
+            return directory
+    return None
+
+
 class Observer:
     """The slow path of a request, used only when a hook is set or the access log is on.
 
@@ -151,6 +160,12 @@ class EngineWorker(base.Worker):
             "retire_linger_ms": int(min(cfg.keepalive, cfg.graceful_timeout / 3, 10) * 1000),
             "header_timeout_ms": int(getattr(cfg, "header_timeout", 10) * 1000),
             "body_timeout_ms": int(getattr(cfg, "body_timeout", 30) * 1000),
+            "min_body_rate": cfg.min_body_rate,
+            "min_response_rate": cfg.min_response_rate,
+            "max_body": cfg.limit_request_body,
+            "body_buffer": cfg.body_buffer,
+            "response_buffer": cfg.response_buffer,
+            "spool_dir": spool_directory(),
             "max_connections": cfg.worker_connections,
             "max_requests": limit,
             "own_listeners": cfg.reuse_port,

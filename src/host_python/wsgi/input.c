@@ -21,7 +21,11 @@ raise_wait_error(struct sl_wsgi_call *call, int rc)
     }
     int number = ECONNRESET;
     const char *text = "the client went away before the end of the request body";
-    if (rc == SL_EPROTO) {
+    if (rc == SL_ERANGE) {
+        call->read_error = 413;
+        number = EFBIG;
+        text = "the request body is longer than limit_request_body";
+    } else if (rc == SL_EPROTO) {
         call->read_error = 400;
         number = EPROTO;
         text = "the request body is not valid chunked coding";

@@ -20,6 +20,11 @@ static const struct row rows[] = {
     {"retire_linger_ms", U32, AT(retire_linger_ms), UINT32_MAX},
     {"header_timeout_ms", U32, AT(header_timeout_ms), UINT32_MAX},
     {"body_timeout_ms", U32, AT(body_timeout_ms), UINT32_MAX},
+    {"min_body_rate", U32, AT(min_body_rate), UINT32_MAX},
+    {"min_response_rate", U32, AT(min_response_rate), UINT32_MAX},
+    {"max_body", U64, AT(max_body), UINT64_MAX},
+    {"body_buffer", U64, AT(body_buffer), UINT64_MAX},
+    {"response_buffer", U64, AT(response_buffer), UINT64_MAX},
     {"max_connections", U32, AT(max_connections), UINT32_MAX},
     {"max_requests", U64, AT(max_requests), UINT64_MAX},
     {"own_listeners", BOOL, AT(own_listeners), 1},
@@ -164,6 +169,8 @@ read_one(const char *key, PyObject *value, struct sl_engine_options *out, struct
     }
     if (strcmp(key, "server_name") == 0)
         return (out->server_name = keep_text(kept, value)) == NULL ? -1 : 0;
+    if (strcmp(key, "spool_dir") == 0)
+        return value != Py_None && (out->spool_dir = keep_text(kept, value)) == NULL ? -1 : 0;
     if (strcmp(key, "header_map") == 0)
         return read_header_map(value, &out->limits.header_map);
     if (strcmp(key, "forwarder_headers") == 0)

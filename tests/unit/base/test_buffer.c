@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <string.h>
+#include <fcntl.h>
 #include <cmocka.h>
 #include <base/buffer.h>
 #include <saola/status.h>
@@ -66,6 +67,31 @@ test_appending_nothing_needs_no_memory(void **state)
     assert_null(buf.ptr);
 }
 
+static void
+test_a_buffer_goes_on_in_a_file(void **state)
+{
+    (void)state;
+    struct sl_buf buf = SL_BUF_INIT;
+    assert_int_equal(sl_buf_append(&buf, "before", 6), SL_OK);
+    assert_int_equal(sl_buf_spool(&buf, "/nowhere/at/all", 1), SL_ESYS);
+    assert_int_equal(buf.file, 0);
+    assert_int_equal(sl_buf_spool(&buf, ".", 300 * 1024), SL_OK);
+    assert_true(buf.cap >= 300 * 1024);
+    int file = buf.file;
+    assert_int_equal(sl_buf_spool(&buf, ".", 1 << 30), SL_OK); /* it is there */
+    assert_int_equal(buf.file, file);
+    for (int i = 0; i < 100000; i++)
+        assert_int_equal(sl_buf_append(&buf, "abcdefg", 7), SL_OK);
+    assert_int_equal(buf.len, 700006);
+    assert_memory_equal(buf.ptr, "beforeabc", 9);
+    sl_buf_consume(&buf, 6);
+    for (size_t i = 0; i < buf.len; i++)
+        assert_int_equal(buf.ptr[i], "abcdefg"[i % 7]);
+    sl_buf_release(&buf);
+    assert_int_equal(fcntl(file - 1, F_GETFD), -1); /* closed */
+    assert_int_equal(buf.file, 0);
+}
+
 int
 main(void)
 {
@@ -74,6 +100,7 @@ main(void)
         cmocka_unit_test(test_consume_keeps_the_rest),
         cmocka_unit_test(test_reserve_gives_room_and_refuses_overflow),
         cmocka_unit_test(test_appending_nothing_needs_no_memory),
+        cmocka_unit_test(test_a_buffer_goes_on_in_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
