@@ -13,6 +13,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the library shows */
 
 struct sl_access_log;
 
@@ -50,6 +51,7 @@ uint64_t sl_access_log_dropped(const struct sl_access_log *log);
  * file did not take it within wait_ms; try again, or leave it to the end of the process. */
 int sl_access_log_close(struct sl_access_log *log, unsigned wait_ms);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -14,6 +14,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the library shows */
 
 struct sl_config;
 
@@ -101,6 +102,20 @@ int sl_config_check(const struct sl_config *config, struct sl_error *err);
 const char *sl_config_text(const struct sl_config *config, const char *name);
 const char *sl_config_source(const struct sl_config *config, const char *name); /* NULL: default */
 
+/* Typed values. BOOL as 0 or 1, INT, OCTAL, SIZE as they are, CHOICE as the index of its word; 0
+ * for a row of another type or no row. */
+long long sl_config_number(const struct sl_config *config, const char *name);
+/* LIST, CSV and ADDRS: the items, ended by NULL, owned by the configuration and valid until that
+ * row changes. NULL for a row of another type. */
+const char *const *sl_config_list(const struct sl_config *config, const char *name);
+
+/* Reads text as a value of a row that need not be one of settings.def (an application's own, say):
+ * BOOL, INT, OCTAL, SIZE, CHOICE give *ret_number (may be NULL) as above, STRING 0. SL_EINVAL,
+ * SL_ERANGE with one line that starts with the name of the row; SL_ENOMEM. */
+int sl_setting_parse(const struct sl_setting *row, const char *text, long long *ret_number,
+                     struct sl_error *err);
+
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -12,6 +12,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the library shows */
 
 struct sl_access_log;
 struct sl_engine;
@@ -170,6 +171,7 @@ unsigned sl_engine_connections(const struct sl_engine *engine);
  * nothing that they answer is sent. */
 int sl_engine_close(struct sl_engine *engine, unsigned wait_ms);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -13,6 +13,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the library shows */
 
 struct sl_files;
 
@@ -43,6 +44,7 @@ const struct sl_front *sl_files_front(const struct sl_files *files);
 /* After the engine was closed. NULL is accepted. */
 void sl_files_close(struct sl_files *files);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

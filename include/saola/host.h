@@ -17,6 +17,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the library shows */
 
 enum sl_hook {
 #define SL_HOOK(name, arity, process, on_failure, moment) SL_HOOK_##name,
@@ -32,9 +33,11 @@ struct sl_engine;
 /* Arguments of a hook; a field that the hook does not have is NULL or 0. */
 struct sl_hook_call {
     enum sl_hook hook;
-    void *worker;  /* what worker_new() returned */
-    int new_value; /* nworkers_changed */
-    int old_value; /* -1 for "none yet" */
+    void *worker;                 /* what worker_new() returned */
+    int new_value;                /* nworkers_changed */
+    int old_value;                /* -1 for "none yet" */
+    struct sl_request *request;   /* pre_request, post_request */
+    struct sl_response *response; /* post_request */
 };
 
 /* How a worker process ended its boot, and gunicorn's meaning of exit codes. */
@@ -248,6 +251,7 @@ int sl_worker_death_fd(void);
 /* True when the arbiter is gone (the parent changed). */
 bool sl_worker_orphaned(const struct sl_slot *slot);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

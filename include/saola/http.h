@@ -17,6 +17,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the library shows */
 
 /* Bytes somewhere else; not NUL-terminated. */
 struct sl_str {
@@ -231,6 +232,7 @@ enum sl_on {
  * request is served in the engine's next turn. */
 void sl_request_finish(struct sl_request *req);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -6,6 +6,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the library shows */
 
 enum sl_log_level {
     SL_LOG_DEBUG,
@@ -18,6 +19,7 @@ enum sl_log_level {
 /* message has no line end. Called in the process and thread that logs. Must not fail. */
 typedef void (*sl_log_fn)(void *ctx, enum sl_log_level level, const char *message);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the library shows */
 
 /* Functions return SL_OK (0) or one of these negative codes. */
 enum sl_status {
@@ -40,6 +41,7 @@ int sl_error_set(struct sl_error *err, int code, const char *format, ...)
 /* Short English name of an enum sl_status, for logs and tests. Never NULL. */
 const char *sl_status_name(int code);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

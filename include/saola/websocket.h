@@ -30,6 +30,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the library shows */
 
 /* Value of Sec-WebSocket-Version: the only version that is spoken. */
 #define SL_WS_VERSION "13"
@@ -189,6 +190,7 @@ int sl_ws_receive(struct sl_ws *ws, struct sl_request *req, uint64_t now_ms,
  * the request. */
 int sl_ws_flush(struct sl_ws *ws, struct sl_response *res);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -349,3 +349,56 @@ sl_config_source(const struct sl_config *config, const char *name)
     const struct sl_setting *row = sl_settings_find(name);
     return row != NULL ? config->sources[row_index(row)] : NULL;
 }
+
+/* What a BOOL, INT, OCTAL, SIZE or CHOICE is as a number. */
+static long long
+number_of(enum sl_setting_type type, const union sl_value *value)
+{
+    switch (type) {
+    case SL_SETTING_BOOL:
+        return value->flag;
+    case SL_SETTING_INT:
+    case SL_SETTING_OCTAL:
+    case SL_SETTING_SIZE:
+        return value->number;
+    case SL_SETTING_CHOICE:
+        return value->choice;
+    default:
+        return 0;
+    }
+}
+
+long long
+sl_config_number(const struct sl_config *config, const char *name)
+{
+    const struct sl_setting *row = sl_settings_find(name);
+    if (row == NULL || !sl_value_is_core(row->type))
+        return 0;
+    union sl_value value = load(config, row);
+    return number_of(row->type, &value);
+}
+
+const char *const *
+sl_config_list(const struct sl_config *config, const char *name)
+{
+    const struct sl_setting *row = sl_settings_find(name);
+    if (row == NULL || row->type < SL_SETTING_LIST || row->type > SL_SETTING_ADDRS)
+        return NULL;
+    return (const char *const *)load(config, row).list.items;
+}
+
+int
+sl_setting_parse(const struct sl_setting *row, const char *text, long long *ret_number,
+                 struct sl_error *err)
+{
+    union sl_value value;
+    if (!sl_value_is_core(row->type))
+        return sl_error_set(err, SL_EINVAL, "%s: is not of a type that text can give", row->name);
+    int rc = sl_value_parse(row, text, &value, err);
+    if (rc != SL_OK)
+        return rc;
+    if (ret_number != NULL)
+        *ret_number = number_of(row->type, &value);
+    sl_value_release(row->type, &value);
+    return SL_OK;
+}
