@@ -380,3 +380,15 @@
 # Absolute directory whose files the application may send by X-Sendfile; may be given several
 # times.
 # sendfile_roots = []
+
+# ---- Applications in C ---------------------------------------------------------------------------
+
+# Serves an application written in C below a path of the site; may be given several times.
+# mount = []
+
+# A setting that an application or worker class written in C has declared; may be given several
+# times.
+# app_settings = []
+
+# Hooks written in C, for the program without Python.
+# native_hooks = None

@@ -25,7 +25,7 @@ MAY_INCLUDE = {
     "http": {"base", "net"},
     "files": {"base", "http"},
     "proc": {"base", "config", "net", "http"},
-    "host_native": set(),
+    "host_c": set(),
     "host_python": set(),
 }
 # Writable variables of the core: object file, name -> why it must exist.

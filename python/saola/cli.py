@@ -6,7 +6,7 @@ Whatever a user can type wrongly ends in one line on standard error. Help is in 
 import os
 import sys
 
-from . import banner
+from . import banner, native
 from .app.wsgiapp import WSGIApplication
 
 
@@ -40,6 +40,7 @@ def _run():
     if sys.argv[1:2] == ["upgrade"]:  # an application of that name: saola upgrade:application
         from . import upgrade
         sys.exit(upgrade.main(sys.argv[2:]))
+    native.start_if_named(sys.argv)
     from . import gunicorn, util
     util.open_standard_streams()
     gunicorn.install()

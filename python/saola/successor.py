@@ -42,13 +42,22 @@ def done():
 def _protect():
     """What the arbiter before has handed over is not for programs that a configuration file starts:
     one that stays would keep the address for ever."""
+    _set_inheritable(False)
+
+
+def pass_on():
+    """This process is about to become another program, which is the arbiter in its place."""
+    _set_inheritable(True)
+
+
+def _set_inheritable(inheritable):
     if _given() is not None:
-        os.set_inheritable(_given(), False)
+        os.set_inheritable(_given(), inheritable)
     for line in os.environ.get("SAOLA_FD", "").splitlines():
         number = line.partition(":")[0]
         try:
             if os.readlink(f"/proc/self/fd/{int(number)}").startswith("socket:"):
-                os.set_inheritable(int(number), False)
+                os.set_inheritable(int(number), inheritable)
         except (ValueError, OSError):
             pass
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from harness import TOP
+
 from harness import SANITIZED
 
 plain_build = pytest.mark.skipif(SANITIZED, reason="a build with sanitizers is another one")
@@ -45,7 +47,7 @@ def test_asserts_stay_on_in_the_extension(extension):
 
 @plain_build
 @needs_readelf
-def test_the_extension_needs_libc_and_zlib_and_exports_its_init_only(extension):
+def test_the_extension_needs_libc_and_zlib_and_exports_its_init_and_what_c_calls(extension):
     needed = {line.split("[")[1].rstrip("]") for line in readelf("-d", extension).splitlines()
               if "(NEEDED)" in line}
     foreign = {name for name in needed if not name.startswith(
@@ -54,7 +56,10 @@ def test_the_extension_needs_libc_and_zlib_and_exports_its_init_only(extension):
     assert not foreign
     exported = {line.split()[7] for line in readelf("--dyn-syms", extension).splitlines()
                 if " GLOBAL DEFAULT " in line and " UND " not in line}
-    assert exported == {"PyInit__saola"}
+    # What <saola/...> declares is there for applications in C that are mounted.
+    assert {name for name in exported if not name.startswith("sl_")} == {"PyInit__saola"}
+    headers = "".join(path.read_text() for path in (TOP / "include" / "saola").glob("*.h"))
+    assert [name for name in exported if name.startswith("sl_") and name not in headers] == []
 
 
 @plain_build

@@ -1,0 +1,232 @@
+/* What the files of this room share: the host (one, in the arbiter and, by fork, in each worker),
+ * the generations it has loaded, the worker.
+ *
+ *   run.c          sl_run(): command line, first look at the application, arbiter
+ *   commandline.c  flags and environment to a configuration; help.c: what --help says
+ *   host.c         struct sl_host: the arbiter's side
+ *   generation.c   one loaded configuration and the tables it names
+ *   object.c       shared objects: open one, find a table in it; check.c: try that in a process
+ *   values.c       settings of applications and worker classes
+ *   life.c         a worker's life; signals.c: what it does upon signals
+ *   worker.c       <saola/worker.h>; loop.c: its timers, descriptors, posts; later.c: late answers
+ *   serve.c        the classes sync and gthread; options.c: settings to the engine's options
+ *   mount.c        applications below a path
+ *   log.c          the error log
+ */
+#ifndef SL_HOST_C_HOST_C_H
+#define SL_HOST_C_HOST_C_H
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <saola/access_log.h>
+#include <saola/files.h>
+#include <saola/saola.h>
+
+/* ---- settings of one's own (values.c) ---------------------------------------------------------
+ */
+
+struct sl_values {
+    const struct sl_setting *rows; /* ends with name NULL; may be NULL */
+    char **texts;                  /* one a row */
+    long long *numbers;
+};
+
+/* Fills values from rows' defaults and given ("NAME=VALUE", ended by NULL). used[i] is set for each
+ * that rows have. SL_EINVAL, SL_ERANGE with a sentence, SL_ENOMEM. */
+int sl_values_init(struct sl_values *values, const struct sl_setting *rows,
+                   const char *const *given, bool *used, struct sl_error *err);
+void sl_values_release(struct sl_values *values);
+
+/* ---- shared objects (object.c) ----------------------------------------------------------------
+ */
+
+enum sl_table_kind { SL_TABLE_APP, SL_TABLE_WORKER_CLASS, SL_TABLE_HOOKS };
+
+/* "PATH.so[:NAME]". The file as it was at some moment: a rebuilt one is another file. */
+struct sl_object {
+    enum sl_table_kind kind;
+    char *path, *name;
+    int fd; /* of the file, -1 when it is not open */
+    void *handle;
+};
+
+/* Splits the text and opens the file, so that this very file can be loaded later. SL_ENOENT and
+ * others with a sentence. */
+int sl_object_open(struct sl_object *object, enum sl_table_kind kind, const char *text,
+                   struct sl_error *err);
+/* Loads it into this process and finds its table, which is checked. It stays loaded for ever. */
+int sl_object_load(struct sl_object *object, const void **ret_table, struct sl_error *err);
+/* A table that was not loaded but given. */
+int sl_object_check(enum sl_table_kind kind, const void *table, const char *what,
+                    struct sl_error *err);
+void sl_object_close(struct sl_object *object);
+/* Whether a setting's text names a shared object rather than a built-in class. */
+bool sl_object_is_named(const char *text);
+
+/* ---- generations (generation.c) ---------------------------------------------------------------
+ */
+
+/* An application at a place: where it is from, and what has become of it in this process. */
+struct sl_site {
+    char *prefix; /* NULL: the application itself */
+    size_t prefix_len;
+    struct sl_object object;  /* unless the table was given to sl_run() */
+    const struct sl_app *app; /* once it is loaded */
+    struct sl_values values;
+    void *data, *state;
+    bool loaded, started;
+};
+
+struct sl_generation {
+    unsigned number; /* 0 as long as no worker was made of it */
+    unsigned refs;
+    struct sl_config *config;
+    struct sl_site *sites; /* the application, if there is one, is the last; longest prefix first */
+    size_t site_count;
+    const struct sl_worker_class *worker_class; /* NULL until its object is loaded */
+    struct sl_object class_object;
+    struct sl_values class_values;
+    char *class_name;
+    const struct sl_hooks *hooks;
+    struct sl_object hooks_object;
+    int report_fds[2]; /* holds a byte until a worker has said why it cannot boot */
+};
+
+/* What the command line said. */
+struct sl_commandline {
+    struct sl_config *config;
+    char *app;          /* as named, or NULL */
+    char *worker_class; /* as named, or NULL */
+    bool check_config, print_config;
+};
+
+struct sl_host_c;
+
+/* Opens what a configuration names, and takes config. first: nothing may be tried yet. */
+int sl_generation_new(struct sl_host_c *host, struct sl_commandline *line,
+                      struct sl_generation **ret_generation, struct sl_error *err);
+void sl_generation_unref(struct sl_generation *generation);
+/* Loads tables (of the application and the worker class) and reads their settings. Process: a
+ * worker, or the process of a check; not the arbiter. *ret_exit is the status of one that fails. */
+int sl_generation_load_tables(struct sl_generation *generation, int *ret_exit,
+                              struct sl_error *err);
+/* Calls load() of the applications. */
+int sl_generation_load_apps(struct sl_generation *generation, struct sl_error *err);
+/* Does the first in a process of its own, and check() of the worker class; says what came of it. */
+int sl_generation_check(struct sl_generation *generation, int *ret_exit, struct sl_error *err);
+
+/* ---- the host (host.c) ------------------------------------------------------------------------
+ */
+
+struct sl_host_c {
+    const struct sl_run_options *options;
+    struct sl_host table;
+    struct sl_arbiter *arbiter;
+    struct sl_generation *current, *next, *first;
+    struct sl_title title;
+    struct sl_errlog *log;
+    const int *listeners;
+    int *listener_copy;
+    size_t listener_count;
+    char suffix[8];
+    pid_t arbiter_pid;
+    char **exec_argv;
+    int start_dir; /* descriptor of the directory in which it was started */
+};
+
+/* Fills host->table. */
+void sl_host_c_init(struct sl_host_c *host);
+/* Runs a hook; logs a failure. */
+int sl_host_c_hook(struct sl_host_c *host, const struct sl_hook_call *call);
+void sl_host_c_title(struct sl_host_c *host, const char *role, const struct sl_config *config,
+                     const char *suffix);
+
+/* ---- command line (commandline.c, help.c) ------------------------------------------------------
+ */
+
+/* Reads defaults of the program, environment and command line, in this order. SL_EINVAL and others
+ * with a sentence; *ret_exit is the exit status then, or -1 when everything is said (--help). */
+int sl_commandline_read(const struct sl_run_options *options, struct sl_commandline *ret_line,
+                        int *ret_exit, struct sl_error *err);
+void sl_commandline_release(struct sl_commandline *line);
+void sl_help_print(const char *program, const char *setting);
+void sl_help_print_config(const struct sl_commandline *line);
+
+/* ---- error log (log.c) ------------------------------------------------------------------------
+ */
+
+struct sl_errlog;
+
+/* path: "-" or NULL is standard error. SL_ESYS with a sentence. */
+int sl_errlog_open(const struct sl_config *config, struct sl_errlog **ret_log,
+                   struct sl_error *err);
+void sl_errlog_reopen(struct sl_errlog *log);
+/* Takes level and file of another configuration; what cannot be opened stays as it was. */
+void sl_errlog_configure(struct sl_errlog *log, const struct sl_config *config);
+void sl_errlog_write(struct sl_errlog *log, enum sl_log_level level, const char *message);
+void sl_errlog_format(struct sl_errlog *log, enum sl_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void sl_errlog_close(struct sl_errlog *log);
+
+/* ---- worker -----------------------------------------------------------------------------------
+ */
+
+struct sl_loop_c;
+
+struct sl_worker {
+    struct sl_host_c *host;
+    struct sl_generation *generation;
+    struct sl_worker_info info;
+    pid_t pid;
+    int *listeners;
+    size_t listener_count;
+    struct sl_errlog *log;
+
+    /* in the worker's process */
+    struct sl_loop_c *loop;         /* NULL: a mounted application in another host's worker */
+    const struct sl_values *values; /* of whom the worker calls just now */
+    const struct sl_worker_class *class;
+    void *class_state;
+    bool inited, serving_sync;
+    int stop_fd;
+    volatile sig_atomic_t stopping, quitting, reopen;
+    struct sl_engine *_Atomic engine; /* for the signal handler */
+    struct sl_access_log *access_log;
+    struct sl_files *files;
+    uint64_t dropped; /* lines of the access log, as far as they were told */
+};
+
+/* The whole life of a worker (life.c). */
+int sl_worker_live(struct sl_worker *worker);
+/* Starts, asks to stop, and ends the applications of its generation. */
+int sl_sites_start(struct sl_worker *worker, struct sl_error *err);
+void sl_sites_stop(struct sl_worker *worker);
+void sl_sites_exit(struct sl_worker *worker);
+/* From now on signals reach this worker (signals.c). */
+void sl_worker_take_signals(struct sl_worker *worker);
+/* What signals have left to do: log files (main thread). */
+void sl_worker_chores(struct sl_worker *worker);
+struct sl_site *sl_generation_main(struct sl_generation *generation);
+
+void sl_worker_access_log_turn(struct sl_worker *worker); /* opens its file anew (serve.c) */
+
+/* The worker's loop (loop.c): an epoll set of its own. */
+int sl_loop_c_open(struct sl_loop_c **ret_loop);
+int sl_loop_c_fd(const struct sl_loop_c *loop);
+/* Runs what is due. Waits for at most timeout_ms. */
+void sl_loop_c_turn(struct sl_loop_c *loop, int timeout_ms);
+void sl_loop_c_wake(struct sl_loop_c *loop); /* any thread, signal */
+void sl_loop_c_close(struct sl_loop_c *loop);
+
+/* Which application a request is for (mount.c). */
+struct sl_site *sl_sites_find(struct sl_generation *generation, const struct sl_request *req);
+bool sl_path_is_below(struct sl_str path, const char *prefix, size_t len);
+/* "/prefix=PATH.so[:NAME]" */
+int sl_site_parse(struct sl_site *site, const char *text, struct sl_error *err);
+
+/* on_event of the engine for requests of sl_request_later() (later.c); false: it is none. */
+bool sl_later_event(struct sl_request *req, unsigned what);
+
+#endif

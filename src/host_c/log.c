@@ -1,0 +1,146 @@
+/* The error log, as gunicorn writes it: "[time] [pid] [LEVEL] message", one write() a line. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "host_c.h"
+
+enum { LINE_MAX_BYTES = 8192 };
+
+struct sl_errlog {
+    _Atomic int fd;
+    _Atomic int level;
+    char *path; /* NULL: standard error */
+};
+
+static const char *const level_names[] = {
+    [SL_LOG_DEBUG] = "DEBUG", [SL_LOG_INFO] = "INFO",         [SL_LOG_WARNING] = "WARNING",
+    [SL_LOG_ERROR] = "ERROR", [SL_LOG_CRITICAL] = "CRITICAL",
+};
+
+static int
+open_file(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
+}
+
+static const char *
+path_of(const struct sl_config *config)
+{
+    const char *path = sl_config_text(config, "errorlog");
+    return path == NULL || *path == '\0' || strcmp(path, "-") == 0 ? NULL : path;
+}
+
+int
+sl_errlog_open(const struct sl_config *config, struct sl_errlog **ret_log, struct sl_error *err)
+{
+    const char *path = path_of(config);
+    struct sl_errlog *log = calloc(1, sizeof *log);
+    if (log == NULL)
+        return sl_error_set(err, SL_ENOMEM, "out of memory");
+    log->fd = STDERR_FILENO;
+    log->level = (int)sl_config_number(config, "loglevel");
+    if (path != NULL) {
+        log->path = strdup(path);
+        int fd = log->path == NULL ? -1 : open_file(path);
+        if (fd < 0) {
+            sl_error_set(err, SL_ESYS, "errorlog: %.300s: %s", path, strerror(errno));
+            sl_errlog_close(log);
+            return SL_ESYS;
+        }
+        log->fd = fd;
+    }
+    if (path != NULL && sl_config_number(config, "capture_output") != 0) {
+        dup2(log->fd, STDOUT_FILENO);
+        dup2(log->fd, STDERR_FILENO);
+    }
+    *ret_log = log;
+    return SL_OK;
+}
+
+/* The descriptor stays the same number, so that no thread writes into a closed one. */
+static void
+turn_to(struct sl_errlog *log, int fd)
+{
+    if (log->fd == STDERR_FILENO) {
+        log->fd = fd;
+    } else {
+        dup3(fd, log->fd, O_CLOEXEC);
+        close(fd);
+    }
+}
+
+void
+sl_errlog_reopen(struct sl_errlog *log)
+{
+    int fd = log->path == NULL ? -1 : open_file(log->path);
+    if (fd >= 0)
+        turn_to(log, fd);
+}
+
+void
+sl_errlog_configure(struct sl_errlog *log, const struct sl_config *config)
+{
+    const char *path = path_of(config);
+    log->level = (int)sl_config_number(config, "loglevel");
+    if (path == NULL || (log->path != NULL && strcmp(path, log->path) == 0))
+        return;
+    char *copy = strdup(path);
+    int fd = copy == NULL ? -1 : open_file(path);
+    if (fd < 0) {
+        free(copy);
+        return;
+    }
+    free(log->path);
+    log->path = copy;
+    turn_to(log, fd);
+}
+
+void
+sl_errlog_write(struct sl_errlog *log, enum sl_log_level level, const char *message)
+{
+    char line[LINE_MAX_BYTES], stamp[40];
+    struct tm now;
+    time_t seconds = time(NULL);
+    if ((int)level < log->level)
+        return;
+    localtime_r(&seconds, &now);
+    strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M:%S %z", &now);
+    int head =
+        snprintf(line, sizeof line, "[%s] [%d] [%s] ", stamp, (int)getpid(), level_names[level]);
+    size_t len = strlen(message), room = sizeof line - (size_t)head - 1;
+    if (len > room)
+        len = room;
+    memcpy(line + head, message, len);
+    line[(size_t)head + len] = '\n';
+    ssize_t done;
+    do
+        done = write(log->fd, line, (size_t)head + len + 1);
+    while (done < 0 && errno == EINTR);
+}
+
+void
+sl_errlog_format(struct sl_errlog *log, enum sl_log_level level, const char *format, ...)
+{
+    char text[2048];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    sl_errlog_write(log, level, text);
+}
+
+void
+sl_errlog_close(struct sl_errlog *log)
+{
+    if (log == NULL)
+        return;
+    if (log->fd != STDERR_FILENO)
+        close(log->fd);
+    free(log->path);
+    free(log);
+}

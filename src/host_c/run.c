@@ -1,0 +1,177 @@
+/* sl_run(): from main() to the exit status.
+ *
+ * What a user can type wrongly ends here in one line, before anything is started: the command line,
+ * the settings, a shared object that cannot be loaded (tried in a process of its own).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "host_c.h"
+
+enum { ARGUMENTS_MAX = 4096, ARGUMENTS_BYTES = 1 << 20 };
+
+static int
+fail(int status, const struct sl_error *err)
+{
+    fprintf(stderr, "saola: %s\n", err->text);
+    return status;
+}
+
+/* Descriptors 0 to 2 must be something. */
+static int
+open_streams(struct sl_error *err)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        return sl_error_set(err, SL_ESYS, "/dev/null: %s", strerror(errno));
+    close(fd);
+    return SL_OK;
+}
+
+/* The arguments of this process, for a program that has not given those of its main(). Never freed.
+ */
+static char **
+own_arguments(void)
+{
+    char *text = malloc(ARGUMENTS_BYTES);
+    char **argv = calloc(ARGUMENTS_MAX + 1, sizeof *argv);
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd >= 0 && text != NULL ? read(fd, text, ARGUMENTS_BYTES - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (len <= 0 || argv == NULL) {
+        free(text);
+        free(argv);
+        return NULL;
+    }
+    text[len] = '\0';
+    size_t count = 0;
+    for (char *p = text; p < text + len && count < ARGUMENTS_MAX; p += strlen(p) + 1)
+        argv[count++] = p;
+    return argv;
+}
+
+/* USR2 starts the same program with the same arguments; the title may overwrite the originals. */
+static int
+copy_arguments(struct sl_host_c *host, struct sl_error *err)
+{
+    const struct sl_run_options *options = host->options;
+    if (options->argc == 0) {
+        host->exec_argv = own_arguments();
+    } else {
+        host->exec_argv = calloc((size_t)options->argc + 1, sizeof *host->exec_argv);
+        for (int i = 0; host->exec_argv != NULL && i < options->argc; i++)
+            host->exec_argv[i] = options->argv[i];
+    }
+    if (host->exec_argv == NULL)
+        return sl_error_set(err, SL_ENOMEM, "the arguments of this program cannot be had");
+    for (char **arg = host->exec_argv; *arg != NULL; arg++) {
+        *arg = strdup(*arg);
+        if (*arg == NULL)
+            return sl_error_set(err, SL_ENOMEM, "out of memory");
+    }
+    host->table.exec_argv = host->exec_argv;
+    host->table.exec_program = host->exec_argv[0];
+    return SL_OK;
+}
+
+static int
+enter(struct sl_host_c *host, const struct sl_config *config, struct sl_error *err)
+{
+    const char *path = sl_config_text(config, "chdir");
+    host->start_dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (host->start_dir < 0)
+        return sl_error_set(err, SL_ESYS, "the working directory: %s", strerror(errno));
+    if (path != NULL && chdir(path) < 0)
+        return sl_error_set(err, SL_ESYS, "chdir: %.300s: %s", path, strerror(errno));
+    return SL_OK;
+}
+
+/* Runs the arbiter. Does not return in a worker. */
+static int
+serve(struct sl_host_c *host)
+{
+    struct sl_error err = {.text = ""};
+    const struct sl_config *config = host->first->config;
+    if (sl_errlog_open(config, &host->log, &err) != SL_OK)
+        return fail(SL_EXIT_ERROR, &err);
+    if (sl_config_number(config, "daemon") != 0 &&
+        sl_daemonize(sl_config_number(config, "enable_stdio_inheritance") != 0, NULL, NULL, &err) !=
+            SL_OK)
+        return fail(SL_EXIT_ERROR, &err);
+    (void)sl_title_init(&host->title);
+    host->arbiter_pid = getpid();
+    if (sl_arbiter_new(&host->table, host, &host->arbiter, &err) != SL_OK)
+        return fail(SL_EXIT_ERROR, &err);
+    int status = sl_arbiter_run(host->arbiter);
+    sl_arbiter_free(host->arbiter);
+    return status;
+}
+
+static void
+release(struct sl_host_c *host)
+{
+    sl_generation_unref(host->first);
+    sl_generation_unref(host->next);
+    sl_generation_unref(host->current);
+    sl_errlog_close(host->log);
+    free(host->listener_copy);
+    for (char **arg = host->exec_argv; arg != NULL && *arg != NULL; arg++)
+        free(*arg);
+    free(host->exec_argv);
+    if (host->start_dir >= 0)
+        close(host->start_dir);
+}
+
+static int
+prepare(struct sl_host_c *host, struct sl_commandline *line, int *ret_exit, struct sl_error *err)
+{
+    *ret_exit = SL_EXIT_ERROR;
+    int rc = copy_arguments(host, err);
+    if (rc == SL_OK)
+        rc = enter(host, line->config, err);
+    if (rc != SL_OK)
+        return rc;
+    bool named = line->app != NULL || sl_config_text(line->config, "wsgi_app") != NULL ||
+                 host->options->app != NULL;
+    rc = sl_generation_new(host, line, &host->first, err);
+    if (rc != SL_OK && rc != SL_ENOMEM && named)
+        *ret_exit = rc == SL_EINVAL ? SL_EXIT_ERROR : SL_EXIT_APP_LOAD;
+    return rc == SL_OK ? sl_generation_check(host->first, ret_exit, err) : rc;
+}
+
+int
+sl_run(const struct sl_run_options *options)
+{
+    struct sl_run_options own = *options;
+    struct sl_host_c host = {.options = &own, .start_dir = -1};
+    struct sl_error err = {.text = ""};
+    struct sl_commandline line;
+    int status;
+    sl_host_c_init(&host);
+    if (open_streams(&err) != SL_OK)
+        return fail(SL_EXIT_ERROR, &err);
+    if (sl_commandline_read(options, &line, &status, &err) != SL_OK)
+        return status < 0 ? SL_EXIT_OK : fail(status, &err);
+    bool check = line.check_config || line.print_config;
+    if (line.print_config)
+        sl_help_print_config(&line);
+    int rc = prepare(&host, &line, &status, &err);
+    if (options->argc > 0 && host.exec_argv != NULL)
+        own.argv = host.exec_argv; /* a reload reads them again */
+    sl_commandline_release(&line);
+    if (rc != SL_OK)
+        status = fail(status, &err);
+    else if (check)
+        status = SL_EXIT_OK;
+    else
+        status = serve(&host);
+    release(&host);
+    return status;
+}

@@ -1,0 +1,393 @@
+"""Applications, worker classes and whole servers in C, compiled as an outsider would and run."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import DATA, SANITIZED, TOP, Load, is_alive, wait_until
+
+EXAMPLES = TOP / "examples" / "c"
+FAULTY = DATA / "faulty_app.c"
+
+
+def native() -> Path:
+    if "SAOLA_TEST_SITE" in os.environ:
+        return Path(os.environ["SAOLA_TEST_SITE"]) / "saola" / "native"
+    import saola.native
+    return saola.native.ROOT
+
+
+def flags(*what: str) -> list[str]:
+    """What pkg-config says of saola."""
+    path = str(native() / "lib" / "pkgconfig")
+    done = subprocess.run(["pkg-config", *what, "saola"], check=True, text=True, capture_output=True,
+                          env={**os.environ, "PKG_CONFIG_PATH": path})
+    return shlex.split(done.stdout)
+
+
+def compile_app(source: Path, target: Path, *more: str) -> Path:
+    """cc -shared; the target is replaced at once, as a linker or install(1) does it."""
+    fresh = target.with_name(target.name + ".new")
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-shared", "-fPIC", "-pthread",
+                    *flags("--cflags"), *more, str(source), "-o", str(fresh)], check=True)
+    fresh.rename(target)
+    return target
+
+
+@pytest.fixture
+def build(tmp_path: Path):
+    """Compiles an example; the shared object lies beside the server's directory."""
+    def compile_named(name: str, *more: str, to: str | None = None) -> str:
+        source = EXAMPLES / f"{name}.c" if name != "faulty" else FAULTY
+        return str(compile_app(source, tmp_path / f"{to or name}.so", *more))
+    return compile_named
+
+
+@pytest.fixture
+def serve_c(serve):
+    """serve() for applications in C: no option of Python's."""
+    def start(app: str | None, *args: str, **options):
+        bind = ["--bind", options.pop("bind", "127.0.0.1:0")]
+        if options.get("workers") is not None:
+            args += ("--workers", str(options.pop("workers")))
+        command = [*server_command(), *bind, *args] + ([app] if app else [])
+        return serve(None, command=command, bind=None, **options)
+    return start
+
+
+def server_command() -> list[str]:
+    from harness import SERVER
+    return [*SERVER]
+
+
+def run_c(*args: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Runs the program to its end; status and what it said."""
+    done = subprocess.run([str(native() / "bin" / "saola"), *args], cwd=cwd, text=True,
+                          capture_output=True, env={**os.environ, **(env or {})}, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+def interpreter_is_loaded(pid: int) -> bool:
+    return "_saola." in Path(f"/proc/{pid}/maps").read_text()
+
+
+# ---- command line -----------------------------------------------------------------------------------
+
+
+def test_mistakes_end_in_one_line_and_gunicorns_exit_codes(build, place):
+    hello, kv, echo = build("hello"), build("kv"), build("echo_worker")
+    broken = place.parent / "broken.so"
+    broken.write_text("no shared object")
+    for status, says, args in [
+        (1, "No application", []),
+        (4, "nosuch.so: No such file", ["./nosuch.so"]),
+        (4, "not an application in C", ["module:app"]),
+        (4, "file too short", [str(broken)]),
+        (4, "there is no nix in it", [f"{hello}:nix"]),
+        (4, "is a worker class, not an application", [f"{echo}:echo"]),
+        (1, "is an application, not a worker class", ["-k", f"{hello}:app"]),
+        (2, "did you mean --workers", ["--wrkers", "2", hello]),
+        (2, "expected one argument", [hello, "--bind"]),
+        (1, "workers", ["-w", "many", hello]),
+        (1, "configuration file is a Python program", ["-c", "x.py", hello]),
+        (1, "gevent needs Python", ["-k", "gevent", hello]),
+        (1, "such a setting; did you mean limit?", ["--set", "limi=3", kv]),
+        (1, "limit", ["--set", "limit=0", kv]),
+        (1, "the class echo knows one", ["-k", f"{echo}:echo", "--threads", "2"]),
+        (0, "", ["--check-config", hello]),
+        (0, "usage: saola", ["--help"]),
+        (0, "Seconds of silence", ["--help", "timeout"]),
+        (0, "saola (version", ["--version"]),
+    ]:
+        got, said = run_c(*args, cwd=place)
+        assert got == status and says in said, (args, got, said)
+        if status:
+            assert said.startswith("saola: ") and said.count("\n") == 1, said
+
+
+def test_settings_come_from_environment_and_command_line(build, place):
+    hello = build("hello")
+    env = {"WEB_CONCURRENCY": "3", "PORT": "8123", "GUNICORN_CMD_ARGS": "--timeout 7 -w 5",
+           "SAOLA_CMD_ARGS": "--timeout 8 -e 'A=b c'"}
+    status, said = run_c("--print-config", "--keep-alive=9", hello, cwd=place, env=env)
+    assert status == 0, said
+    for line in ("workers = 5  (environment GUNICORN_CMD_ARGS)", "timeout = 8  (environment SAOLA",
+                 "bind = 0.0.0.0:8123  (environment PORT)", "keepalive = 9  (command line)"):
+        assert line in said
+
+
+def test_a_shared_object_that_crashes_while_it_is_loaded_is_named_before_anything_starts(build, place):
+    status, said = run_c(build("faulty", "-DCRASH_IN_CONSTRUCTOR"), cwd=place)
+    assert status == 4 and "loading the application ends with SIGSEGV" in said
+
+
+# ---- serving ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gthread"])
+def test_an_application_serves_without_an_interpreter(serve_c, build, worker_class):
+    more = ["--threads", "3"] if worker_class == "gthread" else []
+    server = serve_c(build("hello"), *more, "--access-logfile", "-", "-n", "the-name", workers=2)
+    workers = server.wait_workers(2)
+    assert not interpreter_is_loaded(server.pid) and not interpreter_is_loaded(workers[0])
+    server.wait_log(f"Using worker: {worker_class}")
+    with server.connect() as connection:
+        for _ in range(3):
+            answer = connection.request()
+            assert (answer.status, answer.text) == (200, "Hello, world\n") and not answer.closes
+    title = Path(f"/proc/{workers[0]}/cmdline").read_bytes().rstrip(b"\0")
+    assert title == b"saola: worker [the-name]"
+    with Load(server.address, keepalive=True) as load:
+        load.wait_for(20)
+        before = set(workers)
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: set(server.worker_pids) and not before & set(server.worker_pids),
+                   lambda: f"other workers than {before}:\n{server.log}")
+        load.wait_for(20)
+    load.assert_clean()
+    assert server.stop() == 0
+    assert '"GET / HTTP/1.1" 200 13' in server.log
+
+
+def test_a_rebuilt_shared_object_is_loaded_by_hup_and_a_broken_one_is_not(serve_c, build, place):
+    app = build("faulty", '-DTEXT="one"', to="app")
+    server = serve_c(app, workers=2)
+    assert server.get().text == "one"
+    with Load(server.address) as load:
+        build("faulty", '-DTEXT="two"', to="app")
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: {server.get().text for _ in range(6)} == {"two"}, lambda: server.log)
+        # Broken in three ways: no object at all, one that crashes while it is loaded, one whose
+        # start() fails in the worker.
+        broken = place.parent / "x.so"
+        broken.write_text("junk")
+        broken.rename(app)
+        server.signal(signal.SIGHUP)
+        server.wait_log("Reload failed, generation 2 goes on unchanged: .*file too short")
+        build("faulty", "-DCRASH_IN_CONSTRUCTOR", to="app")
+        server.signal(signal.SIGHUP)
+        server.wait_log("Reload failed, .*loading the application ends with SIGSEGV")
+        build("faulty", "-DFAIL_IN_START", to="app")
+        server.signal(signal.SIGHUP)
+        server.wait_log("start: not today")
+        server.wait_log("Reload failed, generation 2 goes on unchanged", 3)
+        assert {server.get().text for _ in range(4)} == {"two"}
+        # A worker of the old generation that dies is made anew, from the old file.
+        victim = server.wait_workers(2)[0]
+        server.signal(signal.SIGKILL, victim)
+        wait_until(lambda: victim not in server.worker_pids and len(server.worker_pids) == 2,
+                   lambda: server.log)
+        server.wait_log("Booting worker", 6)
+        assert {server.get().text for _ in range(6)} == {"two"}
+    assert not any("answer" in reason for reason in load.failed), load.failed
+
+
+def test_an_upgrade_serves_on(serve_c, build, adopt):
+    server = serve_c(build("hello"))
+    server.signal(signal.SIGUSR2)
+    server.wait_log(r"Booting worker", 2)
+    new = [int(pid) for pid in re.findall(r"\[(\d+)\] \[INFO\] Starting saola", server.log)][-1]
+    assert new != server.pid
+    adopt(new)
+    with Load(server.address, limit=60) as load:
+        server.stop()
+        load.join()
+    load.assert_clean(60)
+
+
+@pytest.mark.log_may_contain("Sanitizer")
+def test_a_crash_kills_one_worker_and_says_which_signal_and_request(serve_c, build):
+    server = serve_c(build("faulty"), workers=2)
+    workers = server.wait_workers(2)
+    with server.connect() as connection, pytest.raises(Exception):
+        connection.request("GET", "/crash?now")
+    if not SANITIZED:
+        server.wait_log(r"Worker \(pid:\d+\) was sent SIGSEGV! .*GET /crash\?now")
+    wait_until(lambda: len(server.worker_pids) == 2 and server.worker_pids != workers,
+               lambda: server.log)
+    assert len(set(server.worker_pids) & set(workers)) == 1
+    assert server.get().text == "faulty"
+
+
+def test_a_request_that_hangs_is_ended_by_timeout(serve_c, build):
+    server = serve_c(build("faulty"), "--timeout", "1")
+    with server.connect() as connection, pytest.raises(Exception):
+        connection.request("GET", "/hang")
+    server.wait_log(r"WORKER TIMEOUT .*GET /hang")
+    wait_until(lambda: server.get().text == "faulty", lambda: server.log)
+
+
+def test_max_requests_and_the_end_of_the_arbiter(serve_c, build, adopt):
+    server = serve_c(build("hello"), "--max-requests", "5", workers=2)
+    server.wait_workers(2)
+    with Load(server.address, limit=40) as load:
+        load.join()
+    load.assert_clean(40)
+    server.wait_log("has served max_requests and is replaced", 2)
+    workers = server.wait_workers(2)
+    for pid in workers:
+        adopt(pid)
+    server.signal(signal.SIGKILL)
+    wait_until(lambda: not any(is_alive(pid) for pid in workers),
+               lambda: f"the end of {workers}:\n{server.log}")
+
+
+# ---- what applications can do ---------------------------------------------------------------------------
+
+
+def test_values_are_kept_over_an_exclusive_reload(serve_c, build, place):
+    kv = build("kv")
+    server = serve_c(kv, "--hand-over", "exclusive", "--exclusive-lock", str(place.parent / "lock"),
+                     "--set", "limit=3", "--set", f"file={place.parent / 'values'}")
+    for n in range(3):
+        assert server.fetch("PUT", f"/k{n}", body=b"value %d" % n).text == "stored\n"
+    assert server.fetch("PUT", "/k3", body=b"x").status == 507
+    assert server.get("/nosuch").status == 404
+    server.signal(signal.SIGHUP)
+    server.wait_log("3 values")
+    assert server.get("/k1").body == b"value 1"
+    assert server.fetch("DELETE", "/k1").text == "deleted\n"
+    assert server.get("/k1").status == 404
+
+
+def test_bodies_of_any_size_stream_both_ways_without_a_thread(serve_c, build):
+    server = serve_c(build("upload"))
+    body = bytes(range(256)) * 8192
+    said = f"{len(body)} bytes, sum {sum(body)}\n"
+    with server.connect() as slow:
+        slow.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        slow.send(body[:100000])
+        assert server.fetch("POST", "/", body=body).text == said  # beside the slow one
+        slow.send(body[100000:])
+        assert slow.read_response().text == said
+        assert slow.request("GET", "/stream/3000000").body == bytes(3000000)
+        gone = server.connect()
+        gone.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc")
+        gone.close()
+        assert slow.request("POST", "/", body=b"\1\2").text == "2 bytes, sum 3\n"
+    chunked = [("Transfer-Encoding", "chunked")]
+    assert server.fetch("POST", "/", body=b"3\r\nabc\r\n0\r\n\r\n", headers=chunked).text == \
+        "3 bytes, sum 294\n"
+
+
+def test_answers_that_come_later_from_requests_threads_and_at_the_end(serve_c, build):
+    server = serve_c(build("chat"), "--timeout", "5")
+    waiting = [server.connect() for _ in range(20)]
+    for connection in waiting:
+        connection.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+    waiting.pop().close()  # one goes before the answer
+    for connection in waiting:  # said until all have heard it, however late they have arrived
+        wait_until(lambda: server.fetch("POST", "/say", body=b"good morning").status == 200
+                   and select.select([connection.sock], [], [], 0.01)[0], "an answer")
+    for connection in waiting:
+        assert re.fullmatch("good morning|chatter: .*", connection.read_response().text.strip())
+    for _ in range(10):
+        server.fetch("POST", "/say", body=b"x")
+    with server.connect() as one:
+        assert one.request("GET", "/wait").text.startswith("chatter: ")
+    with server.connect() as last:
+        last.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.get("/")  # so the other has arrived
+        server.signal(signal.SIGTERM)
+        answer = last.read_response()
+        assert answer.status == 200 and answer.closes
+    for connection in waiting:
+        connection.close()
+    assert server.wait_exit() == 0
+
+
+def test_mounts_go_by_the_longest_prefix(serve_c, build):
+    hello, one, two = build("hello"), build("faulty", '-DTEXT="one"', to="one"), build(
+        "faulty", '-DTEXT="two"', to="two")
+    server = serve_c(hello, "--mount", f"/a={one}", "--mount", f"/a/b/={two}")
+    for path, text in {"/": "Hello, world\n", "/a": "one", "/a/x": "one", "/ab": "Hello, world\n",
+                       "/a/b": "two", "/a/b/c?d": "two"}.items():
+        assert server.get(path).text == text, path
+
+
+# ---- worker classes, hooks, embedding -----------------------------------------------------------------
+
+
+def test_a_worker_class_in_c_under_the_arbiter(serve_c, build):
+    echo = build("echo_worker")
+    server = serve_c(None, "-k", f"{echo}:echo", "--timeout", "2", workers=2)
+    workers = server.wait_workers(2)
+    server.wait_log("Using worker: .*echo")
+    with server.connect() as connection:
+        connection.send(b"anything")
+        assert connection.read_exactly(8) == b"anything"
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: server.worker_pids and not set(workers) & set(server.worker_pids),
+                   lambda: server.log)
+    server.signal(signal.SIGKILL, server.wait_workers(2)[0])
+    server.wait_log("Booting worker", 5)
+    with server.connect() as connection:
+        connection.send(b"again")
+        assert connection.read_exactly(5) == b"again"
+    assert server.stop() == 0
+    server.wait_log("echo: 0 connections are cut")
+
+
+def test_a_worker_class_that_never_beats_is_found_out(serve_c, build):
+    server = serve_c(None, "-k", build("faulty") + ":silent", "--timeout", "1")
+    server.wait_log("WORKER TIMEOUT")
+    server.signal(signal.SIGQUIT)
+
+
+def test_hooks_in_c_run_where_their_row_says(serve_c, build):
+    faulty = build("faulty")
+    server = serve_c(faulty, "--hooks", f"{faulty}:hooks")
+    assert server.get("/").text == "faulty"
+    assert server.get("/refused").status == 500
+    worker = server.wait_workers(1)[0]
+    assert server.stop() == 0
+    seen = re.findall(r"^hook (\w+) (\d+)$", server.log, re.MULTILINE)
+    arbiter = [name for name, pid in seen if int(pid) == server.pid]
+    assert arbiter == ["on_starting", "when_ready", "pre_fork", "child_exit", "on_exit"]
+    assert [name for name, pid in seen if int(pid) == worker] == [
+        "post_fork", "post_worker_init", "pre_request", "post_request", "pre_request",
+        "worker_exit"]
+
+
+def test_a_server_in_somebodys_main(serve, build, tmp_path, place, adopt):
+    program = tmp_path / "embed"
+    subprocess.run(["cc", "-Wall", "-Werror", *flags("--cflags"), str(EXAMPLES / "embed.c"), "-o",
+                    str(program), *flags("--libs")], check=True)
+    env = {"LD_LIBRARY_PATH": str(native() / "lib")}
+    server = serve(None, command=[str(program), "--bind", "127.0.0.1:0"], bind=None, env=env)
+    server.wait_workers(2)  # the program's own default
+    server.wait_log("embed: the sockets listen")
+    assert server.get().text == "embedded\n"
+    server.signal(signal.SIGHUP)
+    server.wait_log("Reload done: generation 2")
+    server.signal(signal.SIGUSR2)
+    server.wait_log("embed: the sockets listen", 2)
+    server.wait_log("Booting worker", 6)
+    adopt([int(pid) for pid in re.findall(r"\[(\d+)\] \[INFO\] Starting saola", server.log)][-1])
+    assert server.get().text == "embedded\n"
+    assert server.stop() == 0
+
+
+def test_headers_and_symbols(tmp_path):
+    include = flags("--cflags")
+    names = sorted(path.name for path in (native() / "include" / "saola").glob("*.h"))
+    assert "app.h" in names and "run.h" in names
+    for compiler in (["cc", "-std=c99", "-x", "c"], ["c++", "-std=c++11", "-x", "c++"]):
+        if compiler[0] == "c++" and subprocess.run(["which", "c++"], capture_output=True).returncode:
+            continue
+        text = "".join(f"#include <saola/{name}>\n" for name in names)
+        subprocess.run([*compiler, "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only",
+                        *include, "-"], input=text, text=True, check=True)
+    if SANITIZED:
+        return
+    shown = subprocess.run(["nm", "-D", "--defined-only", str(native() / "lib" / "libsaola.so")],
+                           check=True, text=True, capture_output=True).stdout.split()[2::3]
+    assert "sl_run" in shown and [name for name in shown if not name.startswith("sl_")] == []
