@@ -345,6 +345,12 @@
 # Requests that an asgi worker runs at the same time; 0 is no limit.
 # limit_concurrency = 0
 
+# The error log says when an application is loaded, started, served, stopped and cleaned up.
+# trace_lifecycle = False
+
+# At its end the server says how often the application was loaded, started and cleaned up.
+# lifecycle_report = False
+
 # Longest message that a WebSocket client may send, inflated, as in 16M; 0 is no limit.
 # websocket_max_size = 16777216
 

@@ -208,9 +208,30 @@ void sl_slot_request_begin(struct sl_slot *slot, unsigned thread, const char *li
 void sl_slot_request_end(struct sl_slot *slot, unsigned thread);
 void sl_slot_connections(struct sl_slot *slot, unsigned open_now);
 
-/* How often a step of the application's life was taken in this process. */
-enum sl_lifecycle { SL_LIFE_LOAD, SL_LIFE_STARTUP, SL_LIFE_READY, SL_LIFE_EXIT, SL_LIFE_COUNT };
+/* Steps of an application's life in a worker. READY and REQUEST (the first one) are noted by the
+ * core, the others by the host as they come to pass. */
+enum sl_lifecycle {
+    SL_LIFE_LOAD,     /* the application was loaded in this process */
+    SL_LIFE_STARTUP,  /* it and the hooks of the boot are done with what comes before the first accept */
+    SL_LIFE_READY,
+    SL_LIFE_REQUEST,
+    SL_LIFE_STOP,     /* it is known that the worker will end */
+    SL_LIFE_SHUTDOWN, /* the requests are over */
+    SL_LIFE_CLEANUP,  /* the application has cleaned up */
+    SL_LIFE_EXIT,     /* the last thing that the worker says */
+    SL_LIFE_COUNT
+};
+/* Counts a step, and keeps the time of the first. slot may be NULL. */
 void sl_slot_count(struct sl_slot *slot, enum sl_lifecycle step);
+/* (any process) How often it was taken; *ret_ms since the fork, for the first time. */
+unsigned sl_slot_counted(const struct sl_slot *slot, enum sl_lifecycle step, uint64_t *ret_ms);
+/* (worker) Why it will end: a number of the host's, for the arbiter's side of the host. The first
+ * one counts. */
+void sl_slot_set_cause(struct sl_slot *slot, int cause);
+int sl_slot_cause(const struct sl_slot *slot); /* 0: none was given */
+uint64_t sl_slot_requests(const struct sl_slot *slot); /* (any process) begun so far */
+unsigned sl_slot_generation(const struct sl_slot *slot);
+uint64_t sl_slot_age_ms(const struct sl_slot *slot); /* since the fork */
 
 /* ---- where a worker is (worker) -------------------------------------------------------------- */
 

@@ -16,7 +16,7 @@ import time
 import traceback
 
 import saola
-from . import _saola, errors, staticfiles, successor, util
+from . import _saola, errors, lifecycle, staticfiles, successor, util
 from .errors import HaltServer
 from .sock import wrap_listener
 from .workers.base import Worker
@@ -84,6 +84,7 @@ class Arbiter:
         self.cfg = None
         self.log = None
         self.pid = os.getpid()
+        self._started = time.monotonic()
         self.worker_age = 0
         self.systemd = os.environ.get("LISTEN_PID") == str(os.getpid())
         self.LISTENERS = []
@@ -101,6 +102,7 @@ class Arbiter:
         self._env_before = {}     # raw_env: name -> value it replaced, or None
         self._exit_status = None  # decided by user code; otherwise the core's
         self._settled = False
+        self._lives = lifecycle.Report()
         # One byte in a pipe: who reads it tells the whole reason of a failed boot, others in short.
         self._boot_report = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         successor.take()
@@ -137,6 +139,9 @@ class Arbiter:
                                "your own threads beside it")
         self._warn_of_overrides()
         status = self._core.run()
+        if self.cfg.lifecycle_report:
+            for line in self._lives.lines(self.pid):
+                self.log.info("%s", line)
         for listener in self.LISTENERS:
             listener._let_go()
         for fd in self._boot_report:
@@ -248,6 +253,7 @@ class Arbiter:
             self._preload()
             return self.cfg.core
         saved = _Saved(self)
+        self._lives.reload()
         try:
             self._undo_env()
             self.app.reload()
@@ -258,6 +264,7 @@ class Arbiter:
             self._preload()
         except BaseException as exc:
             saved.restore(self)
+            self._lives.settle(False)
             raise _LoadFailed(self._explain(exc)) from None
         self._saved = saved
         return self.cfg.core
@@ -265,11 +272,18 @@ class Arbiter:
     def _preload(self):
         if not self.cfg.preload_app:
             return
+        self.app._on_load = self._loaded_here
         try:
             self.app.wsgi()
         except Exception as exc:
             raise _LoadFailed(self._explain(exc)) from None
         self._warn_of_threads()
+
+    def _loaded_here(self):
+        self._lives.loads += 1
+        if self.cfg.trace_lifecycle:
+            self.log.info("%s", lifecycle.line("load", self._lives.loads, self.pid, 0,
+                                               time.monotonic() - self._started))
 
     def _warn_of_threads(self):
         """Once: a fork copies only the thread that forks, and every lock as it is at that moment."""
@@ -300,6 +314,7 @@ class Arbiter:
 
     def _generation_settle(self, accepted):
         saved, self._saved = self._saved, None
+        self._lives.settle(accepted)
         if accepted:
             self._settled = True
             successor.done()
@@ -398,6 +413,7 @@ class Arbiter:
         worker = cfg.worker_class(age, self.pid, self.LISTENERS, self.app, cfg.timeout / 2.0, cfg,
                                   self.log)
         worker.slot = slot
+        self._lives.born(generation)
         return worker
 
     def _worker_forked(self, worker, pid, in_child):
@@ -410,6 +426,8 @@ class Arbiter:
 
     def _worker_free(self, worker, pid, wait_status):
         self.WORKERS.pop(pid, None)
+        if pid:
+            self._lives.bury(worker, wait_status)
         worker.tmp.close()
 
     def _worker_main(self, worker):
@@ -442,6 +460,7 @@ class Arbiter:
         except SystemExit as exc:
             return _status_of(exc)
         except BaseException as exc:
+            worker._will_stop(lifecycle.Cause.FAILED)
             if worker.booted:
                 self.log.error("Exception in worker process\n%s", errors.format_app_traceback(exc))
                 return 255
@@ -468,15 +487,18 @@ class Arbiter:
         limit, drained_at = worker.cfg.exit_timeout, time.monotonic()
         try:
             worker.slot.drained()
+            worker._end_of_requests()
             for listener in worker.sockets:  # clients are for those who still serve
                 listener.close()
             worker.tmp.close()
             worker.cfg.worker_exit(self, worker)
         except BaseException:
             self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
+        worker._end_of_application()
         if limit:  # a little less than what the arbiter still gives
             limit = max(0.1, 0.9 * (drained_at + limit - time.monotonic()))
         _end_interpreter(self.log, limit, status)
+        worker.life_once("exit", f"status {status}")
         return status
 
 

@@ -38,6 +38,85 @@ slot_spent(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static const char *const step_names[] = {
+    [SL_LIFE_LOAD] = "load",       [SL_LIFE_STARTUP] = "startup",
+    [SL_LIFE_READY] = "ready",     [SL_LIFE_REQUEST] = "first request",
+    [SL_LIFE_STOP] = "stop",       [SL_LIFE_SHUTDOWN] = "shutdown",
+    [SL_LIFE_CLEANUP] = "cleanup", [SL_LIFE_EXIT] = "exit",
+};
+
+static PyObject *
+slot_take_step(PyObject *self, PyObject *name)
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    const char *text = PyUnicode_AsUTF8(name);
+    uint64_t ms;
+    if (text == NULL)
+        return NULL;
+    for (int step = 0; step < SL_LIFE_COUNT; step++) {
+        if (strcmp(text, step_names[step]) != 0)
+            continue;
+        sl_slot_count(slot, (enum sl_lifecycle)step);
+        return PyLong_FromUnsignedLong(
+            slot != NULL ? sl_slot_counted(slot, (enum sl_lifecycle)step, &ms) : 0);
+    }
+    return PyErr_Format(PyExc_ValueError, "no step of a life: %R", name);
+}
+
+static PyObject *
+slot_set_cause(PyObject *self, PyObject *cause)
+{
+    long number = PyLong_AsLong(cause);
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    sl_slot_set_cause(((struct slot_object *)self)->slot, (int)number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+slot_get_steps(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    PyObject *steps = PyDict_New();
+    for (int step = 0; slot != NULL && steps != NULL && step < SL_LIFE_COUNT; step++) {
+        uint64_t ms;
+        unsigned count = sl_slot_counted(slot, (enum sl_lifecycle)step, &ms);
+        PyObject *pair = Py_BuildValue("(Id)", count, (double)ms / 1e3);
+        if (pair == NULL || PyDict_SetItemString(steps, step_names[step], pair) < 0)
+            Py_CLEAR(steps);
+        Py_XDECREF(pair);
+    }
+    return steps;
+}
+
+static PyObject *
+slot_get_cause(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    return PyLong_FromLong(slot != NULL ? sl_slot_cause(slot) : 0);
+}
+
+static PyObject *
+slot_get_generation(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    return PyLong_FromUnsignedLong(slot != NULL ? sl_slot_generation(slot) : 0);
+}
+
+static PyObject *
+slot_get_age(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    return PyFloat_FromDouble(slot != NULL ? (double)sl_slot_age_ms(slot) / 1e3 : 0);
+}
+
+static PyObject *
+slot_get_requests(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct sl_slot *slot = ((struct slot_object *)self)->slot;
+    return PyLong_FromUnsignedLongLong(slot != NULL ? sl_slot_requests(slot) : 0);
+}
+
 static PyObject *
 slot_orphaned(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
@@ -121,6 +200,12 @@ static PyMethodDef slot_methods[] = {
      "spent()\n--\n\nAsk the arbiter for a successor; serve on until TERM comes."},
     {"drained", slot_drained, METH_NOARGS,
      "drained()\n--\n\nTell the arbiter that the requests are finished and the exit hooks begin."},
+    {"take_step", slot_take_step, METH_O,
+     "take_step(name)\n--\n\nCount a step of the application's life; returns how often it was "
+     "taken."},
+    {"set_cause", slot_set_cause, METH_O,
+     "set_cause(number)\n--\n\nWhy the worker will end, see saola.lifecycle; the first one "
+     "counts."},
     {"orphaned", slot_orphaned, METH_NOARGS, "orphaned()\n--\n\nTrue when the arbiter is gone."},
     {"stop_is_near", slot_stop_is_near, METH_NOARGS,
      "stop_is_near()\n--\n\nTrue when the whole server stops, not this worker alone."},
@@ -143,6 +228,12 @@ static PyMethodDef slot_methods[] = {
 
 static PyGetSetDef slot_getset[] = {
     {"index", slot_get_index, NULL, "Position in the scoreboard.", NULL},
+    {"steps", slot_get_steps, NULL,
+     "dict: step of a life to (how often, seconds from the fork to the first).", NULL},
+    {"cause", slot_get_cause, NULL, "What set_cause() was given first; 0: nothing.", NULL},
+    {"generation", slot_get_generation, NULL, "Number of the worker's generation, from 1.", NULL},
+    {"age", slot_get_age, NULL, "Seconds since the fork.", NULL},
+    {"requests", slot_get_requests, NULL, "Requests begun so far.", NULL},
     {"stacks", slot_get_stacks, NULL,
      "Signal upon which the worker shows its stacks, and the descriptor to write them to (-1: "
      "none).",

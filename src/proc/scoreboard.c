@@ -209,8 +209,10 @@ sl_slot_ready(struct sl_slot *slot)
         return;
     uint64_t now_ms = sl_clock_ms();
     STORE(slot->heartbeat_ms, now_ms);
-    if (LOAD(slot->ready_ms) == 0)
+    if (LOAD(slot->ready_ms) == 0) {
         STORE(slot->ready_ms, now_ms);
+        sl_slot_count(slot, SL_LIFE_READY);
+    }
     if (!move(slot, SL_SLOT_SPAWNING, SL_SLOT_BOOTING, SL_SLOT_READY))
         return; /* already, or it was asked to stop */
     int fd = LOAD(slot->notify_fd);
@@ -271,8 +273,52 @@ sl_worker_orphaned(const struct sl_slot *slot)
 void
 sl_slot_count(struct sl_slot *slot, enum sl_lifecycle step)
 {
-    if (slot != NULL)
-        atomic_fetch_add_explicit(&slot->lifecycle[step], 1, memory_order_relaxed);
+    if (slot == NULL)
+        return;
+    if (LOAD(slot->lifecycle_ms[step]) == 0)
+        STORE(slot->lifecycle_ms[step], sl_clock_ms());
+    atomic_fetch_add_explicit(&slot->lifecycle[step], 1, memory_order_release);
+}
+
+/* Between two readings of one clock of which one may be coarse. */
+static uint64_t
+since_fork(const struct sl_slot *slot, uint64_t ms)
+{
+    uint64_t forked = LOAD(slot->forked_ms);
+    return ms > forked ? ms - forked : 0;
+}
+
+unsigned
+sl_slot_counted(const struct sl_slot *slot, enum sl_lifecycle step, uint64_t *ret_ms)
+{
+    unsigned count = LOAD(slot->lifecycle[step]);
+    *ret_ms = count == 0 ? 0 : since_fork(slot, LOAD(slot->lifecycle_ms[step]));
+    return count;
+}
+
+void
+sl_slot_set_cause(struct sl_slot *slot, int cause)
+{
+    if (slot != NULL && LOAD(slot->cause) == 0)
+        STORE(slot->cause, cause);
+}
+
+int
+sl_slot_cause(const struct sl_slot *slot)
+{
+    return LOAD(slot->cause);
+}
+
+unsigned
+sl_slot_generation(const struct sl_slot *slot)
+{
+    return LOAD(slot->generation);
+}
+
+uint64_t
+sl_slot_age_ms(const struct sl_slot *slot)
+{
+    return since_fork(slot, sl_clock_ms());
 }
 
 void
@@ -308,6 +354,8 @@ sl_slot_request_begin(struct sl_slot *slot, unsigned thread, const char *line, s
     }
     struct sl_slot_thread *record = &slot->threads[thread];
     uint64_t mark = atomic_load_explicit(&record->mark, memory_order_relaxed);
+    if (mark == 0 && LOAD(slot->lifecycle[SL_LIFE_REQUEST]) == 0)
+        sl_slot_count(slot, SL_LIFE_REQUEST);
     atomic_store_explicit(&record->mark, mark + 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
     atomic_store_explicit(&record->started_ns, now_ns, memory_order_relaxed);

@@ -62,6 +62,8 @@ struct sl_slot {
     _Atomic uint64_t shown;      /* bytes of stacks written so far (stacks.h) */
     _Atomic unsigned connections;
     _Atomic unsigned lifecycle[SL_LIFE_COUNT];
+    _Atomic uint64_t lifecycle_ms[SL_LIFE_COUNT]; /* of the first; 0: not yet */
+    _Atomic int cause;
     struct sl_slot_thread threads[SL_SLOT_THREADS];
 };
 
@@ -131,9 +133,6 @@ bool sl_slot_oldest_request(const struct sl_slot *slot, struct sl_slot_request *
  * is changed, if there is none. */
 bool sl_slot_requests_span(const struct sl_slot *slot, uint64_t *ret_oldest_ns,
                            uint64_t *ret_newest_ns);
-
-/* (any process) Requests begun so far. */
-uint64_t sl_slot_requests(const struct sl_slot *slot);
 
 /* (any process) The requests in progress, oldest first, as a log line shows them:
  * "GET /a running 3.2 s, POST /b running 0.1 s and 2 more", or "no request in progress" and false.

@@ -30,6 +30,8 @@ class BaseApplication:
 
     _reloading = False
 
+    _on_load = None  # told of each call of load()
+
     def __init__(self, usage=None, prog=None):
         self.usage = usage
         self.cfg = None
@@ -93,6 +95,8 @@ class BaseApplication:
         an application of another interface than the worker class serves."""
         if self.callable is None:
             loaded = self.load()
+            if self._on_load is not None:
+                self._on_load()
             if loaded is not None:
                 name = getattr(self, "app_uri", None) or "the application"
                 check_interface(loaded, name, self.cfg)

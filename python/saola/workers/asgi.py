@@ -37,6 +37,7 @@ class ASGIWorker(EngineWorker):
     """Serves an ASGI application on an event loop (worker process, main thread)."""
 
     interrupt_on_quit = False
+    cleanup_is_exit_hook = False
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -44,6 +45,7 @@ class ASGIWorker(EngineWorker):
 
     def _prepare(self):
         self.interrupt_on_quit = False
+        self.cleanup_is_exit_hook = False
         self.loop = None
         self.lifespan = None
         self._pulse = None
@@ -195,12 +197,14 @@ class ASGIWorker(EngineWorker):
         self.payload.stop()
         if self.slot is not None:
             self.slot.drained()
+        self.life_once("shutdown")
         if self._limit is not None:
             self._limit.cancel()
         try:
             self.loop.run_until_complete(self.lifespan.shutdown())
         finally:
             self._close_loop()
+        self.life_once("cleanup")
 
     def _close_loop(self):
         loop, self.loop = self.loop, None

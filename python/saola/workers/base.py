@@ -14,7 +14,8 @@ import sys
 import threading
 import traceback
 
-from .. import _saola, errors, successor, util
+from .. import _saola, errors, lifecycle, successor, util
+from ..lifecycle import Cause
 from .workertmp import WorkerTmp
 
 
@@ -31,6 +32,8 @@ class Worker:
     SIGNALS = [getattr(signal, f"SIG{name}")
                for name in "ABRT HUP QUIT INT TERM USR1 USR2 WINCH CHLD".split()]
     PIPE = []
+    #: The application's cleanup is the hook worker_exit. False: the class takes that step itself.
+    cleanup_is_exit_hook = True
     #: The base class leaves run() by SystemExit when INT or QUIT asks for a quick end, for loops
     #: that do not look at `alive` in time. A class whose loop always notices sets this to False.
     interrupt_on_quit = True
@@ -58,6 +61,7 @@ class Worker:
         self._leaving = False    # run() is over: handlers only set flags from here on
         self._quitting = False   # INT or QUIT was seen
         self._aborting = False
+        self._steps = set()      # of the life: those that are taken once
         self._ignored = set()
         self._orphaned = False
 
@@ -87,10 +91,13 @@ class Worker:
             successor.done()
         if self._booted and self.slot is not None:
             self.slot.ready()
+            self._trace("ready")
 
     def notify(self):
         """Tells the arbiter that the worker lives, and notices when the arbiter is gone."""
         self.tmp.notify()
+        if self.cfg.trace_lifecycle:
+            self._look_for_first_request()
         if not self._orphaned and not self.is_parent_alive():
             self.alive = False
 
@@ -101,8 +108,56 @@ class Worker:
         if self.ppid == os.getppid() and not (self.slot is not None and self.slot.orphaned()):
             return True
         self._orphaned = True
+        self._will_stop(Cause.ORPHANED)
         self.log.info("Parent changed, shutting down: %s", self)
         return False
+
+    # ---- steps of the application's life --------------------------------------------------------
+
+    def life(self, step, detail=""):
+        """Counts a step (saola.lifecycle.STEPS) in the scoreboard; the trace has a line with detail."""
+        if self.slot is not None:
+            self.slot.take_step(step)
+            self._trace(step, detail)
+
+    def life_once(self, step, detail=""):
+        """The same for what may come to pass in several ways, but only once."""
+        if step not in self._steps:
+            self._steps.add(step)
+            self.life(step, detail)
+
+    def _trace(self, step, detail=""):
+        if self.cfg.trace_lifecycle:
+            slot = self.slot
+            count, seconds = slot.steps[step]
+            self.log.info("%s", lifecycle.line(step, count, self.pid, slot.generation,
+                                               seconds if count == 1 else slot.age, detail))
+
+    def _look_for_first_request(self):
+        if self.slot is not None and "first request" not in self._steps \
+                and self.slot.steps["first request"][0]:
+            self._steps.add("first request")
+            self._trace("first request")
+
+    def _will_stop(self, cause):
+        """It is known that this worker ends; the first cause is the one that counts."""
+        if self.slot is None:
+            return
+        self.slot.set_cause(cause)
+        if self.cfg.trace_lifecycle:
+            self._look_for_first_request()
+        self.life_once("stop", Cause(self.slot.cause).text)
+
+    def _end_of_requests(self):
+        if self.cfg.trace_lifecycle:
+            self._look_for_first_request()
+        if self.booted and not self._aborting:
+            self.life_once("shutdown")
+
+    def _end_of_application(self):
+        """The hook worker_exit has run."""
+        if self.cleanup_is_exit_hook and "startup" in self._steps:
+            self.life_once("cleanup")
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -121,6 +176,7 @@ class Worker:
 
         self.init_signals()
         self._make_reloader()
+        self.app._on_load = lambda: self.life("load", getattr(self.app, "app_uri", None) or "")
         self.load_wsgi()
         if self.reloader:
             self.log.warning("Reloader is on. Use in development only!")
@@ -130,6 +186,7 @@ class Worker:
         if type(self).run is Worker.run:
             self.run()  # raises before the worker counts as booted
         self.before_ready()
+        self.life_once("startup")
         self._listen()
         self.booted = True
         self.run()
@@ -185,6 +242,8 @@ class Worker:
 
         def changed(filename):
             self.log.info("Worker reloading: %s modified", filename)
+            if self.slot is not None:
+                self.slot.set_cause(Cause.FILES)
             self.alive = False
             self.run_hook("worker_int", self)
             signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
@@ -240,7 +299,9 @@ class Worker:
     def handle_exit(self, sig, frame):
         """TERM: finish what is in progress, then leave. Also sent when the arbiter has died."""
         self.alive = False
-        self.is_parent_alive()  # says so in the log if it is not
+        if self.is_parent_alive():  # says so in the log if it is not
+            near = self.slot is not None and self.slot.stop_is_near()
+            self._will_stop(Cause.STOP if near else Cause.ASKED)
 
     def handle_quit(self, sig, frame):
         """INT, QUIT: leave at once. Only the first one does anything, and none once run() is over,
@@ -249,6 +310,8 @@ class Worker:
         if self._leaving or self._quitting:
             return
         self._quitting = True
+        near = self.slot is not None and self.slot.stop_is_near()
+        self._will_stop(Cause.STOP if near else Cause.QUIT)
         self.run_hook("worker_int", self)
         if self.interrupt_on_quit:
             sys.exit(0)
@@ -262,6 +325,7 @@ class Worker:
         if self._leaving or self._aborting:
             return
         self._aborting = True
+        self._will_stop(Cause.ABORTED)
         self.run_hook("worker_abort", self)
         sys.exit(1)
 

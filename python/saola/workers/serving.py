@@ -12,6 +12,7 @@ from ..app.locate import is_aiohttp, is_asgi, is_free_to_choose
 from ..glogging import Logger
 from ..http.message import Request
 from ..http.wsgi import Response, base_environ, file_range
+from ..lifecycle import Cause
 from . import base
 
 #: Seconds between two looks at the world while nothing happens; less with a very short `timeout`.
@@ -223,12 +224,15 @@ class EngineWorker(base.Worker):
         at once: programs that keep state in it, written for gunicorn, rely on its exit hook having
         run before the next one loads. So does the worker of an exclusive group.
         """
+        if self.slot is not None:
+            self.slot.set_cause(Cause.LIMIT)
         alone = self.cfg.workers == 1 or self.cfg.hand_over == "exclusive"
         if self.slot is not None and not alone:
             self.log.info("Worker (pid:%s) has served max_requests and is replaced.", self.pid)
             self.slot.spent()
             return
         self.log.info("Autorestarting worker after current request.")
+        self._will_stop(Cause.LIMIT)
         self.alive = False
         if self.engine is not None:
             self.engine.stop()

@@ -83,6 +83,10 @@ test_a_child_becomes_ready_and_wakes_the_arbiter(void **state)
         sl_slot_count(slot, SL_LIFE_LOAD);
         sl_slot_count(slot, SL_LIFE_LOAD);
         sl_slot_connections(slot, 12);
+        sl_slot_request_begin(slot, 0, "GET /", 5, 1);
+        sl_slot_request_begin(slot, 1, "GET /", 5, 1);
+        sl_slot_set_cause(slot, 3);
+        sl_slot_set_cause(slot, 4); /* too late */
         sl_slot_ready(slot);
         sl_slot_ready(slot); /* no second notice */
         _exit(sl_worker_orphaned(slot) ? 1 : 0);
@@ -97,8 +101,16 @@ test_a_child_becomes_ready_and_wakes_the_arbiter(void **state)
     assert_string_equal(sl_slot_state_name(sl_slot_state(slot)), "READY");
     assert_int_equal(slot->pid, pid);
     assert_true(slot->ready_ms >= slot->forked_ms);
-    assert_int_equal(slot->lifecycle[SL_LIFE_LOAD], 2);
-    assert_int_equal(slot->lifecycle[SL_LIFE_EXIT], 0);
+    uint64_t ms = 1;
+    assert_int_equal(sl_slot_counted(slot, SL_LIFE_LOAD, &ms), 2);
+    assert_true(ms < 100000);
+    assert_int_equal(sl_slot_counted(slot, SL_LIFE_READY, &ms), 1);
+    assert_int_equal(sl_slot_counted(slot, SL_LIFE_REQUEST, &ms), 1);
+    assert_int_equal(sl_slot_counted(slot, SL_LIFE_EXIT, &ms), 0);
+    assert_int_equal(ms, 0);
+    assert_int_equal(sl_slot_cause(slot), 3);
+    assert_int_equal(sl_slot_generation(slot), 1);
+    assert_true(sl_slot_age_ms(slot) < 100000);
     assert_int_equal(slot->connections, 12);
     char bytes[8];
     assert_int_equal(read(notify[0], bytes, sizeof bytes), 1);
