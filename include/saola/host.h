@@ -193,6 +193,8 @@ void sl_slot_spent(struct sl_slot *slot);
 /* True when a stop is near or has begun (before TERM is sent): serve on, and say "Connection:
  * close" with each answer. May become true at any time. slot may be NULL, here and below. */
 bool sl_slot_stop_is_near(const struct sl_slot *slot);
+/* True when it is the whole server that stops: nobody takes this worker's place. */
+bool sl_slot_server_ends(const struct sl_slot *slot);
 /* Which of this worker's listening sockets nobody else accepts from when it leaves: bit N for the
  * Nth of listeners_changed(), from 0. What waits in their queues is this worker's (and its
  * siblings') to serve, and they may be shut down then. Final before TERM is sent. */

@@ -498,7 +498,7 @@ class Arbiter:
         if limit:  # a little less than what the arbiter still gives
             limit = max(0.1, 0.9 * (drained_at + limit - time.monotonic()))
         _end_interpreter(self.log, limit, status)
-        worker.life_once("exit", f"status {status}")
+        worker.step_once("exit", f"status {status}")
         return status
 
 

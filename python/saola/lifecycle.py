@@ -1,6 +1,6 @@
 """The life of an application in numbers: how often it was loaded, started, cleaned up, and why it ended.
 
-Every worker counts its steps in the scoreboard (Worker.life()); the arbiter keeps what a dead worker's slot says
+Every worker counts its steps in the scoreboard (Worker.step()); the arbiter keeps what a dead worker's slot says
 and, with the setting lifecycle_report, prints it at the end. With trace_lifecycle each step is a line at once.
 """
 
@@ -27,6 +27,7 @@ class Cause(enum.IntEnum):
     ORPHANED = 6
     ABORTED = 7
     FAILED = 8
+    PAYLOAD = 9
 
     @property
     def text(self):
@@ -42,6 +43,7 @@ _TEXTS = {
     Cause.ORPHANED: "the arbiter is gone",
     Cause.ABORTED: "ABRT",
     Cause.FAILED: "an exception",
+    Cause.PAYLOAD: "payload_exit",
 }
 
 

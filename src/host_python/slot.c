@@ -125,10 +125,10 @@ slot_orphaned(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-slot_stop_is_near(PyObject *self, PyObject *Py_UNUSED(ignored))
+slot_server_ends(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     struct sl_slot *slot = ((struct slot_object *)self)->slot;
-    return PyBool_FromLong(slot != NULL && sl_slot_stop_is_near(slot));
+    return PyBool_FromLong(slot != NULL && sl_slot_server_ends(slot));
 }
 
 static PyObject *
@@ -207,8 +207,8 @@ static PyMethodDef slot_methods[] = {
      "set_cause(number)\n--\n\nWhy the worker will end, see saola.lifecycle; the first one "
      "counts."},
     {"orphaned", slot_orphaned, METH_NOARGS, "orphaned()\n--\n\nTrue when the arbiter is gone."},
-    {"stop_is_near", slot_stop_is_near, METH_NOARGS,
-     "stop_is_near()\n--\n\nTrue when the whole server stops, not this worker alone."},
+    {"server_ends", slot_server_ends, METH_NOARGS,
+     "server_ends()\n--\n\nTrue when the whole server stops, not this worker alone."},
     {"death_fd", slot_death_fd, METH_NOARGS,
      "death_fd()\n--\n\nDescriptor that reads end of file once the arbiter is gone; -1 outside a "
      "worker."},

@@ -170,7 +170,7 @@ tell_stop(struct sl_arbiter *arbiter)
 {
     for (unsigned slot = 0; slot < arbiter->child_count; slot++) {
         if (arbiter->children[slot].slot != NULL)
-            sl_slot_announce_stop(arbiter->children[slot].slot);
+            sl_slot_announce_end(arbiter->children[slot].slot);
     }
 }
 

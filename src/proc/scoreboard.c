@@ -100,6 +100,19 @@ sl_slot_announce_stop(struct sl_slot *slot)
     STORE(slot->stop_is_near, true);
 }
 
+void
+sl_slot_announce_end(struct sl_slot *slot)
+{
+    STORE(slot->server_ends, true);
+    sl_slot_announce_stop(slot);
+}
+
+bool
+sl_slot_server_ends(const struct sl_slot *slot)
+{
+    return slot != NULL && LOAD(slot->server_ends);
+}
+
 bool
 sl_slot_stop_is_near(const struct sl_slot *slot)
 {

@@ -51,6 +51,7 @@ struct sl_slot {
     atomic_bool condemned; /* it is aborted and will be killed */
     _Atomic int notify_fd; /* the arbiter's, inherited; -1 = none */
     atomic_bool stop_is_near;
+    atomic_bool server_ends;
     _Atomic uint64_t ending_listeners;
     _Atomic uint64_t forked_ms; /* monotonic, like all times here */
     /* The worker's line. */
@@ -100,6 +101,7 @@ void sl_slot_stopping(struct sl_slot *slot);
 
 /* (arbiter) See sl_slot_stop_is_near() and sl_slot_ending_listeners() in host.h. */
 void sl_slot_announce_stop(struct sl_slot *slot);
+void sl_slot_announce_end(struct sl_slot *slot); /* ... of the server */
 void sl_slot_end_listeners(struct sl_slot *slot, uint64_t which);
 
 /* (arbiter) It hangs and is about to be killed. */

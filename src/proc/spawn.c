@@ -121,7 +121,7 @@ prepare(struct sl_arbiter *arbiter, struct child *child, struct generation *gene
     if (child->slot == NULL)
         return sl_error_set(err, SL_EFULL, "no free place in the scoreboard");
     if (arbiter->stop_is_near)
-        sl_slot_announce_stop(child->slot);
+        sl_slot_announce_end(child->slot);
     struct sl_worker_info info = {
         .group = groups[action->group].name,
         .age = ++arbiter->ages,

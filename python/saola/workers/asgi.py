@@ -17,6 +17,7 @@ from ..aio.lifespan import Lifespan
 from ..aio.loops import new_loop
 from ..aio.payload import Payload
 from ..glogging import Logger
+from ..lifecycle import Cause
 from .serving import TICK, EngineWorker
 
 #: Close codes of WebSockets (RFC 6455 section 7.4.1): the server stops; this worker makes room for another,
@@ -117,6 +118,8 @@ class ASGIWorker(EngineWorker):
 
     def _payload_ended(self, policy, task):
         """payload_exit is restart or halt, and a background task has ended."""
+        if self.slot is not None:
+            self.slot.set_cause(Cause.PAYLOAD)
         alone = self.cfg.workers == 1 or self.cfg.hand_over == "exclusive"
         if policy == "restart" and self.slot is not None and not alone:
             self.log.info("Worker (pid:%s) is replaced, as payload_exit says.", self.pid)
@@ -124,6 +127,7 @@ class ASGIWorker(EngineWorker):
             return
         self._exit_status = HALT if policy == "halt" else FAILED
         self.log.info("Worker (pid:%s) leaves, as payload_exit says.", self.pid)
+        self._will_stop(Cause.PAYLOAD)
         self.alive = False
         self._begin_stop()
 
@@ -175,7 +179,7 @@ class ASGIWorker(EngineWorker):
 
     def _ends_for_good(self):
         """Nobody takes this worker's place: the server stops."""
-        return self._orphaned or (self.slot is not None and self.slot.stop_is_near())
+        return self._orphaned or (self.slot is not None and self.slot.server_ends())
 
     def _give_up(self):
         """Requests that do not end are cancelled, and their connections cut."""
@@ -197,14 +201,14 @@ class ASGIWorker(EngineWorker):
         self.payload.stop()
         if self.slot is not None:
             self.slot.drained()
-        self.life_once("shutdown")
+        self.step_once("shutdown")
         if self._limit is not None:
             self._limit.cancel()
         try:
             self.loop.run_until_complete(self.lifespan.shutdown())
         finally:
             self._close_loop()
-        self.life_once("cleanup")
+        self.step_once("cleanup")
 
     def _close_loop(self):
         loop, self.loop = self.loop, None

@@ -114,17 +114,17 @@ class Worker:
 
     # ---- steps of the application's life --------------------------------------------------------
 
-    def life(self, step, detail=""):
+    def step(self, step, detail=""):
         """Counts a step (saola.lifecycle.STEPS) in the scoreboard; the trace has a line with detail."""
         if self.slot is not None:
             self.slot.take_step(step)
             self._trace(step, detail)
 
-    def life_once(self, step, detail=""):
+    def step_once(self, step, detail=""):
         """The same for what may come to pass in several ways, but only once."""
         if step not in self._steps:
             self._steps.add(step)
-            self.life(step, detail)
+            self.step(step, detail)
 
     def _trace(self, step, detail=""):
         if self.cfg.trace_lifecycle:
@@ -146,18 +146,18 @@ class Worker:
         self.slot.set_cause(cause)
         if self.cfg.trace_lifecycle:
             self._look_for_first_request()
-        self.life_once("stop", Cause(self.slot.cause).text)
+        self.step_once("stop", Cause(self.slot.cause).text)
 
     def _end_of_requests(self):
         if self.cfg.trace_lifecycle:
             self._look_for_first_request()
         if self.booted and not self._aborting:
-            self.life_once("shutdown")
+            self.step_once("shutdown")
 
     def _end_of_application(self):
         """The hook worker_exit has run."""
         if self.cleanup_is_exit_hook and "startup" in self._steps:
-            self.life_once("cleanup")
+            self.step_once("cleanup")
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class Worker:
 
         self.init_signals()
         self._make_reloader()
-        self.app._on_load = lambda: self.life("load", getattr(self.app, "app_uri", None) or "")
+        self.app._on_load = lambda: self.step("load", getattr(self.app, "app_uri", None) or "")
         self.load_wsgi()
         if self.reloader:
             self.log.warning("Reloader is on. Use in development only!")
@@ -186,7 +186,7 @@ class Worker:
         if type(self).run is Worker.run:
             self.run()  # raises before the worker counts as booted
         self.before_ready()
-        self.life_once("startup")
+        self.step_once("startup")
         self._listen()
         self.booted = True
         self.run()
@@ -300,7 +300,7 @@ class Worker:
         """TERM: finish what is in progress, then leave. Also sent when the arbiter has died."""
         self.alive = False
         if self.is_parent_alive():  # says so in the log if it is not
-            near = self.slot is not None and self.slot.stop_is_near()
+            near = self.slot is not None and self.slot.server_ends()
             self._will_stop(Cause.STOP if near else Cause.ASKED)
 
     def handle_quit(self, sig, frame):
@@ -310,7 +310,7 @@ class Worker:
         if self._leaving or self._quitting:
             return
         self._quitting = True
-        near = self.slot is not None and self.slot.stop_is_near()
+        near = self.slot is not None and self.slot.server_ends()
         self._will_stop(Cause.STOP if near else Cause.QUIT)
         self.run_hook("worker_int", self)
         if self.interrupt_on_quit:
