@@ -580,7 +580,7 @@ def test_replacing_a_part_of_the_arbiter_that_is_in_c_is_a_warning(serve, place)
 def table_rows():
     """(event, [(hook, process), ...]) of each row; process is arbiter, worker, old or new."""
     text = (TOP / "docs" / "lifecycle.md").read_text()
-    rows = re.findall(r"^\| (.+?) \| (`.*) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| (.+?) \| (`\w+`@.*) \|$", text, re.MULTILINE)
     assert len(rows) >= 8
     return [(event, re.findall(r"`(\w+)`@(\w+)", hooks)) for event, hooks in rows]
 
