@@ -406,6 +406,52 @@ def test_payload_exit_halt_stops_the_server(serve):
     assert len(re.findall("^context down in", server.log, re.MULTILINE)) == 2
 
 
+# ---- aiohttp's own worker classes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["GunicornWebWorker", pytest.param("GunicornUVLoopWebWorker", marks=UVLOOP)])
+def test_the_worker_classes_of_aiohttp_run_unchanged(serve, name):
+    server = serve("aiohttp_app:make_async", "-k", f"aiohttp.{name}", "-w", "2", "--access-logfile", "-")
+    server.wait_log("startup in", 2)
+    with server.connect() as c:
+        assert c.request("GET", "/hello").text == "hello"
+        assert c.request("POST", "/echo", body=b"posted").text == "posted"
+    server.wait_log('"POST /echo HTTP/1.1" 200 ')
+    server.signal(signal.SIGHUP)
+    server.wait_log("cleanup in", 2)
+    server.wait_workers(2)
+    server.signal(signal.SIGUSR1)
+    with server.connect() as c:
+        c.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: "slow" in ask(server, "/tell").text, "the request")
+        server.signal(signal.SIGTERM)
+        assert c.read_response().text == "slow"
+    assert server.wait_exit() == 0
+    lives = events(server)
+    assert len(lives) == 4 and all(life == LIFE for life in lives.values()), server.log
+
+
+@pytest.mark.log_may_contain("Traceback")
+@pytest.mark.skipif(tuple(map(int, aiohttp.__version__.split(".")[:2])) < (3, 14), reason="says nothing of its boot")
+def test_a_startup_that_fails_in_aiohttps_class_is_a_boot_that_failed(serve):
+    server = serve("aiohttp_app:failing", "-k", "aiohttp.GunicornWebWorker", wait=False, env={"HOW": "raise"})
+    assert server.wait_exit() == 3
+    assert server.log.count("ValueError: no database") == 1, server.log
+    assert server.log.count("Booting worker") == 1
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGQUIT])
+def test_aiohttps_class_cleans_up_after_a_quick_stop(serve, signal_):
+    server = serve("aiohttp_app:app", "-k", "aiohttp.GunicornWebWorker", config="""
+def worker_int(worker): print("worker_int", worker, flush=True)
+def worker_exit(server, worker): print("worker_exit", flush=True)
+""")
+    assert ask(server, "/hello").text == "hello"
+    server.stop(signal_)
+    assert events(server).popitem()[1] == LIFE
+    assert server.log.index("worker_int") < server.log.index("cleanup in") < server.log.index("worker_exit")
+
+
 # ---- which applications ---------------------------------------------------------------------------------
 
 

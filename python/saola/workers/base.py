@@ -188,8 +188,17 @@ class Worker:
         self.before_ready()
         self.step_once("startup")
         self._listen()
-        self.booted = True
+        if not self._boots_in_run():
+            self.booted = True
         self.run()
+
+    @classmethod
+    def _boots_in_run(cls):
+        """True for a class of somebody else's that sets `booted` itself, when what it starts in run() is
+        ready (aiohttp.GunicornWebWorker): not before that is the worker."""
+        theirs = (c for c in cls.__mro__ if c is not object and not c.__module__.startswith("saola."))
+        codes = (getattr(member, "__code__", None) for c in theirs for member in vars(c).values())
+        return any(code is not None and "booted" in code.co_names for code in codes)
 
     def before_ready(self):
         """The application is loaded, nothing is accepted yet. What it raises, the boot has failed of.
@@ -302,6 +311,9 @@ class Worker:
         if self.is_parent_alive():  # says so in the log if it is not
             near = self.slot is not None and self.slot.server_ends()
             self._will_stop(Cause.STOP if near else Cause.ASKED)
+        wake = getattr(self, "_notify_waiter_done", None)
+        if wake is not None:  # aiohttp's classes look at `alive` once a second
+            wake()
 
     def handle_quit(self, sig, frame):
         """INT, QUIT: leave at once. Only the first one does anything, and none once run() is over,
