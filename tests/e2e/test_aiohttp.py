@@ -9,11 +9,12 @@ import re
 import signal
 import socket
 import struct
+import sys
 import zlib
 
 import pytest
 
-from harness import DATA, Truncated, wait_until
+from harness import DATA, TOP, Truncated, wait_until
 
 aiohttp = pytest.importorskip("aiohttp")
 
@@ -77,6 +78,37 @@ def test_requests_and_responses(start):
         response = c.request("GET", "/close")
         assert response.text == "close" and response.closes and c.at_end()
     assert server.stop() == 0
+
+
+SAME = ["/built?body=text", "/built", "/built?status=204", "/built?status=304", "/built?status=404&body=x",
+        "/built?status=299&reason=Own%20words&body=x", "/built?body=x&header=Content-Type:text/own",
+        "/built?body=x&header=X-A:1&header=X-A:2&header=x-b:%E2%82%AC", "/built?body=x&header=Date:never",
+        "/built?body=x&header=Server:mine", "/built?body=x&header=Connection:close", "/built?body=x&cookie=v",
+        "/built?body=xxxxxxxxxxxxxxxxxxxxxxxxxxxxx&gzip", "/built?body=x&close",
+        "/built?body=x&header=Content-Length:1", "/built?status=999&body=x",
+        "/built?body=x&header=X-Long:" + "l" * 3000, "/built?body=x" + "&header=X-A:b" * 150 + "&header=X-Z:" + "l" * 3000,
+        "/hello", "/show", "/stream", "/stream?length", "/squeezed", "/refused", "/no_such", "/hello/no", "/close",
+        "/named/%C3%BC?x=1#y", "/static/hello.py"]
+
+
+def test_both_paths_give_the_same_bytes(serve):
+    servers = [serve(f"aiohttp_app:{app}", "-k", "aiohttp") for app in ("make_unhooked", "make_unhooked_runner")]
+    for server, words in zip(servers, (FAST, PUBLIC)):
+        server.wait_log(words)
+
+    def answer(server, request):
+        with server.connect() as c:
+            c.send(request.encode())
+            return re.sub(rb"\r\nDate: \w{3}, [^\r]+ GMT", b"\r\nDate: now", c.read_to_end()).replace(
+                b"%d" % server.port, b"PORT")
+
+    for method, version, fields in (("GET", "1.1", "Connection: close\r\n"), ("GET", "1.0", ""),
+                                    ("HEAD", "1.1", "Accept-Encoding: gzip\r\nConnection: close\r\n"),
+                                    ("GET", "1.1", "Accept-Encoding: gzip\r\nConnection: close\r\n")):
+        for target in SAME:
+            request = f"{method} {target} HTTP/{version}\r\nHost: x\r\n{fields}\r\n"
+            ours, theirs = (answer(server, request) for server in servers)
+            assert ours == theirs and ours.startswith(b"HTTP/"), request
 
 
 def test_bodies_that_stream(start):
@@ -486,3 +518,60 @@ def test_the_access_log_has_requests_of_both_paths(serve):
             server.wait_log(r'"GET /stream\?length HTTP/1.1" 200 6 ')
             ask(server, "/echo", "POST", body=b"x", headers=[("Expect", "100-continue")])
             server.wait_log(r'"POST /echo HTTP/1.1" 200 ')
+
+
+# ---- the question of the article, and the page ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers, kind", [(1, "aiohttp"), (2, "aiohttp"), (4, "aiohttp"),
+                                           (2, "aiohttp.GunicornWebWorker")])
+def test_the_program_of_the_question(serve, place, workers, kind):
+    """How often load(), startup and cleanup run, event by event, as the page says."""
+    script = TOP / "examples" / "payload" / "payload.py"
+    server = serve(command=[sys.executable, "-m", "saola.gunicorn", str(script), "127.0.0.1:0", str(workers), kind],
+                   bind=None)
+
+    def lives(*names):
+        return events(server, *names or (r"load\(\)", "start_app", "stop_app"))
+
+    def wait_lives(count, ended):
+        def look():
+            now = lives()
+            return len(now) == count and sum("stop_app" in life for life in now.values()) == ended and all(
+                "start_app" in life for life in now.values())
+        wait_until(look, lambda: f"{count} lives of which {ended} have ended: {lives()}\n{server.log}")
+
+    wait_lives(workers, 0)
+    first = json.loads(ask(server, "/").text)
+    assert str(first["pid"]) in lives()
+    wait_until(lambda: json.loads(ask(server, "/").text)["rounds"] > 3, "the payload")
+    server.signal(signal.SIGHUP)
+    wait_lives(2 * workers, workers)
+    server.wait_workers(workers)
+    server.signal(signal.SIGTTIN)
+    wait_lives(2 * workers + 1, workers)
+    server.wait_workers(workers + 1)
+    killed = server.worker_pids[-1]
+    server.signal(signal.SIGKILL, killed)
+    wait_lives(2 * workers + 2, workers)
+    server.wait_workers(workers + 1)
+    server.signal(signal.SIGTERM, server.worker_pids[0])
+    wait_lives(2 * workers + 3, workers + 1)
+    server.wait_workers(workers + 1)
+    assert server.stop() == 0
+    wait_lives(2 * workers + 3, 2 * workers + 2)
+    for pid, life in lives().items():
+        assert life == ["load()", "start_app", "stop_app"][:2 if pid == str(killed) else 3], (pid, server.log)
+    assert str(server.pid) not in lives() and "Background task" not in server.log
+
+
+DOC = (TOP / "docs" / "aiohttp.md").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^\$ saola (.+)$", DOC, re.MULTILINE))
+def test_the_commands_of_the_page(serve, place, command):
+    if "uvloop" in command and importlib.util.find_spec("uvloop") is None:
+        pytest.skip("no uvloop for this Python")
+    (place / "app.py").write_text(re.search(r"```python app.py\n(.*?)```", DOC, re.DOTALL)[1])
+    server = serve(None, *command.split())
+    assert ask(server, "/").text == "Hello, World!"

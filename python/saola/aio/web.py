@@ -17,7 +17,7 @@ import re
 import socket
 
 #: Releases whose internals the fast path was tested with: from (inclusive), to (exclusive).
-KNOWN = ((3, 9), (3, 15))
+KNOWN = ((3, 10), (3, 15))
 
 
 def release(text):
@@ -214,7 +214,7 @@ class Bridge:
     """
 
     def __init__(self, server, loop, adopter, fast, logged=True):
-        names = """make_protocol make_headers make_url fail_body serialize closed_error message_type
+        names = """make_protocol make_headers make_url fail_body serialize date server closed_error message_type
                    version10 version11 reader_type reader_limit empty_payload compressor
                    write_squeezed end_squeezed serve"""
         for name in names.split():
@@ -224,8 +224,8 @@ class Bridge:
             self._fill(server, loop, logged)
 
     def _fill(self, server, loop, logged):
-        from aiohttp import hdrs, http, http_parser, http_writer, streams
-        from aiohttp import client_exceptions, web_exceptions, web_protocol
+        from aiohttp import client_exceptions, hdrs, helpers, http, http_parser, http_writer, streams
+        from aiohttp import web_protocol
         from aiohttp.compression_utils import ZLibCompressor
         from multidict import CIMultiDict, CIMultiDictProxy, istr
         from yarl import URL
@@ -235,6 +235,7 @@ class Bridge:
         self.reader_type, self.reader_limit = streams.StreamReader, 2 ** 16
         self.empty_payload = streams.EMPTY_PAYLOAD
         self.serialize = http_writer._serialize_headers
+        self.date, self.server = helpers.rfc822_formatted_time, http.SERVER_SOFTWARE
         self.closed_error = getattr(client_exceptions, "ClientConnectionResetError", ConnectionResetError)
         self.write_squeezed, self.end_squeezed = _write_squeezed, _end_squeezed
         known = {str(value).lower().encode(): value for value in vars(hdrs).values() if isinstance(value, istr)}
@@ -277,26 +278,66 @@ class Bridge:
             return protocol
 
         self.make_protocol = make_protocol
-        self.serve = _serve_function(server, loop, streams.EMPTY_PAYLOAD, web_exceptions)
+        self.serve = _serve_function(server, loop, streams.EMPTY_PAYLOAD, kwargs.get("access_log") is not None)
 
 
-def _serve_function(server, loop, empty, web_exceptions):
+def _hooked(request):
+    """Whether somebody wants to see the response before its head is sent."""
+    match_info = getattr(request, "_match_info", None)
+    return match_info is not None and any(app.on_response_prepare for app in match_info._apps)
+
+
+def _serve_function(server, loop, empty, logged):
     factory, handler = server.request_factory, server.request_handler
     current_task, time = asyncio.current_task, loop.time
     from aiohttp.web_protocol import PayloadAccessError
+    from aiohttp.web_response import Response
 
     async def serve(message, payload, protocol, writer):
-        """One request, as RequestHandler.start() runs it."""
+        """One request, as RequestHandler.start() runs it. What is no plain response of a handler that
+        has returned one goes through aiohttp's own steps."""
         task = protocol.task = current_task(loop)
         server.requests_count += 1
         request = factory(message, payload, protocol, writer, task)
+        outcome = None
         try:
-            await protocol._handle_request(request, time(), handler)
+            protocol._current_request = request
+            try:
+                resp = await handler(request)
+            except asyncio.CancelledError:
+                raise
+            except Exception as exc:
+                outcome = _raising(exc)
+            else:
+                if type(resp) is Response and not (
+                        resp._compression or resp._cookies or resp._chunked or resp._eof_sent
+                        or resp._payload_writer is not None or request._post is not None or logged
+                        or _hooked(request)) \
+                        and writer.answer(resp._status, resp._reason, resp._headers, resp._body, resp._keep_alive):
+                    resp._eof_sent = True
+                    resp._body_length = writer.output_size
+                    return
+                outcome = _returning(resp)
+            await protocol._handle_request(request, time(), outcome)
         except ConnectionError:
             pass  # the client has gone, or the response is broken off
         finally:
-            protocol.task = None
+            outcome = protocol.task = protocol._current_request = None
             if payload is not empty:
                 payload.set_exception(PayloadAccessError())
 
     return serve
+
+
+def _returning(resp):
+    async def outcome(request):
+        return resp
+
+    return outcome
+
+
+def _raising(exc):
+    async def outcome(request):
+        raise exc
+
+    return outcome

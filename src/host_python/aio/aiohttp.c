@@ -72,6 +72,7 @@ sl_aiohttp_free(struct sl_aio *aio)
     Py_CLEAR(web->empty_text);
     Py_CLEAR(web->done);
     Py_CLEAR(web->sockname);
+    Py_CLEAR(web->date_text);
     while (web->protocol_count > 0)
         Py_DECREF(web->protocols[--web->protocol_count]);
     for (size_t i = 0; i < SL_AIOHTTP_BLOCKS; i++)

@@ -18,6 +18,8 @@
     ROW(make_url)      /* make_url(target) */                                                      \
     ROW(fail_body)     /* fail_body(payload, malformed) */                                         \
     ROW(serialize)     /* serialize(status_line, headers): the head as bytes */                    \
+    ROW(date)          /* date(): the value of a Date field now */                                 \
+    ROW(server)        /* value of the Server field, or None: no answer() */                       \
     ROW(closed_error)  /* raised where the client is gone */                                       \
     ROW(message_type)                                                                              \
     ROW(version10)                                                                                 \
@@ -39,6 +41,7 @@
     ROW(feed_data)                                                                                 \
     ROW(feed_eof)                                                                                  \
     ROW(loop)                                                                                      \
+    ROW(items)                                                                                     \
     ROW(Connection)
 
 enum {
@@ -80,10 +83,21 @@ struct sl_aiohttp {
     const char *local; /* listener of the last request */
     uint16_t local_port;
     PyObject *sockname;
+    time_t date_second; /* of date_text */
+    PyObject *date_text;
 };
 
 /* ---- aiohttp_writer.c ------------------------------------------------------------------------ */
 
 PyObject *sl_aiohttp_writer_new(struct sl_asgi_request *request);
+
+/* ---- aiohttp_answer.c ------------------------------------------------------------------------ */
+
+/* The head of a plain response as aiohttp would format it. Returns its length; 0: something about
+ * it is out of the ordinary, aiohttp must do it; -1 with an exception. args: status, reason,
+ * headers, body, keep_alive of the response. */
+Py_ssize_t sl_aiohttp_plain_head(struct sl_asgi_request *request, PyObject *const *args, char *head,
+                                 size_t size);
+enum { SL_AIOHTTP_HEAD_MAX = 4096 };
 
 #endif

@@ -204,6 +204,26 @@ status_of(PyObject *line)
     return (text[9] - '0') * 100 + (text[10] - '0') * 10 + (text[11] - '0');
 }
 
+/* A head that is formatted; 0, or -1 with an exception. */
+static int
+put_ready_head(struct writer *w, int status, const char *head, size_t len)
+{
+    struct sl_asgi_request *r = w->request;
+    int rc = sl_response_raw(r->res, status, head, len);
+    if (rc == SL_OK && ends_connection(r->req, head, len))
+        sl_response_close(r->res);
+    if (rc == SL_ECLOSED)
+        return raise_closed(w);
+    if (rc < 0) {
+        PyErr_SetString(PyExc_RuntimeError, "the head of this response was sent before");
+        return -1;
+    }
+    r->started = true;
+    w->output_size += (Py_ssize_t)len;
+    w->buffer_size += (Py_ssize_t)len;
+    return 0;
+}
+
 static int
 put_head(struct writer *w, PyObject *line, PyObject *headers)
 {
@@ -222,21 +242,9 @@ put_head(struct writer *w, PyObject *line, PyObject *headers)
         Py_XDECREF(head);
         return -1;
     }
-    size_t len = (size_t)PyBytes_GET_SIZE(head);
-    int rc = sl_response_raw(r->res, status, PyBytes_AS_STRING(head), len);
-    if (rc == SL_OK && ends_connection(r->req, PyBytes_AS_STRING(head), len))
-        sl_response_close(r->res);
+    int rc = put_ready_head(w, status, PyBytes_AS_STRING(head), (size_t)PyBytes_GET_SIZE(head));
     Py_DECREF(head);
-    if (rc == SL_ECLOSED)
-        return raise_closed(w);
-    if (rc < 0) {
-        PyErr_SetString(PyExc_RuntimeError, "the head of this response was sent before");
-        return -1;
-    }
-    r->started = true;
-    w->output_size += (Py_ssize_t)len;
-    w->buffer_size += (Py_ssize_t)len;
-    return 0;
+    return rc;
 }
 
 static PyObject *
@@ -394,6 +402,34 @@ writer_enable_compression(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
+/* answer(status, reason, headers, body, keep_alive): a whole plain response. True, or False:
+ * nothing was done, aiohttp's own prepare() and write_eof() are to do it. */
+static PyObject *
+writer_answer(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    struct writer *w = (struct writer *)self;
+    struct sl_asgi_request *r = w->request;
+    char head[SL_AIOHTTP_HEAD_MAX];
+    if (nargs != 5) {
+        PyErr_SetString(PyExc_TypeError, "answer(status, reason, headers, body, keep_alive)");
+        return NULL;
+    }
+    if (is_closed(w) || r->started || !(args[3] == Py_None || PyBytes_CheckExact(args[3])))
+        Py_RETURN_FALSE;
+    Py_ssize_t len = sl_aiohttp_plain_head(r, args, head, sizeof head);
+    if (len < 0)
+        return NULL;
+    if (len == 0)
+        Py_RETURN_FALSE;
+    if (put_ready_head(w, (int)PyLong_AsLong(args[0]), head, (size_t)len) < 0)
+        return NULL;
+    if (args[3] != Py_None && PyBytes_GET_SIZE(args[3]) > 0 &&
+        put(w, PyBytes_AS_STRING(args[3]), (size_t)PyBytes_GET_SIZE(args[3]), 0) < 0)
+        return NULL;
+    complete(w);
+    Py_RETURN_TRUE;
+}
+
 /* ---- for the transport -------------------------------------------------------------------------
  */
 
@@ -539,6 +575,9 @@ writer_get_closed(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyMethodDef writer_methods[] = {
+    {"answer", (PyCFunction)(void (*)(void))writer_answer, METH_FASTCALL,
+     "answer(status, reason, headers, body, keep_alive)\n--\n\nA whole plain response. False: "
+     "nothing\nwas done, aiohttp's own prepare() and write_eof() are to do it."},
     {"write_headers", (PyCFunction)(void (*)(void))writer_write_headers, METH_FASTCALL, NULL},
     {"send_headers", writer_send_headers, METH_NOARGS, NULL},
     {"write", (PyCFunction)(void (*)(void))writer_write, METH_FASTCALL | METH_KEYWORDS, NULL},

@@ -25,7 +25,7 @@ async def show(request):
     return web.json_response({
         "method": request.method, "path": request.path, "query": dict(request.query), "raw": request.raw_path,
         "version": list(request.version), "host": request.host, "remote": request.remote,
-        "peer": peer[0], "same": request.task is asyncio.current_task(), "scheme": request.scheme,
+        "peer": peer[0], "scheme": request.scheme,
         "name": request.match_info.get("name"), "headers": [list(item) for item in request.headers.items()],
         "raw_headers": [[name.decode(), value.decode("latin-1")] for name, value in request.raw_headers],
         "middleware": request.get("middleware"), "cookies": dict(request.cookies),
@@ -68,6 +68,22 @@ async def stream(request):
         await asyncio.sleep(0.001 if "wait" in request.query else 0)
     if "eof" in request.query:
         await response.write_eof(b"end")
+    return response
+
+
+async def built(request):
+    """A response as the query says."""
+    query = request.query
+    response = web.Response(status=int(query.get("status", 200)), reason=query.get("reason"),
+                            body=query.get("body", "").encode() or None)
+    for name in query.getall("header", ()):
+        response.headers.add(*name.split(":", 1))
+    if "cookie" in query:
+        response.set_cookie("name", query["cookie"])
+    if "gzip" in query:
+        response.enable_compression()
+    if "close" in query:
+        response.force_close()
     return response
 
 
@@ -230,15 +246,16 @@ async def cleanup(app):
     say("cleanup")
 
 
-def make(name="app"):
+def make(name="app", hook=True):
     app = web.Application(middlewares=[middleware], client_max_size=1 << 20)
     app["sockets"] = set()
     app.cleanup_ctx.append(context)
     app.on_startup.append(startup)
     app.on_shutdown.append(shutdown)
     app.on_cleanup.append(cleanup)
-    app.on_response_prepare.append(on_prepare)
-    for handler in (hello, show, stream, big, squeezed, file, large_file, boom, boom_after, refused, nothing, close,
+    if hook:
+        app.on_response_prepare.append(on_prepare)
+    for handler in (hello, show, stream, built, big, squeezed, file, large_file, boom, boom_after, refused, nothing, close,
                     abort, slow, forever, write_forever, block, tell, objects, websocket):
         app.router.add_get(f"/{handler.__name__}", handler)
     for handler in (echo, count, form, ignore_body):
@@ -258,6 +275,15 @@ async def make_async(name="app"):
 async def make_runner():
     """The public path: the application brings its own runner."""
     return web.AppRunner(make(), access_log=None)
+
+
+async def make_unhooked():
+    """Nobody wants to see responses before they are sent."""
+    return make(hook=False)
+
+
+async def make_unhooked_runner():
+    return web.AppRunner(make(hook=False))
 
 
 def make_sync_runner():
