@@ -340,6 +340,14 @@ def test_a_stop_lets_requests_end_and_cancels_those_that_do_not(start):
     assert "SIGKILL" not in server.log and "SIGABRT" not in server.log
 
 
+def test_a_worker_that_is_asked_to_leave_while_it_boots_leaves_at_once(serve):
+    server = serve("aiohttp_app:app", "--graceful-timeout", "1000")
+    server.wait_log("made in")
+    server.stop()  # before, in or after the check that follows the startup
+    for life in events(server).values():
+        assert life == LIFE, server.log
+
+
 def test_a_loop_that_is_blocked_is_noticed(serve):
     server = serve("aiohttp_app:app", "--timeout", "1")
     first = server.wait_workers(1)

@@ -141,14 +141,22 @@ class ApplicationLife:
         close = getattr(self.server, "pre_shutdown", None)
         if close is not None:
             close()
-        return bool(self.server.connections or self.adopter.busy)
+        return bool(self._left() or self.adopter.busy)
+
+    def _left(self):
+        """Connections that aiohttp has itself, without those that have gone and wait for nothing but the rest
+        of a body that will not come."""
+        return [c for c in self.server.connections
+                if getattr(c, "transport", None) is not None or getattr(c, "_request_in_progress", True)]
 
     async def cut(self, seconds):
         """Cancels the handlers of connections that aiohttp has itself."""
-        if self.server is not None and self.server.connections:
-            self._log.warning("%d connections did not end within graceful_timeout and are cut.",
-                              len(self.server.connections))
-            await self.server.shutdown(seconds)
+        if self.server is None or not self.server.connections:
+            return
+        left = len(self._left())
+        if left:
+            self._log.warning("%d connections did not end within graceful_timeout and are cut.", left)
+        await self.server.shutdown(seconds)
 
     async def shutdown(self):
         """on_cleanup and the rest of cleanup_ctx, once. Failures are logged."""

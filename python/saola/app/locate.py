@@ -270,7 +270,7 @@ _AIOHTTP_CLASSES = frozenset(("aiohttp", "saola.workers.gaiohttp.AiohttpWorker",
 
 def is_aiohttp(app):
     """True for an aiohttp.web application, its runner, and, where aiohttp is used, what may make one: a
-    coroutine, and a function (async or not) that needs no arguments and takes neither WSGI's nor ASGI's."""
+    coroutine, and a function (async or not) of which each argument has a default."""
     if _is_of_aiohttp(app):
         return True
     if "aiohttp" not in sys.modules or inspect.isclass(app):
@@ -279,16 +279,12 @@ def is_aiohttp(app):
         return True
     if not callable(app) or inspect.isasyncgenfunction(app) or inspect.isgeneratorfunction(app):
         return False
-    return _takes(app, 0) and not _takes(app, 2) and not _takes(app, 3)
-
-
-def _takes(app, count):
-    """Whether app can be called with so many positional arguments."""
     try:
-        inspect.signature(app).bind(*(None,) * count)
-        return True
+        parameters = inspect.signature(app).parameters.values()
     except (TypeError, ValueError):
         return False
+    return all(p.kind != p.VAR_POSITIONAL and (p.kind == p.VAR_KEYWORD or p.default is not p.empty)
+               for p in parameters)
 
 
 def _is_of_aiohttp(app):

@@ -55,6 +55,7 @@ class ASGIWorker(EngineWorker):
         self._limit = None
         self._stop_began = None  # time.monotonic()
         self._exit_status = 0
+        self._all_answered = False
         self.payload = Payload(self.cfg.payload_exit, self.log, self._payload_ended)
 
     # ---- the engine ---------------------------------------------------------------------------------
@@ -144,6 +145,8 @@ class ASGIWorker(EngineWorker):
 
     async def _serve(self):
         self._drained = self.loop.create_future()
+        if self._all_answered:
+            self._drained.set_result(None)
         self.engine.accept()
         self._tick_on()
         await self._drained
@@ -193,6 +196,7 @@ class ASGIWorker(EngineWorker):
         self._on_drained()
 
     def _on_drained(self):
+        self._all_answered = True  # perhaps before there was anything to answer: asked to stop while it booted
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
