@@ -9,6 +9,7 @@
 #include <saola/hooks.h>
 #include <saola/http.h>
 #include <saola/log.h>
+#include <saola/mount.h>
 #include <saola/run.h>
 #include <saola/status.h>
 #include <saola/websocket.h>

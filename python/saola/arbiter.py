@@ -16,7 +16,7 @@ import time
 import traceback
 
 import saola
-from . import _saola, errors, lifecycle, staticfiles, successor, util
+from . import _saola, errors, lifecycle, native, staticfiles, successor, util
 from .errors import HaltServer
 from .sock import wrap_listener
 from .workers.base import Worker
@@ -125,6 +125,7 @@ class Arbiter:
         if check is not None:
             check(self.cfg, self.log)
         staticfiles.open_files(self.cfg)  # refused here, not in each worker
+        native.check_mounts(self.cfg)
         for name in getattr(self.worker_class, "overrides_without_effect", list)():
             self.log.warning("%s.%s() is never called: requests are read and answered in C; use the "
                              "hooks pre_request and post_request or a WSGI middleware instead",

@@ -4,15 +4,50 @@ The package contains it (native/bin/saola), with the library, the headers and th
 those who write such applications (native/lib, native/include, native/lib/pkgconfig).
 """
 
+import atexit
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
+
+from . import _saola, errors
 
 #: Where the parts for C lie.
 ROOT = Path(__file__).resolve().parent / "native"
 
 _SHARED_OBJECT = re.compile(r"[^:=]*\.so(:\w*)?")
+
+
+def check_mounts(cfg):
+    """Tries the settings mount and app_settings in a process of its own. RuntimeError, one line, for
+    what cannot be used."""
+    if cfg.native_hooks:
+        raise RuntimeError("native_hooks: is for applications in C; a server for Python has its hooks in the "
+                           "configuration file")
+    if not cfg.mount:
+        if cfg.app_settings:
+            raise RuntimeError("app_settings: is for applications in C, and none is mounted")
+        return
+    args = [f"--mount={mount}" for mount in cfg.mount] + [f"--set={text}" for text in cfg.app_settings]
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_CMD_ARGS")}
+    done = subprocess.run([ROOT / "bin" / "saola", "--check-config", *args], env=environment, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        lines = done.stdout.splitlines() or [f"the check ended with status {done.returncode}"]
+        raise RuntimeError("mount: " + lines[-1].removeprefix("saola: ").removeprefix("mount: "))
+
+
+def open_mounts(cfg, files):
+    """(worker) What an engine's option files is to be: files, with mounted applications in front."""
+    if not cfg.mount:
+        return files
+    try:
+        mounts = _saola.Mounts(cfg.core, files)
+    except ValueError as exc:
+        raise errors.ConfigError(str(exc)) from None
+    atexit.register(mounts.end)
+    return mounts
 
 
 def is_shared_object(text):

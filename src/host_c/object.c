@@ -109,6 +109,16 @@ sl_object_check(enum sl_table_kind kind, const void *table, const char *what, st
     return SL_OK;
 }
 
+/* Where the server is an extension module, its functions are shown to those only who ask for it by
+ * name: from now on to all. */
+static void
+show_server(void)
+{
+    Dl_info own;
+    if (dladdr((const void *)(uintptr_t)sl_object_load, &own) != 0 && own.dli_fname != NULL)
+        (void)dlopen(own.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
+}
+
 /* dlerror() without the path in front that choose_path() may have made up. */
 static const char *
 why(const char *path)
@@ -126,6 +136,7 @@ sl_object_load(struct sl_object *object, const void **ret_table, struct sl_error
 {
     char path[4096], what[400];
     choose_path(object, path, sizeof path);
+    show_server();
     if (object->handle == NULL)
         object->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (object->handle == NULL)

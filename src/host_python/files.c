@@ -124,8 +124,10 @@ sl_py_files_front(PyObject *module, PyObject *object)
 {
     if (Py_TYPE(object) == sl_py_state(module)->files_type)
         return sl_files_front(((struct files_object *)object)->files);
-    PyErr_SetString(PyExc_TypeError, "engine option files must be a Files");
-    return NULL;
+    const struct sl_front *front = sl_py_mounts_front(module, object);
+    if (front == NULL)
+        PyErr_SetString(PyExc_TypeError, "engine option files must be a Files or Mounts");
+    return front;
 }
 
 static PyType_Slot files_slots[] = {

@@ -20,6 +20,7 @@
     ROW(PyTypeObject, arbiter_type)        /* arbiter.c */                                         \
     ROW(PyTypeObject, slot_type)           /* slot.c */                                            \
     ROW(PyTypeObject, files_type)          /* files.c */                                           \
+    ROW(PyTypeObject, mounts_type)         /* mounts.c */                                          \
     ROW(PyTypeObject, engine_type)         /* engine.c */                                          \
     ROW(PyTypeObject, access_log_type)     /* access_log.c */                                      \
     ROW(PyTypeObject, start_response_type) /* start_response.c */                                  \
@@ -53,6 +54,7 @@ sl_py_state(PyObject *module)
 
 int sl_py_slot_exec(PyObject *module);
 int sl_py_files_exec(PyObject *module);
+int sl_py_mounts_exec(PyObject *module);
 int sl_py_arbiter_exec(PyObject *module);
 int sl_py_process_exec(PyObject *module);
 int sl_py_config_exec(PyObject *module);
@@ -74,8 +76,14 @@ struct sl_slot *sl_py_slot_get(PyObject *module, PyObject *object);
 
 /* ---- files.c ------------------------------------------------------------------------------- */
 
-/* What is inside a _saola.Files, as long as that lives; NULL with TypeError for anything else. */
+/* What is inside a _saola.Files or _saola.Mounts, as long as that lives; NULL with TypeError for
+ * anything else. */
 const struct sl_front *sl_py_files_front(PyObject *module, PyObject *object);
+
+/* ---- mounts.c ------------------------------------------------------------------------------ */
+
+/* What is inside a _saola.Mounts; NULL, without an exception, for anything else. */
+const struct sl_front *sl_py_mounts_front(PyObject *module, PyObject *object);
 
 /* ---- arbiter.c ----------------------------------------------------------------------------- */
 

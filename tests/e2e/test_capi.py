@@ -391,3 +391,66 @@ def test_headers_and_symbols(tmp_path):
     shown = subprocess.run(["nm", "-D", "--defined-only", str(native() / "lib" / "libsaola.so")],
                            check=True, text=True, capture_output=True).stdout.split()[2::3]
     assert "sl_run" in shown and [name for name in shown if not name.startswith("sl_")] == []
+
+
+# ---- beside Python ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "asgi"])
+def test_a_mounted_application_serves_beside_a_python_one(serve, build, place, worker_class):
+    one = build("faulty", '-DTEXT="one"', to="one")
+    (place / "file.txt").write_text("a file")
+    server = serve("mounted:asgi" if worker_class == "asgi" else "mounted:app", "--mount", f"/c={one}",
+                   "--static", f"/file.txt={place / 'file.txt'}", worker_class=worker_class)
+    with server.connect() as connection:
+        for target, text in [("/", "python"), ("/c", "one"), ("/file.txt", "a file"),
+                             ("/c/x?y=1", "one"), ("/cc", "python")] * 2:
+            assert connection.request("GET", target).text == text, target
+    build("faulty", '-DTEXT="two"', to="one")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: server.get("/c").text == "two", lambda: server.log)
+    broken = place.parent / "x.so"
+    broken.write_text("junk")
+    broken.rename(one)
+    server.signal(signal.SIGHUP)
+    server.wait_log("Reload failed, generation 2 goes on unchanged: .*file too short")
+    assert server.get("/c").text == "two" and server.get("/").text == "python"
+
+
+def test_a_mounted_application_does_not_wait_for_the_interpreters_lock(serve, build, place):
+    os.mkfifo(place.parent / "pipe")
+    writer = os.open(place.parent / "pipe", os.O_RDWR)
+    try:
+        server = serve("mounted:app", "--mount", f"/c={build('faulty')}", "--threads", "4")
+        worker = server.wait_workers(1)[0]
+        wait_until(lambda: len(os.listdir(f"/proc/{worker}/task")) >= 6, "the worker's threads")
+        with Load(server.address, clients=4, limit=40) as load:
+            load.join()  # by now each of them has had the lock
+        with server.connect() as held:
+            held.send(f"GET /hold?{place.parent / 'pipe'} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            for _ in range(20):
+                assert server.get("/c").text == "faulty"
+            os.write(writer, b"x")
+            assert held.read_response().text == "python"
+    finally:
+        os.close(writer)
+
+
+def test_a_mounted_applications_life_and_settings(serve, build, place):
+    kv = build("kv")
+    values = place.parent / "values"
+    server = serve("mounted:app", "--mount", f"/kv={kv}", "--set", f"file={values}", "--set", "limit=2")
+    server.wait_log(r"\[INFO\] 0 values")
+    assert server.fetch("PUT", "/kv/a", body=b"1").text == "stored\n"
+    assert server.stop() == 0
+    assert values.exists()
+    chat = build("chat")
+    for app_args, says in [(["--mount", f"/kv={kv}", "--set", "limi=2"], "did you mean limit?"),
+                           (["--mount", f"kv={kv}"], "is not /PREFIX="),
+                           (["--mount", f"/kv={kv}x"], "No such file"),
+                           (["--hooks", f"{kv}:x"], "native_hooks: is for applications in C"),
+                           (["--set", "a=b"], "none is mounted"),
+                           (["--mount", f"/chat={chat}"], "start() of the application failed")]:
+        failed = serve("mounted:app", *app_args, wait=False)
+        assert failed.wait_exit() in (1, 3)
+        assert says in failed.log, (app_args, failed.log)

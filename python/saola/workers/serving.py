@@ -7,7 +7,7 @@ from datetime import timedelta
 from urllib.parse import unquote
 
 import saola
-from .. import _saola, accessline, accesslog, staticfiles
+from .. import _saola, accessline, accesslog, native, staticfiles
 from ..app.locate import is_aiohttp, is_asgi, is_free_to_choose
 from ..glogging import Logger
 from ..http.message import Request
@@ -87,6 +87,7 @@ class EngineWorker(base.Worker):
         self.engine = None
         self.abandoned = None
         self.core_log = None
+        self.files = None
         self._dropped = 0
         super().__init__(*args, **kwargs)
         self._stop_at = None
@@ -153,7 +154,7 @@ class EngineWorker(base.Worker):
             "on_limit": self.limit_reached,
             "access_log": self.core_log,
             "observer": self._observer(),
-            "files": staticfiles.open_files(cfg, self.log.error),
+            "files": self._open_files(),
             "file_range": file_range if cfg.sendfile is not False else None,
             "threads": self.thread_count(),
             "keepalive_ms": int(cfg.keepalive * 1000),
@@ -243,6 +244,7 @@ class EngineWorker(base.Worker):
         """Loads the application. When nobody chose a worker class and it is an ASGI or aiohttp
         application, this becomes a worker of that class."""
         super().load_wsgi()
+        self._open_files()
         ours = type(self).__module__ in ("saola.workers.sync", "saola.workers.gthread")
         if not ours or not is_free_to_choose(self.cfg):
             return
@@ -256,6 +258,12 @@ class EngineWorker(base.Worker):
             self.log.info("The application speaks ASGI: worker class asgi")
             self.__class__ = ASGIWorker
             self._prepare()
+
+    def _open_files(self):
+        """What answers in front of the application, opened once, while the boot can still fail."""
+        if self.files is None:
+            self.files = native.open_mounts(self.cfg, staticfiles.open_files(self.cfg, self.log.error))
+        return self.files
 
     def handle_exit(self, sig, frame):
         """TERM: finish what is in progress, then leave."""
