@@ -234,6 +234,15 @@ def build_raw() -> Path:
     return path
 
 
+def build_c_app(saola: Path | None) -> None:
+    """The application in C, by the headers that the package of the saola program has."""
+    if saola is None:
+        return
+    target, source = ROOT / "build" / "bench" / "c_app.so", ROOT / "bench" / "c_app.c"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", f"-I{ROOT / 'include'}", "-o", str(target), str(source)],
+                   check=True)
+
+
 def find_saola(given: str | None) -> Path | None:
     for path in [Path(given)] if given else [Path(sys.prefix) / "bin/saola", ROOT / ".venv/bin/saola"]:
         if path.exists():
@@ -288,6 +297,7 @@ def main() -> int:
     servers = [s for s in SERVERS if s.name in args.servers]
     missing = install_peers(args.venv, servers, say)
     tools = Tools(find_saola(args.saola), build_raw(), args.venv / "bin")
+    build_c_app(tools.saola)
     if tools.saola is None and any(s.name.startswith("saola") for s in servers):
         missing["saola"] = "no saola program; type: make venv, or give --saola PATH"
     servers = [s for s in servers if (s.package or s.name.split()[0]) not in missing]

@@ -52,6 +52,13 @@ def _saola(kind: str) -> Callable[[Tools, int, int], list[str]]:
     return command
 
 
+def _saola_c(tools: Tools, port: int, threads: int) -> list[str]:
+    return [
+        str(tools.saola), "-b", f"127.0.0.1:{port}", "-w", "1", "--worker-connections", "20000",
+        "--keep-alive", "75", "--log-level", "warning", "./build/bench/c_app.so",
+    ]
+
+
 def _uvicorn(tools: Tools, port: int, threads: int) -> list[str]:
     return [
         str(tools.peers / "uvicorn"), "--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop",
@@ -110,6 +117,7 @@ def _raw(body: int) -> Callable[[Tools, int, int], list[str]]:
 RAW = {13: Server("raw", None, _raw(13)), 10240: Server("raw", None, _raw(10240))}
 
 SERVERS = [
+    Server("saola C", None, _saola_c),
     Server("saola sync", None, _saola("sync")),
     Server("saola gthread", None, _saola("gthread"), threads=True),
     Server("saola asgi", None, _saola("asgi")),
