@@ -243,7 +243,8 @@ check_memory(struct world *world, int i)
         violate(world, "a worker above its limit of memory was not replaced");
 }
 
-/* Workers that are heavy from the start are not replaced one after the other without end. */
+/* Workers that are heavy from the start are not replaced one after the other without end. (One that
+ * was not may go any time, also just before such a one.) */
 static void
 check_rest(struct world *world, const struct sl_plan_action *action)
 {
@@ -252,11 +253,13 @@ check_rest(struct world *world, const struct sl_plan_action *action)
         if (child->life != SERVES || child->pid != action->pid)
             continue;
         long long *last_ms = &world->generations[child->generation].heavy_ms;
-        if (world->now_ms - *last_ms < 5000 && world->now_ms - child->served_ms < 60000)
+        bool young = world->now_ms - child->served_ms < 60000;
+        if (young && world->now_ms - *last_ms < 5000)
             violate(world, "young workers are replaced for their memory without a rest");
         if (child->heavy_ms == NEVER || child->heavy_ms > world->now_ms)
             violate(world, "a worker below its limit of memory was replaced for it");
-        *last_ms = world->now_ms;
+        if (young)
+            *last_ms = world->now_ms;
     }
 }
 
