@@ -172,5 +172,10 @@ make_venv
 case $target in
 venv | check | fuzz) install_saola "" ;;
 test) install_saola "[test]" ;;
-bench) install_saola "" ;;
+bench)
+    install_saola ""
+    # The application that saola serves in the row "saola aiohttp".
+    "$venv/bin/python" -c 'import aiohttp' 2>/dev/null ||
+        quietly "$venv/bin/pip" --disable-pip-version-check install aiohttp
+    ;;
 esac

@@ -86,7 +86,8 @@ SAME = ["/built?body=text", "/built", "/built?status=204", "/built?status=304", 
         "/built?body=x&header=Server:mine", "/built?body=x&header=Connection:close", "/built?body=x&cookie=v",
         "/built?body=xxxxxxxxxxxxxxxxxxxxxxxxxxxxx&gzip", "/built?body=x&close",
         "/built?body=x&header=Content-Length:1", "/built?status=999&body=x",
-        "/built?body=x&header=X-Long:" + "l" * 3000, "/built?body=x" + "&header=X-A:b" * 150 + "&header=X-Z:" + "l" * 3000,
+        "/built?body=x&header=X-Long:" + "l" * 3000, "/built?body=x" + "&header=X-A:b" * 150
+        + "&header=X-Z:" + "l" * 3000,
         "/hello", "/show", "/stream", "/stream?length", "/squeezed", "/refused", "/no_such", "/hello/no", "/close",
         "/named/%C3%BC?x=1#y", "/static/hello.py"]
 

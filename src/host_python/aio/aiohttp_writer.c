@@ -67,10 +67,18 @@ web_of(struct writer *w)
     return w->request->aio->aiohttp;
 }
 
+/* The engine and what it knows of aiohttp are gone: an application has kept the writer. */
+static PyObject *
+outlived(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "the server's engine is closed");
+    return NULL;
+}
+
 static PyObject *
 done(struct writer *w)
 {
-    return Py_NewRef(web_of(w)->done);
+    return web_of(w) != NULL ? Py_NewRef(web_of(w)->done) : outlived();
 }
 
 /* A future that is done when there may be room again, or nobody to write to. */
@@ -311,6 +319,8 @@ writer_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *
         PyErr_SetString(PyExc_TypeError, "write() needs a chunk");
         return NULL;
     }
+    if (web_of(w) == NULL)
+        return outlived();
     if (w->compressor != NULL)
         return PyObject_CallFunctionObjArgs(web_of(w)->write_squeezed, self, w->compressor, args[0],
                                             NULL);
@@ -322,7 +332,7 @@ static PyObject *
 writer_write_eof(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     struct writer *w = (struct writer *)self;
-    if (w->eof)
+    if (w->eof || web_of(w) == NULL)
         return done(w);
     if (w->compressor != NULL)
         return PyObject_CallFunctionObjArgs(web_of(w)->end_squeezed, self, w->compressor,
@@ -391,6 +401,8 @@ writer_enable_compression(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:enable_compression", names, &encoding,
                                      &strategy))
         return NULL;
+    if (web_of(w) == NULL)
+        return outlived();
     PyObject *deflate = encoding ? Py_NewRef(encoding) : PyUnicode_FromString("deflate");
     PyObject *compressor =
         deflate ? PyObject_CallFunctionObjArgs(web_of(w)->compressor, deflate, strategy, NULL)

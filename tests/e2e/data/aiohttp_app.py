@@ -255,8 +255,8 @@ def make(name="app", hook=True):
     app.on_cleanup.append(cleanup)
     if hook:
         app.on_response_prepare.append(on_prepare)
-    for handler in (hello, show, stream, built, big, squeezed, file, large_file, boom, boom_after, refused, nothing, close,
-                    abort, slow, forever, write_forever, block, tell, objects, websocket):
+    for handler in (hello, show, stream, built, big, squeezed, file, large_file, boom, boom_after, refused, nothing,
+                    close, abort, slow, forever, write_forever, block, tell, objects, websocket):
         app.router.add_get(f"/{handler.__name__}", handler)
     for handler in (echo, count, form, ignore_body):
         app.router.add_post(f"/{handler.__name__}", handler)
