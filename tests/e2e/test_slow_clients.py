@@ -72,7 +72,7 @@ def test_an_answer_that_the_client_leaves_waiting_is_whole_when_it_reads(server)
     """Also behind it, on the same connection."""
     with server.connect() as slow, server.connect() as other:
         slow.send(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
-        [pid] = server.worker_pids
+        [pid] = server.wait_workers(1)
         wait_until(lambda: spool_files(pid), "the answer in a file")
         assert other.request(target="/calls").body == b"0 2"
         read_stream(slow)
@@ -92,7 +92,7 @@ def test_without_room_for_an_answer_the_application_waits(serve, worker_class):
 def test_a_large_body_is_here_before_the_application_is_called(server, spool):
     with server.connect() as slow:
         slow.send(head(BODY) + b"x" * (BODY - 1))
-        [pid] = server.worker_pids
+        [pid] = server.wait_workers(1)
         wait_until(lambda: spool_files(pid), "the body in a file")
         assert server.get("/calls").body == b"0 1"  # it was not called for the upload
         assert not list(spool.iterdir())
@@ -107,7 +107,7 @@ def test_a_large_chunked_body_is_here_before_the_application_is_called(server):
     chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
     with server.connect() as slow:
         slow.send(b"POST /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 40)
-        [pid] = server.worker_pids
+        [pid] = server.wait_workers(1)
         wait_until(lambda: spool_files(pid), "the body in a file")
         assert server.get("/calls").body == b"0 1"
         slow.send(b"0\r\n\r\n")
