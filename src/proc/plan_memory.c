@@ -87,8 +87,10 @@ static bool
 may_recycle(struct sl_plan *plan, const struct worker *worker)
 {
     struct generation *generation = sl_plan_find_generation(plan, worker->generation);
-    if (generation == NULL || !HOLDS(plan, RULE_MEMORY_RESTS))
+    if (!HOLDS(plan, RULE_MEMORY_RESTS))
         return true;
+    if (generation == NULL)
+        return false; /* of a reload that failed: it leaves anyway */
     struct group *group = &generation->groups[worker->group];
     if (plan->now_ms - worker->ready_ms >= LONG_MS) {
         group->memory_rest_ms = 0;
