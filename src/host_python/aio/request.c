@@ -161,6 +161,19 @@ app_ended(struct sl_asgi_request *r, PyObject *exception)
     sl_asgi_end_exchange(r);
 }
 
+/* SystemExit and KeyboardInterrupt leave by the turn that is under way. */
+static void
+keep_exit(struct sl_aio *aio)
+{
+    PyObject *exception = sl_py_take_exception();
+    if (exception == NULL)
+        return;
+    if (aio->on_exit == NULL)
+        aio->on_exit = Py_NewRef(exception);
+    Py_DECREF(exception);
+    aio->interrupt(aio->interrupt_ctx);
+}
+
 /* The exception that is set has left the application. True: it goes on to the task. */
 static bool
 app_raised(struct sl_asgi_request *r)
@@ -170,9 +183,15 @@ app_raised(struct sl_asgi_request *r)
         return false;
     app_ended(r, exception);
     bool passes = !PyErr_GivenExceptionMatches(exception, PyExc_Exception);
+    bool ends = PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
+                PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt);
     if (passes)
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
     Py_DECREF(exception);
+    if (passes && ends && r->inside) {
+        keep_exit(r->aio); /* not by the task, whose constructor would fail and complain besides */
+        passes = false;
+    }
     return passes;
 }
 
@@ -355,19 +374,6 @@ call_app(struct sl_asgi_request *r)
     Py_XDECREF(receive);
     Py_XDECREF(send);
     return result != NULL ? as_coroutine(result) : NULL;
-}
-
-/* SystemExit and KeyboardInterrupt leave by the turn that is under way. */
-static void
-keep_exit(struct sl_aio *aio)
-{
-    PyObject *exception = sl_py_take_exception();
-    if (exception == NULL)
-        return;
-    if (aio->on_exit == NULL)
-        aio->on_exit = Py_NewRef(exception);
-    Py_DECREF(exception);
-    aio->interrupt(aio->interrupt_ctx);
 }
 
 static void
