@@ -251,11 +251,16 @@ def test_everybody_hears_everybody(start):
     assert server.stop() == 0
 
 
-def test_websockets_that_end_leave_nothing(start):
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.long)])
+def test_websockets_that_end_leave_nothing(start, count):
     server = start("--asgi-disconnect-grace-period", "0")
+    worker, = server.wait_workers(1)
 
     def objects():
         return int(server.get("/objects").text)
+
+    def descriptors():
+        return len(list(Path(f"/proc/{worker}/fd").iterdir()))
 
     def rounds(count):
         for i in range(count):
@@ -267,8 +272,10 @@ def test_websockets_that_end_leave_nothing(start):
     before = objects()
     rounds(20)
     wait_until(lambda: objects() <= before, lambda: f"{before}, but {objects()}")
-    rounds(300)
+    open_now = descriptors()
+    rounds(count)
     wait_until(lambda: objects() <= before, lambda: f"{before}, but {objects()}")
+    wait_until(lambda: descriptors() <= open_now, lambda: f"{open_now}, but {descriptors()}")
 
 
 # ---- the end of the worker ---------------------------------------------------------------------------------
