@@ -212,3 +212,48 @@ def test_a_broken_application_is_shown_and_waits_for_the_next_change(live, broke
     file.write_text(GOOD % "mended")
     answers(server, 200, "mended")
     assert server.stop() == 0
+
+
+ASGI = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        %s
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+    else:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"served"})
+"""
+AIOHTTP = """
+from aiohttp import web
+
+async def serve(request):
+    return web.Response(text="served")
+
+async def start(app):
+    %s
+
+app = web.Application()
+app.router.add_get("/", serve)
+app.on_startup.append(start)
+"""
+
+
+@pytest.mark.log_may_contain("Traceback")
+@pytest.mark.parametrize("name, source, more", [("asgi", ASGI, ("--asgi-lifespan", "on")), ("aiohttp", AIOHTTP, ())])
+def test_an_application_of_a_loop_that_is_broken_is_shown_and_waits(serve, place, monkeypatch, name, source, more):
+    if name == "aiohttp":
+        pytest.importorskip("aiohttp")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    file = place / "live.py"
+    file.write_text(source % "raise ValueError('no database')")
+    server = serve("live:app", "-k", name, "--reload", *more)
+    answers(server, 500, "no database")
+    file.write_text("this is no Python\n")
+    answers(server, 500, "SyntaxError")
+    file.write_text(source % "pass")
+    answers(server, 200, "served")
+    assert server.stop() == 0
+    assert server.log.count("The application cannot be started; waiting for a change") == 1

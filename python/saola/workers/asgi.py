@@ -44,6 +44,23 @@ class ASGIWorker(EngineWorker):
         super().__init__(*args, **kwargs)
         self._prepare()
 
+    @staticmethod
+    def make_fail_app(text):
+        """See Worker.make_fail_app."""
+        body = text.encode(errors="replace")
+
+        async def fail_app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                for _ in range(2):
+                    await send({"type": (await receive())["type"] + ".complete"})
+                return
+            kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+            await send({"type": f"{kind}.start", "status": 500,
+                        "headers": [(b"content-type", b"text/plain; charset=utf-8")]})
+            await send({"type": f"{kind}.body", "body": body})
+
+        return fail_app
+
     def _prepare(self):
         self.interrupt_on_quit = False
         self.cleanup_is_exit_hook = False

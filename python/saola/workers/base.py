@@ -185,7 +185,7 @@ class Worker:
 
         if type(self).run is Worker.run:
             self.run()  # raises before the worker counts as booted
-        self.before_ready()
+        self._start()
         self.step_once("startup")
         self._listen()
         if not self._boots_in_run():
@@ -236,13 +236,29 @@ class Worker:
         except Exception as exc:
             if not self.cfg.reload:
                 raise
-            from ..reloader import files_to_repair
-            text, _ = errors.describe_boot_failure(exc)
-            self.log.error("The application cannot be loaded; waiting for a change\n%s", text)
-            if self.reloader is not None:
-                for filename in files_to_repair(exc):
-                    self.reloader.add_extra_file(filename)
-            self.wsgi = util.make_fail_app(text)
+            self._wait_for_repair(exc, "loaded")
+
+    #: From a text, an application that answers everything with 500 and the text.
+    make_fail_app = staticmethod(util.make_fail_app)
+
+    def _wait_for_repair(self, exc, what):
+        from ..reloader import files_to_repair
+        text, _ = errors.describe_boot_failure(exc)
+        self.log.error("The application cannot be %s; waiting for a change\n%s", what, text)
+        if self.reloader is not None:
+            for filename in files_to_repair(exc):
+                self.reloader.add_extra_file(filename)
+        self.wsgi = self.make_fail_app(text)
+
+    def _start(self):
+        """before_ready(); with the setting reload a failure is shown like one of load_wsgi()."""
+        try:
+            self.before_ready()
+        except Exception as exc:
+            if not self.cfg.reload:
+                raise
+            self._wait_for_repair(exc, "started")
+            self.before_ready()
 
     def _make_reloader(self):
         if not self.cfg.reload:

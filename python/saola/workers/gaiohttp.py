@@ -33,6 +33,18 @@ class AiohttpWorker(ASGIWorker):
         """Called when the configuration names this class: ConfigError when aiohttp is missing."""
         need_aiohttp()
 
+    @staticmethod
+    def make_fail_app(text):
+        """See Worker.make_fail_app."""
+        from aiohttp import web
+
+        async def fail(request):
+            return web.Response(status=500, text=text)
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", fail)
+        return app
+
     def _prepare(self):
         super()._prepare()
         self.life = None
