@@ -6,6 +6,7 @@
 #   make venv    only the virtual environment .venv with saola in it
 #   make bench   CPU time per request against a raw epoll loop and other servers, time per request head against llhttp
 #   make bench-static   static files beside nginx
+#   make slow    5,000 slow clients beside 50 normal ones: what those feel of it, and what memory it takes
 #   make check   include table, generated files, formatting, compiler warnings
 #   make long    the process-level tests that take minutes or assert times; wants a quiet machine
 #   make faults  the tests that inject faults; prints the verdict of each row of docs/faults.md
@@ -55,6 +56,10 @@ bench-static:
 	@tools/fetch_peers.sh
 	@.venv/bin/python bench/static.py $(BENCH)
 
+slow:
+	@tools/setup.sh bench
+	@.venv/bin/python bench/slow.py $(SLOW)
+
 check:
 	@tools/setup.sh check
 	@tools/test.sh check
@@ -97,4 +102,4 @@ help:
 clean:
 	rm -rf .venv build
 
-.PHONY: run test test-pythons venv bench bench-static ledger ledger-peers check long faults asan fuzz simulate differential help clean
+.PHONY: run test test-pythons venv bench bench-static slow ledger ledger-peers check long faults asan fuzz simulate differential help clean

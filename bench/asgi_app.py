@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench.app import BODY_10K, HELLO
+from bench.app import BODY_10K, BODY_256K, HELLO
 
 
 async def read_body(receive) -> bytes:
@@ -27,6 +27,8 @@ async def app(scope, receive, send) -> None:
         body = HELLO
     elif path == "/10k":
         body = BODY_10K
+    elif path == "/256k":
+        body = BODY_256K
     elif path == "/echo":
         body = await read_body(receive)
     elif path == "/sleep":

@@ -72,8 +72,9 @@ struct sl_engine_options {
     uint64_t response_buffer; /* up to this of an answer that the client is too slow for goes to a
                                  file, so that a handler that answers before it returns need not
                                  wait */
-    const char *spool_dir;    /* of these files; NULL: none, so only 64 KiB of a body, 256 of an
-                                 answer */
+    const char *spool_dir;    /* of these files; NULL: there are none, 256 KiB of an answer wait at
+                                 most, and a body of more than 64 KiB is the handler's from its
+                                 first byte on */
     uint32_t max_connections; /* accepted at once; at the limit those idle between requests are
                                  closed, else no more are accepted; 0 = no limit */
     uint64_t max_requests;    /* on_limit is called when this many were begun; 0 = never */

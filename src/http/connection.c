@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <string.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -91,6 +93,17 @@ sl_conn_rearm(struct sl_engine *engine, struct sl_conn *conn)
         return true;
     sl_engine_drop(engine, conn);
     return false;
+}
+
+void
+sl_conn_note_taken(struct sl_engine *engine, struct sl_conn *conn, uint64_t moved)
+{
+    int usual = 0;
+    if (conn->fast || moved == 0 || conn->peer.family == AF_UNIX ||
+        engine->now_ms - conn->active_ms >= SL_FAST_MS)
+        return;
+    conn->fast = true;
+    (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &usual, sizeof usual);
 }
 
 void
@@ -208,7 +221,7 @@ ahead(const struct sl_conn *conn)
     int queued = 0;
     if (ioctl(conn->fd, SIOCOUTQ, &queued) < 0 || queued < 0)
         queued = 0;
-    return conn->out.end - conn->out.start + conn->out.file_left + (uint64_t)queued;
+    return sl_out_waiting(&conn->out) + (uint64_t)queued;
 }
 
 /* The body or the answer that is on its way comes too slowly, on average over an interval of limit.

@@ -620,12 +620,16 @@ open_points(struct sl_engine *engine, struct sl_error *err)
     if (engine->points == NULL)
         return sl_error_set(err, SL_ENOMEM, "no memory for the listening sockets");
     for (size_t i = 0; i < count; i++) {
-        int one = 1;
+        int one = 1, unsent = SL_UNSENT_MAX;
         engine->points[i].fd = engine->opt.listener_fds[i];
         describe_point(&engine->points[i]);
         engine->points[i].own = engine->opt.own_listeners && shares_port(engine->points[i].fd);
-        if (engine->points[i].family != AF_UNIX) /* connections inherit it */
-            (void)setsockopt(engine->points[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        if (engine->points[i].family == AF_UNIX)
+            continue;
+        /* Connections inherit both. */
+        (void)setsockopt(engine->points[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        (void)setsockopt(engine->points[i].fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent,
+                         sizeof unsent);
     }
     if (!engine->opt.accept_later && sl_engine_listen_on(engine) < 0)
         return sl_error_set(err, SL_ESYS, "cannot watch the listening sockets: %s",

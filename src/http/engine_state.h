@@ -45,7 +45,10 @@ enum {
     SL_RECEIVE_ROUNDS = 8, /* receives of one connection before it is another's turn */
     SL_OUT_DIRECT = 16 * 1024, /* body parts from this size on are not copied */
     SL_OUT_HIGH = 256 * 1024,  /* more than this waiting for the client: SL_EFULL */
+    SL_UNSENT_MAX = 64 * 1024, /* in the kernel beyond what is on its way: its memory for TCP is one
+                                  for all, and thousands of slow readers would have it */
     SL_OUT_BATCH = 64 * 1024,  /* pipelined answers are sent when this much has gathered */
+    SL_FAST_MS = 100,          /* who makes room within this time is no slow reader */
     SL_LINGER_MS = 2000,       /* how long we wait for a silent client to see our close */
     SL_LINGER_MAX_MS = 30000,  /* ... and for one that goes on sending */
     SL_STOP_LINGER_MS = 500,   /* idle connections live this long after sl_engine_stop() */
@@ -83,6 +86,7 @@ struct sl_conn {
     bool unread;          /* an edge may have passed: the socket may have more than was received */
     bool hung_up;         /* the client has closed its side at least */
     bool no_spool;        /* its body could not be put into a file */
+    bool fast;            /* the kernel may hold more than SL_UNSENT_MAX for it */
     struct sl_workspace *pending; /* of the request that a host answers later */
     uint64_t active_ms;           /* last progress, engine time */
     uint64_t linger_ms;           /* LINGERING: since when */
@@ -267,6 +271,9 @@ void sl_conn_send(struct sl_workspace *ws, struct sl_conn *conn);
 void sl_conn_finish(struct sl_engine *engine, struct sl_conn *conn);
 /* Moves the workspace's output to the connection, which waits in WRITING. */
 void sl_conn_keep(struct sl_workspace *ws, struct sl_conn *conn);
+/* The client has taken `moved` more bytes of an output that waited since active_ms. One that takes
+ * them at once may have as much of the kernel's memory as the kernel gives: that is faster. */
+void sl_conn_note_taken(struct sl_engine *engine, struct sl_conn *conn, uint64_t moved);
 /* WRITING from now on. What is possible already is told by an event. */
 void sl_conn_await_client(struct sl_engine *engine, struct sl_conn *conn);
 /* Asks for an event of what is there to be read or written already; false: had to drop it. */

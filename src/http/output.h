@@ -38,6 +38,12 @@ sl_out_empty(const struct sl_out *out)
     return out->start == out->end && out->file_left == 0;
 }
 
+static inline uint64_t
+sl_out_waiting(const struct sl_out *out)
+{
+    return out->end - out->start + out->file_left;
+}
+
 /* Room for len more bytes; NULL without memory. The caller advances out->end. */
 char *sl_out_reserve(struct sl_out *out, size_t len);
 int sl_out_append(struct sl_out *out, const void *data, size_t len);

@@ -171,11 +171,14 @@ send_more(struct sl_conn *conn)
 {
     struct sl_workspace *ws = conn->pending;
     struct sl_engine *engine = ws->engine;
-    size_t before = ws->out.end - ws->out.start;
+    uint64_t before = sl_out_waiting(&ws->out);
     int rc = sl_out_flush(&ws->out, conn->fd);
     if (rc == SL_ECLOSED)
         return break_off(ws);
-    if (ws->out.end - ws->out.start < before)
+    uint64_t moved = before - sl_out_waiting(&ws->out);
+    if (rc == SL_EAGAIN)
+        sl_conn_note_taken(engine, conn, moved);
+    if (moved > 0)
         conn->active_ms = engine->now_ms;
     if (rc == SL_EAGAIN)
         (void)sl_loop_mod(engine->loop, conn->fd, SL_LOOP_READ | SL_LOOP_WRITE, conn);

@@ -423,19 +423,13 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
     return SL_EFULL;
 }
 
-static uint64_t
-waiting(const struct sl_out *out)
-{
-    return out->end - out->start + out->file_left;
-}
-
 /* A slow client shall not hold the handler's thread: its answer goes to a file, up to a limit. */
 static bool
 spool(struct sl_response *res)
 {
     struct sl_out *out = &res->ws->out;
     const struct sl_engine_options *opt = &res->ws->engine->opt;
-    uint64_t size = waiting(out) + (out->spooled ? (uint64_t)out->file_offset : 0);
+    uint64_t size = sl_out_waiting(out) + (out->spooled ? (uint64_t)out->file_offset : 0);
     return opt->spool_dir != NULL && size <= opt->response_buffer &&
            sl_out_spool(out, opt->spool_dir) == SL_OK;
 }
@@ -447,9 +441,9 @@ wait_for_room(struct sl_response *res, size_t low, bool may_spool)
     struct sl_out *out = &res->ws->out;
     struct sl_exchange *x = &res->ws->x;
     for (;;) {
-        uint64_t before = waiting(out);
+        uint64_t before = sl_out_waiting(out);
         int rc = sl_out_flush(out, socket_of(res));
-        x->moved += before - waiting(out);
+        x->moved += before - sl_out_waiting(out);
         if (rc == SL_OK)
             return SL_OK;
         if (rc == SL_ECLOSED)

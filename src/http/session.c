@@ -102,19 +102,20 @@ body_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_reques
 {
     if (req->body == SL_BODY_NONE)
         return true;
-    if (req->expect_continue && ws->engine->opt.expect_to_host)
+    const struct sl_engine_options *opt = &ws->engine->opt;
+    uint64_t limit = buffer_limit(ws->engine, conn);
+    if (req->expect_continue && opt->expect_to_host)
         return true;
     if (req->body == SL_BODY_LENGTH) {
-        uint64_t limit = buffer_limit(ws->engine, conn);
         if (have >= req->content_length || have >= limit)
             return true;
-        if (req->content_length > limit && limit == SL_BODY_BUFFER)
+        bool ask = req->expect_continue && opt->on_event != NULL; /* nobody has to wait for it */
+        if (req->content_length > limit && (ask || opt->spool_dir == NULL))
             return true;
-        conn->need = head_len + (size_t)req->content_length;
+        conn->need = head_len + (size_t)(req->content_length < limit ? req->content_length : limit);
     } else {
         int scan = scan_chunks(conn, body, have);
-        if (scan != 0 || have > buffer_limit(ws->engine, conn) ||
-            sl_body_too_long(&ws->engine->opt, conn->body.left)) {
+        if (scan != 0 || have > limit || sl_body_too_long(opt, conn->body.left)) {
             conn->scanning = false;
             return true; /* a malformed chunk is reported where the body is read */
         }
@@ -598,10 +599,11 @@ sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn)
         sl_engine_drop(engine, conn);
         return SL_STEP_DONE;
     }
-    conn->active_ms = engine->now_ms;
     if (!sl_out_empty(&conn->out)) {
+        uint64_t before = sl_out_waiting(&conn->out);
         int rc = sl_out_flush(&conn->out, conn->fd);
         if (rc == SL_EAGAIN) {
+            sl_conn_note_taken(engine, conn, before - sl_out_waiting(&conn->out));
             sl_conn_await_client(engine, conn);
             return SL_STEP_DONE;
         }
@@ -610,6 +612,7 @@ sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn)
             return SL_STEP_DONE;
         }
     }
+    conn->active_ms = engine->now_ms;
     sl_out_release(&conn->out);
     if (conn->close_after) {
         sl_conn_finish(engine, conn);
