@@ -31,6 +31,7 @@ MAY_INCLUDE = {
 # Writable variables of the core: object file, name -> why it must exist.
 WRITABLE = {
     ("src_proc_signals.c.o", "note_fd"): "a signal handler has no argument; write end of the pipe",
+    ("src_proc_signals.c.o", "beside"): "likewise; the signals for which the pipe had no room",
     ("src_proc_spawn.c.o", "self"): "sl_worker_*() have no argument; set once, after the fork",
     ("src_proc_orphan.c.o", "last"): "a signal handler has no argument; set once, after the fork",
     ("src_proc_stacks.c.o", "here"): "a signal handler has no argument; set once, after the fork",
