@@ -192,7 +192,8 @@ bool sl_response_is_last(const struct sl_response *res);
  * truncation. */
 void sl_response_fail(struct sl_response *res, int status, const char *sentence);
 
-/* Interim response: 103 with headers, before sl_response_start(). No-op on HTTP/1.0. */
+/* Interim response: 103 with headers, before sl_response_start(). No-op on HTTP/1.0. SL_EINVAL for
+ * 101 (sl_response_upgrade() is for that) and for fields of framing or of the connection. */
 int sl_response_interim(struct sl_response *res, int status, const struct sl_header *headers,
                         size_t header_count);
 

@@ -42,3 +42,12 @@ sl_name_may_trail(const struct sl_str *name)
         "Cache-Control", "Range", "Content-Type", "Content-Encoding", "Content-Range", NULL};
     return !is_listed(forbidden, name);
 }
+
+bool
+sl_name_may_be_interim(const struct sl_str *name)
+{
+    static const char *const forbidden[] = {
+        "Content-Length", "Transfer-Encoding", "Trailer", "Connection",
+        "Keep-Alive",     "Upgrade",           NULL};
+    return !is_listed(forbidden, name);
+}

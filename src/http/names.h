@@ -15,4 +15,9 @@ enum sl_name_verdict sl_name_judge_underscore(const struct sl_str *name, enum sl
  */
 bool sl_name_may_trail(const struct sl_str *name);
 
+/* False for names that say how long a message is or what becomes of the connection: an interim
+ * response has no content and ends nothing (RFC 9110 sections 8.6 and 15.2, RFC 9112 section 6.1).
+ */
+bool sl_name_may_be_interim(const struct sl_str *name);
+
 #endif

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "http/chars.h"
 #include "http/engine_state.h"
+#include "http/names.h"
 #include "http/text.h"
 
 /* The exchange that a response is part of, and its connection. */
@@ -652,12 +653,13 @@ sl_response_interim(struct sl_response *res, int status, const struct sl_header 
     char line[64];
     if (res->committed)
         return SL_EBUSY;
-    if (status < 100 || status > 199)
+    if (status < 100 || status > 199 || status == 101 || !are_fields(headers, header_count))
         return SL_EINVAL;
+    for (size_t i = 0; i < header_count; i++)
+        if (!sl_name_may_be_interim(&headers[i].name))
+            return SL_EINVAL;
     if (exchange_of(res)->req.version_minor == 0)
         return SL_OK;
-    if (!are_fields(headers, header_count))
-        return SL_EINVAL;
     int n = snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", status, sl_http_reason(status));
     int rc = sl_out_append(out, line, (size_t)n);
     if (rc == SL_OK)
