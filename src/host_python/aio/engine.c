@@ -93,60 +93,21 @@ sleep_end(void *Py_UNUSED(ctx))
 {
 }
 
-static PyObject *
-text_or_none(const struct sl_str *s)
-{
-    if (s == NULL || s->ptr == NULL)
-        Py_RETURN_NONE;
-    return PyUnicode_DecodeLatin1(s->ptr, (Py_ssize_t)s->len, NULL);
-}
-
 static void
 bad_request(void *ctx, const struct sl_request *req, const struct sl_peer *peer, int status,
             const char *sentence)
 {
     struct async_engine *self = ctx;
-    if (self->on_bad_request == NULL)
-        return;
-    sl_py_lock_take();
-    PyObject *done = PyObject_CallFunction(
-        self->on_bad_request, "sisNN", peer ? peer->addr : "", status, sentence ? sentence : "",
-        text_or_none(req ? &req->method : NULL), text_or_none(req ? &req->target : NULL));
-    if (done == NULL)
-        PyErr_WriteUnraisable(self->on_bad_request);
-    Py_XDECREF(done);
-}
-
-static void
-tell(PyObject *function)
-{
-    if (function == NULL)
-        return;
-    sl_py_lock_take();
-    PyObject *done = PyObject_CallNoArgs(function);
-    if (done == NULL)
-        PyErr_WriteUnraisable(function);
-    Py_XDECREF(done);
+    sl_py_tell_bad_request(self->on_bad_request, req, peer, status, sentence);
 }
 
 static void
 limit_reached(void *ctx)
 {
-    tell(((struct async_engine *)ctx)->on_limit);
+    sl_py_tell(((struct async_engine *)ctx)->on_limit);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
-
-static int
-take_object(PyObject *options, const char *key, PyObject **slot)
-{
-    PyObject *value = PyDict_GetItemString(options, key);
-    if (value == NULL)
-        return 0;
-    if (value != Py_None)
-        *slot = Py_NewRef(value);
-    return PyDict_DelItemString(options, key);
-}
 
 static int
 take_number(PyObject *options, const char *key, double *ret_value)
@@ -184,14 +145,14 @@ take_all(struct async_engine *self, PyObject *options)
     struct sl_aio *aio = &self->aio;
     double limit = 0;
     aio->grace = -1;
-    if (take_object(options, "on_error", &aio->on_error) < 0 ||
-        take_object(options, "on_fault", &aio->on_fault) < 0 ||
-        take_object(options, "on_bad_request", &self->on_bad_request) < 0 ||
-        take_object(options, "on_limit", &self->on_limit) < 0 ||
-        take_object(options, "on_drained", &self->on_drained) < 0 ||
-        take_object(options, "access_log", &self->access_log) < 0 ||
-        take_object(options, "files", &self->files) < 0 ||
-        take_object(options, "root_path", &aio->root_path) < 0 ||
+    if (sl_py_take_option(options, "on_error", &aio->on_error) < 0 ||
+        sl_py_take_option(options, "on_fault", &aio->on_fault) < 0 ||
+        sl_py_take_option(options, "on_bad_request", &self->on_bad_request) < 0 ||
+        sl_py_take_option(options, "on_limit", &self->on_limit) < 0 ||
+        sl_py_take_option(options, "on_drained", &self->on_drained) < 0 ||
+        sl_py_take_option(options, "access_log", &self->access_log) < 0 ||
+        sl_py_take_option(options, "files", &self->files) < 0 ||
+        sl_py_take_option(options, "root_path", &aio->root_path) < 0 ||
         take_number(options, "disconnect_grace", &aio->grace) < 0 ||
         take_number(options, "concurrency", &limit) < 0)
         return -1;
@@ -415,7 +376,7 @@ turn(struct async_engine *self, int timeout_ms)
         return PyErr_CheckSignals();
     if (rc == SL_ECLOSED && !self->drained) {
         self->drained = true;
-        tell(self->on_drained);
+        sl_py_tell(self->on_drained);
     }
     if (rc < 0 && rc != SL_ECLOSED) {
         PyErr_Format(PyExc_OSError, "the HTTP engine failed: %s", sl_status_name(rc));

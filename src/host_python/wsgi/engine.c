@@ -87,68 +87,34 @@ thread_end(void *Py_UNUSED(ctx))
     sl_py_lock_detach();
 }
 
-static PyObject *
-text_or_none(const struct sl_str *s)
-{
-    if (s == NULL || s->ptr == NULL)
-        Py_RETURN_NONE;
-    return PyUnicode_DecodeLatin1(s->ptr, (Py_ssize_t)s->len, NULL);
-}
-
 static void
 bad_request(void *ctx, const struct sl_request *req, const struct sl_peer *peer, int status,
             const char *sentence)
 {
     struct engine_object *self = ctx;
-    if (self->on_bad_request == NULL)
-        return;
-    sl_py_lock_take();
-    PyObject *done = PyObject_CallFunction(
-        self->on_bad_request, "sisNN", peer ? peer->addr : "", status, sentence ? sentence : "",
-        text_or_none(req ? &req->method : NULL), text_or_none(req ? &req->target : NULL));
-    if (done == NULL)
-        PyErr_WriteUnraisable(self->on_bad_request);
-    Py_XDECREF(done);
+    sl_py_tell_bad_request(self->on_bad_request, req, peer, status, sentence);
 }
 
 static void
 limit_reached(void *ctx)
 {
     struct engine_object *self = ctx;
-    sl_py_lock_take();
-    if (self->on_limit != NULL) {
-        PyObject *done = PyObject_CallNoArgs(self->on_limit);
-        if (done == NULL)
-            PyErr_WriteUnraisable(self->on_limit);
-        Py_XDECREF(done);
-    }
+    sl_py_tell(self->on_limit);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Python objects out of the options, each optional: taken out of the dict. */
-static int
-take_object(PyObject *options, const char *key, PyObject **slot)
-{
-    PyObject *value = PyDict_GetItemString(options, key);
-    if (value == NULL)
-        return 0;
-    if (value != Py_None)
-        *slot = Py_NewRef(value);
-    return PyDict_DelItemString(options, key);
-}
-
 static int
 take_all(struct engine_object *self, PyObject *options)
 {
-    if (take_object(options, "on_error", &self->wsgi.on_error) < 0 ||
-        take_object(options, "on_bad_request", &self->on_bad_request) < 0 ||
-        take_object(options, "on_limit", &self->on_limit) < 0 ||
-        take_object(options, "observer", &self->wsgi.observer) < 0 ||
-        take_object(options, "access_log", &self->access_log) < 0 ||
-        take_object(options, "files", &self->files) < 0 ||
-        take_object(options, "file_range", &self->wsgi.file_range) < 0 ||
-        take_object(options, "script_name", &self->wsgi.script_name) < 0)
+    if (sl_py_take_option(options, "on_error", &self->wsgi.on_error) < 0 ||
+        sl_py_take_option(options, "on_bad_request", &self->on_bad_request) < 0 ||
+        sl_py_take_option(options, "on_limit", &self->on_limit) < 0 ||
+        sl_py_take_option(options, "observer", &self->wsgi.observer) < 0 ||
+        sl_py_take_option(options, "access_log", &self->access_log) < 0 ||
+        sl_py_take_option(options, "files", &self->files) < 0 ||
+        sl_py_take_option(options, "file_range", &self->wsgi.file_range) < 0 ||
+        sl_py_take_option(options, "script_name", &self->wsgi.script_name) < 0)
         return -1;
     if (self->wsgi.script_name == NULL)
         self->wsgi.script_name = PyUnicode_FromString("");
