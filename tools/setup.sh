@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a target of the Makefile needs: Debian packages, .venv, saola in .venv.
 #
-#   tools/setup.sh venv|test|check|bench|fuzz
+#   tools/setup.sh venv|smoke|test|check|bench|fuzz
 #
 # VENV=directory and PYTHON=program: another virtual environment than .venv, made with that Python.
 #
@@ -9,7 +9,7 @@
 # one line that says what to type.
 set -eu
 cd "$(dirname "$0")/.."
-target=${1:?what for: venv, test, check, bench or fuzz}
+target=${1:?what for: venv, smoke, test, check, bench or fuzz}
 venv=${VENV:-.venv}
 # Kept between two builds.
 case $venv in
@@ -82,7 +82,7 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
         ;;
     esac
     case $target in
-    test)
+    smoke | test)
         have curl || echo curl
         have strace || echo strace # faults: tests/e2e/test_faults.py
         ;;
@@ -149,7 +149,7 @@ sources() {
         -type f ! -name '*.pyc' | LC_ALL=C sort
 }
 
-# Installs saola with the extra $1 ("" or "[test]"), unless that is done already.
+# Installs saola with the extra $1 ("", "[smoke]" or "[test]"), unless that is done already.
 install_saola() {
     stamp=$venv/.saola$1
     sources >build/sources
@@ -171,7 +171,7 @@ mkdir -p build
 make_venv
 case $target in
 venv | check | fuzz) install_saola "" ;;
-test) install_saola "[test]" ;;
+smoke | test) install_saola "[$target]" ;;
 bench)
     install_saola ""
     # The application that saola serves in the row "saola aiohttp".

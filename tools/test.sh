@@ -294,7 +294,9 @@ smoke_tests() {
 python_tests() {
     name=python-$1
     venv=build/pythons/$1
-    step "setup-$name" env VENV="$venv" PYTHON="$2" tools/setup.sh test </dev/null || return 0
+    extra=test
+    [ "${3:-}" != smoke ] || extra=smoke
+    step "setup-$name" env VENV="$venv" PYTHON="$2" tools/setup.sh $extra </dev/null || return 0
     case $1,${3:-} in
     *d,smoke) set -- tests/e2e/test_wsgi.py tests/e2e/test_leaks.py ;;
     *,smoke) set -- tests/e2e/test_package.py tests/e2e/test_wsgi.py tests/e2e/test_signals.py ;;

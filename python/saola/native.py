@@ -1,7 +1,8 @@
 """Applications and worker classes in C: `saola ./app.so` becomes the program that needs no Python.
 
 The package contains it (native/bin/saola), with the library, the headers and the pkg-config file for
-those who write such applications (native/lib, native/include, native/lib/pkgconfig).
+those who write such applications (native/lib, native/include, native/lib/pkgconfig). `python -m
+saola.native` prints what PKG_CONFIG_PATH has to be for them.
 """
 
 import atexit
@@ -80,3 +81,7 @@ def start_if_named(argv):
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(program, [again, *argv[1:]])
+
+
+if __name__ == "__main__":
+    print(ROOT / "lib" / "pkgconfig")
