@@ -1,6 +1,6 @@
 /* _saola.Files: static files and X-Sendfile in front of an application, for an engine's option
  * files. */
-#include "wsgi/wsgi.h"
+#include "engine/engine.h"
 #include <string.h>
 #include <saola/files.h>
 

@@ -1,7 +1,7 @@
 /* The extension module's state, and what its files offer each other.
  *
  * One file a noun. Types and functions are added to the module by exec functions, which module.c
- * calls in order; sl_py_wsgi_exec() in engine.c makes all types of the WSGI host. No static
+ * calls in order; sl_py_wsgi_exec() in wsgi/engine.c makes all types of the WSGI host. No static
  * PyObject *: every object that C code keeps is a row of SL_PY_STATE_OBJECTS. Types are final, so
  * that PyType_GetModuleState(Py_TYPE(self)) finds the state.
  */
@@ -21,7 +21,7 @@
     ROW(PyTypeObject, slot_type)           /* slot.c */                                            \
     ROW(PyTypeObject, files_type)          /* files.c */                                           \
     ROW(PyTypeObject, mounts_type)         /* mounts.c */                                          \
-    ROW(PyTypeObject, engine_type)         /* engine.c */                                          \
+    ROW(PyTypeObject, engine_type)         /* wsgi/engine.c */                                     \
     ROW(PyTypeObject, access_log_type)     /* access_log.c */                                      \
     ROW(PyTypeObject, start_response_type) /* start_response.c */                                  \
     ROW(PyTypeObject, write_type)                                                                  \
@@ -90,7 +90,7 @@ const struct sl_front *sl_py_mounts_front(PyObject *module, PyObject *object);
 /* fork(2) as CPython needs it. ctx is not used. */
 pid_t sl_py_fork(void *ctx);
 
-/* ---- wsgi/lock.c --------------------------------------------------------------------------- */
+/* ---- engine/lock.c ------------------------------------------------------------------------- */
 
 /* See sl_worker_watch() in <saola/host.h>. */
 bool sl_py_lock_stuck(bool this_thread_ran);

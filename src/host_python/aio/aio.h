@@ -9,8 +9,7 @@
 
 #include <saola/websocket.h>
 
-#include "../wsgi/options.h"
-#include "../wsgi/wsgi.h"
+#include "../engine/engine.h"
 #include <string.h>
 
 /* Interned texts: field, text. */
@@ -118,7 +117,6 @@ struct sl_aio {
     PyObject *app;       /* the ASGI application */
     PyObject *on_error;  /* on_error(exception, method, path): logs */
     PyObject *on_fault;  /* on_fault(text, method, path): the application broke the protocol */
-    PyObject *on_exit;   /* SystemExit or KeyboardInterrupt: it stands here */
     PyObject *app_state; /* dict: lifespan state, copied for each request */
     PyObject *root_path; /* str */
     PyObject *root_raw;  /* bytes */
@@ -145,8 +143,6 @@ struct sl_aio {
     uint64_t ping_after_ms, pong_within_ms; /* 0: never; no limit */
     struct sl_asgi_socket *sockets;         /* all that are open */
     bool telling;                           /* the engine tells of an event: no request may end */
-    void (*interrupt)(void *ctx);           /* tells the owner that on_exit was set */
-    void *interrupt_ctx;
 #define ROW(field, text) PyObject *text_##field;
     SL_AIO_TEXTS(ROW)
 #undef ROW

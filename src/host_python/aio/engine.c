@@ -10,17 +10,12 @@
 #include <signal.h>
 
 struct async_engine {
-    PyObject_HEAD struct sl_engine *engine; /* NULL: closed */
+    struct sl_py_engine base;
     struct sl_aio aio;
     struct sl_slot *slot;
-    PyObject *on_bad_request;
-    PyObject *on_limit;
     PyObject *on_drained; /* on_drained(): stopped, and no connection is left */
-    PyObject *access_log;
-    PyObject *files; /* Files, or NULL */
-    PyObject *keys;  /* dict: descriptor to SelectorKey */
-    PyObject *ready; /* list of the turn in progress */
-    struct sl_py_kept kept;
+    PyObject *keys;       /* dict: descriptor to SelectorKey */
+    PyObject *ready;      /* list of the turn in progress */
     bool turning, drained;
     bool expect_to_host; /* aiohttp answers Expect itself */
 };
@@ -67,46 +62,6 @@ on_ready(void *ctx, int fd, unsigned flags)
     Py_XDECREF(pair);
 }
 
-static void
-wake(void *ctx)
-{
-    struct async_engine *self = ctx;
-    sl_engine_wake(self->engine);
-}
-
-/* A handler of a signal that came while the engine was busy runs before the sleep, not after it. */
-static void
-sleep_begin(void *ctx)
-{
-    struct async_engine *self = ctx;
-    if (!sl_py_lock_mine())
-        return;
-    if (PyErr_CheckSignals() < 0) {
-        Py_XSETREF(self->aio.on_exit, sl_py_take_exception());
-        sl_engine_wake(self->engine);
-    }
-    sl_py_lock_drop();
-}
-
-static void
-sleep_end(void *Py_UNUSED(ctx))
-{
-}
-
-static void
-bad_request(void *ctx, const struct sl_request *req, const struct sl_peer *peer, int status,
-            const char *sentence)
-{
-    struct async_engine *self = ctx;
-    sl_py_tell_bad_request(self->on_bad_request, req, peer, status, sentence);
-}
-
-static void
-limit_reached(void *ctx)
-{
-    sl_py_tell(((struct async_engine *)ctx)->on_limit);
-}
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static int
@@ -143,35 +98,20 @@ static int
 take_all(struct async_engine *self, PyObject *options)
 {
     struct sl_aio *aio = &self->aio;
-    double limit = 0;
+    double limit = 0, own_expect = 0;
     aio->grace = -1;
     if (sl_py_take_option(options, "on_error", &aio->on_error) < 0 ||
         sl_py_take_option(options, "on_fault", &aio->on_fault) < 0 ||
-        sl_py_take_option(options, "on_bad_request", &self->on_bad_request) < 0 ||
-        sl_py_take_option(options, "on_limit", &self->on_limit) < 0 ||
         sl_py_take_option(options, "on_drained", &self->on_drained) < 0 ||
-        sl_py_take_option(options, "access_log", &self->access_log) < 0 ||
-        sl_py_take_option(options, "files", &self->files) < 0 ||
-        sl_py_take_option(options, "root_path", &aio->root_path) < 0 ||
+        sl_py_take_text(options, "root_path", &aio->root_path) < 0 ||
         take_number(options, "disconnect_grace", &aio->grace) < 0 ||
-        take_number(options, "concurrency", &limit) < 0)
+        take_number(options, "concurrency", &limit) < 0 ||
+        take_number(options, "expect_to_host", &own_expect) < 0)
         return -1;
-    PyObject *own_expect = PyDict_GetItemString(options, "expect_to_host");
-    if (own_expect != NULL) {
-        self->expect_to_host = own_expect == Py_True;
-        if (PyDict_DelItemString(options, "expect_to_host") < 0)
-            return -1;
-    }
+    self->expect_to_host = own_expect != 0;
     aio->limit = limit > 0 && limit < 1e9 ? (unsigned)limit : 0;
     if (take_websocket(aio, options) < 0)
         return -1;
-    if (aio->root_path == NULL)
-        aio->root_path = PyUnicode_FromString("");
-    if (aio->root_path == NULL || !PyUnicode_Check(aio->root_path)) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_TypeError, "engine option root_path must be str");
-        return -1;
-    }
     aio->root_raw = PyUnicode_AsUTF8String(aio->root_path);
     aio->app_state = PyDict_New();
     return aio->root_raw && aio->app_state ? 0 : -1;
@@ -181,49 +121,28 @@ static int
 open_engine(struct async_engine *self, PyObject *app, PyObject *fds, PyObject *slot,
             PyObject *options)
 {
-    PyObject *module = PyType_GetModule(Py_TYPE(self));
+    struct sl_py_engine *base = &self->base;
+    PyObject *module = PyType_GetModule(Py_TYPE((PyObject *)self));
     if (module == NULL)
         return -1;
-    self->aio.state = PyModule_GetState(module);
+    self->aio.state = sl_py_state(module);
     self->aio.owner = (PyObject *)self;
     self->aio.app = Py_NewRef(app);
     self->keys = PyDict_New();
-    if (self->keys == NULL || sl_aio_texts_init(&self->aio) < 0 || take_all(self, options) < 0)
+    struct sl_engine_options out = {.threads = 0};
+    if (self->keys == NULL || sl_aio_texts_init(&self->aio) < 0 || take_all(self, options) < 0 ||
+        sl_py_engine_prepare(base, options, fds, slot, &out) < 0)
         return -1;
-    struct sl_engine_options out = {.server_name = "saola"};
-    if (sl_py_options_read(options, fds, &out, &self->kept) < 0)
-        return -1;
-    if (self->access_log != NULL) {
-        out.access_log = sl_py_access_log_get(self->aio.state->access_log_type, self->access_log);
-        if (out.access_log == NULL && PyErr_Occurred())
-            return -1;
-    }
-    if (self->files != NULL && (out.front = sl_py_files_front(module, self->files)) == NULL)
-        return -1;
-    self->aio.interrupt = wake;
-    self->aio.interrupt_ctx = self;
+    self->slot = out.slot;
     out.threads = 0;
     out.lent = out.accept_later = true;
     out.expect_to_host = self->expect_to_host;
     out.handle = handle;
     out.on_event = on_event;
     out.on_ready = on_ready;
-    out.ctx = self;
-    out.sleep_begin = sleep_begin;
-    out.sleep_end = sleep_end;
-    out.on_bad_request = bad_request;
-    out.on_limit = limit_reached;
-    out.slot = self->slot = sl_py_slot_get(module, slot);
     struct sl_error err = {0, ""};
-    int rc = sl_engine_open(&out, &self->engine, &err);
-    if (rc < 0) {
-        PyErr_Format(PyExc_OSError, "the HTTP engine cannot start: %s",
-                     err.text[0] ? err.text : sl_status_name(rc));
-        return -1;
-    }
-    if (out.slot != NULL)
-        sl_worker_on_abort(sl_engine_stop, self->engine);
-    return 0;
+    int rc = sl_engine_open(&out, &base->engine, &err);
+    return sl_py_engine_opened(base, &out, rc, &err);
 }
 
 static int
@@ -278,17 +197,14 @@ static int
 engine_traverse(PyObject *object, visitproc visit, void *arg)
 {
     struct async_engine *self = (struct async_engine *)object;
-    Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->on_bad_request);
-    Py_VISIT(self->on_limit);
+    int rc = sl_py_engine_traverse(&self->base, visit, arg);
+    if (rc != 0)
+        return rc;
     Py_VISIT(self->on_drained);
-    Py_VISIT(self->access_log);
-    Py_VISIT(self->files);
     Py_VISIT(self->keys);
     Py_VISIT(self->aio.app);
     Py_VISIT(self->aio.on_error);
     Py_VISIT(self->aio.on_fault);
-    Py_VISIT(self->aio.on_exit);
     Py_VISIT(self->aio.app_state);
     Py_VISIT(self->aio.loop);
     Py_VISIT(self->aio.loop_dict);
@@ -300,26 +216,23 @@ engine_traverse(PyObject *object, visitproc visit, void *arg)
 static void
 close_engine(struct async_engine *self)
 {
-    struct sl_engine *engine = self->engine;
+    struct sl_engine *engine = self->base.engine;
     if (engine == NULL)
         return;
     if (self->slot != NULL)
         sl_worker_on_abort(NULL, NULL);
     (void)sl_engine_close(engine, 0); /* tells pending requests, which may look at us */
-    self->engine = NULL;
+    self->base.engine = NULL;
 }
 
 static int
 engine_clear(PyObject *object)
 {
     struct async_engine *self = (struct async_engine *)object;
-    if (self->engine != NULL)
+    if (self->base.engine != NULL)
         return 0; /* it may still call back: what it calls is released with it */
-    Py_CLEAR(self->on_bad_request);
-    Py_CLEAR(self->on_limit);
+    sl_py_engine_clear(&self->base);
     Py_CLEAR(self->on_drained);
-    Py_CLEAR(self->access_log);
-    Py_CLEAR(self->files);
     Py_CLEAR(self->keys);
     Py_CLEAR(self->ready);
     sl_aio_release(&self->aio);
@@ -334,7 +247,7 @@ engine_dealloc(PyObject *object)
     PyObject_GC_UnTrack(object);
     close_engine(self);
     engine_clear(object);
-    sl_py_kept_release(&self->kept);
+    sl_py_kept_release(&self->base.kept);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -342,21 +255,11 @@ engine_dealloc(PyObject *object)
 /* ---- turning -----------------------------------------------------------------------------------
  */
 
-static int
-raise_exit(struct async_engine *self)
-{
-    PyObject *exception = self->aio.on_exit;
-    self->aio.on_exit = NULL;
-    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_DECREF(exception);
-    return -1;
-}
-
 /* 0, or -1 with an exception. */
 static int
 turn(struct async_engine *self, int timeout_ms)
 {
-    if (self->engine == NULL) {
+    if (self->base.engine == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the engine is closed");
         return -1;
     }
@@ -367,11 +270,11 @@ turn(struct async_engine *self, int timeout_ms)
     }
     self->turning = true;
     sl_py_lock_enter();
-    int rc = sl_engine_turn(self->engine, timeout_ms);
+    int rc = sl_engine_turn(self->base.engine, timeout_ms);
     sl_py_lock_leave();
     self->turning = false;
-    if (self->aio.on_exit != NULL)
-        return raise_exit(self);
+    if (self->base.on_exit != NULL)
+        return sl_py_engine_raise_exit(&self->base);
     if (rc == SL_EAGAIN)
         return PyErr_CheckSignals();
     if (rc == SL_ECLOSED && !self->drained) {
@@ -412,7 +315,7 @@ static PyObject *
 engine_turn(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     struct async_engine *self = (struct async_engine *)object;
-    if (self->engine == NULL || self->turning)
+    if (self->base.engine == NULL || self->turning)
         Py_RETURN_NONE;
     if (turn(self, 0) < 0)
         return NULL;
@@ -423,7 +326,7 @@ static PyObject *
 engine_patience(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     struct async_engine *self = (struct async_engine *)object;
-    int ms = self->engine ? sl_engine_patience(self->engine) : -1;
+    int ms = self->base.engine ? sl_engine_patience(self->base.engine) : -1;
     if (ms < 0)
         Py_RETURN_NONE;
     return PyFloat_FromDouble(ms / 1e3);
@@ -436,9 +339,9 @@ engine_watch(PyObject *object, PyObject *args)
     int fd, events;
     if (!PyArg_ParseTuple(args, "ii:watch", &fd, &events))
         return NULL;
-    if (self->engine == NULL)
+    if (self->base.engine == NULL)
         Py_RETURN_NONE;
-    int rc = sl_engine_watch(self->engine, fd, (unsigned)events & 3u);
+    int rc = sl_engine_watch(self->base.engine, fd, (unsigned)events & 3u);
     if (rc == SL_EINVAL || rc == SL_ESYS || rc == SL_ENOMEM)
         return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
@@ -470,26 +373,8 @@ static PyObject *
 engine_accept(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     struct async_engine *self = (struct async_engine *)object;
-    if (self->engine != NULL)
-        sl_engine_accept(self->engine);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-engine_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    struct async_engine *self = (struct async_engine *)object;
-    if (self->engine != NULL)
-        sl_engine_stop(self->engine);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-engine_wake(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    struct async_engine *self = (struct async_engine *)object;
-    if (self->engine != NULL)
-        sl_engine_wake(self->engine);
+    if (self->base.engine != NULL)
+        sl_engine_accept(self->base.engine);
     Py_RETURN_NONE;
 }
 
@@ -501,8 +386,8 @@ engine_cut(PyObject *object, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "the engine is being turned");
         return NULL;
     }
-    if (self->engine != NULL)
-        sl_engine_cut(self->engine);
+    if (self->base.engine != NULL)
+        sl_engine_cut(self->base.engine);
     Py_RETURN_NONE;
 }
 
@@ -540,27 +425,6 @@ engine_close(PyObject *object, PyObject *Py_UNUSED(ignored))
     }
     close_engine(self);
     Py_RETURN_NONE;
-}
-
-static PyObject *
-engine_fileno(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    struct async_engine *self = (struct async_engine *)object;
-    return PyLong_FromLong(self->engine ? sl_engine_fd(self->engine) : -1);
-}
-
-static PyObject *
-engine_get_requests(PyObject *object, void *Py_UNUSED(closure))
-{
-    struct async_engine *self = (struct async_engine *)object;
-    return PyLong_FromUnsignedLongLong(self->engine ? sl_engine_requests(self->engine) : 0);
-}
-
-static PyObject *
-engine_get_connections(PyObject *object, void *Py_UNUSED(closure))
-{
-    struct async_engine *self = (struct async_engine *)object;
-    return PyLong_FromUnsignedLong(self->engine ? sl_engine_connections(self->engine) : 0);
 }
 
 static PyObject *
@@ -604,9 +468,8 @@ static PyMethodDef engine_methods[] = {
      "set_aiohttp(bridge)\n--\n\nThe application is aiohttp's: requests go through a\n"
      "saola.aio.web.Bridge from now on. Before accept()."},
     {"accept", engine_accept, METH_NOARGS, "accept()\n--\n\nBegin to accept connections."},
-    {"stop", engine_stop, METH_NOARGS,
+    {"stop", sl_py_engine_stop, METH_NOARGS,
      "stop()\n--\n\nStop accepting, answer what is in progress; on_drained() tells of the end."},
-    {"wake", engine_wake, METH_NOARGS, "wake()\n--\n\nMake a waiting select() return."},
     {"cut", engine_cut, METH_NOARGS, "cut()\n--\n\nCut every connection at once."},
     {"cancel_all", engine_cancel_all, METH_NOARGS,
      "cancel_all()\n--\n\nCancel the tasks of all requests; returns their number."},
@@ -617,14 +480,12 @@ static PyMethodDef engine_methods[] = {
      "close_websockets(code)\n--\n\nBegin the closing handshake of all; returns their number."},
     {"close", engine_close, METH_NOARGS,
      "close()\n--\n\nCut every connection and free everything."},
-    {"fileno", engine_fileno, METH_NOARGS,
-     "fileno()\n--\n\nDescriptor that is readable when turn() has something to do."},
+    SL_PY_ENGINE_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef engine_getset[] = {
-    {"requests", engine_get_requests, NULL, "Requests begun since the engine was opened.", NULL},
-    {"connections", engine_get_connections, NULL, "Connections open now.", NULL},
+    SL_PY_ENGINE_ATTRIBUTES,
     {"active", engine_get_active, NULL, "Applications that are running for a request now.", NULL},
     {"keys", engine_get_keys, NULL, "dict: watched descriptor to SelectorKey.", NULL},
     {"state", engine_get_state, NULL, "dict: lifespan state, copied for each request.", NULL},

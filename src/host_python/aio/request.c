@@ -168,10 +168,8 @@ keep_exit(struct sl_aio *aio)
     PyObject *exception = sl_py_take_exception();
     if (exception == NULL)
         return;
-    if (aio->on_exit == NULL)
-        aio->on_exit = Py_NewRef(exception);
+    sl_py_engine_exit((struct sl_py_engine *)aio->owner, exception);
     Py_DECREF(exception);
-    aio->interrupt(aio->interrupt_ctx);
 }
 
 /* The exception that is set has left the application. True: it goes on to the task. */

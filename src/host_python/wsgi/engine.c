@@ -3,7 +3,6 @@
  * Inline (threads = 0), serve() runs engine and application on the calling thread. With threads the
  * pool does both and serve() only waits, so that Python's signal handlers run on the main thread.
  */
-#include "options.h"
 #include "wsgi.h"
 #include <pthread.h>
 #include <signal.h>
@@ -11,14 +10,9 @@
 #include <time.h>
 
 struct engine_object {
-    PyObject_HEAD struct sl_engine *engine; /* NULL: closed, or never opened */
+    struct sl_py_engine base;
     struct sl_engine *abandoned; /* closed with a thread inside, which may call back at any time */
     struct sl_wsgi wsgi;
-    PyObject *on_bad_request; /* on_bad_request(addr, status, sentence, method, uri) */
-    PyObject *on_limit;       /* on_limit(): calls stop() or has a successor made */
-    PyObject *access_log;     /* AccessLog, or NULL */
-    PyObject *files;          /* Files, or NULL */
-    struct sl_py_kept kept;
     bool serving;
     bool threaded;
 };
@@ -34,36 +28,9 @@ handle(void *ctx, struct sl_request *req, struct sl_response *res)
 }
 
 static void
-wake(void *ctx)
-{
-    struct engine_object *self = ctx;
-    sl_engine_wake(self->engine);
-}
-
-/* A handler of a signal that came while the engine was busy runs before the sleep, not after it. */
-static void
-sleep_begin_inline(void *ctx)
-{
-    struct engine_object *self = ctx;
-    if (!sl_py_lock_mine())
-        return;
-    if (PyErr_CheckSignals() < 0) {
-        Py_XSETREF(self->wsgi.on_exit, sl_py_take_exception());
-        sl_engine_wake(self->engine);
-    }
-    sl_py_lock_drop();
-}
-
-static void
 sleep_begin_pool(void *Py_UNUSED(ctx))
 {
     sl_py_lock_drop();
-}
-
-/* The lock is taken again by the first handler after the sleep. */
-static void
-sleep_end(void *Py_UNUSED(ctx))
-{
 }
 
 static void
@@ -87,43 +54,16 @@ thread_end(void *Py_UNUSED(ctx))
     sl_py_lock_detach();
 }
 
-static void
-bad_request(void *ctx, const struct sl_request *req, const struct sl_peer *peer, int status,
-            const char *sentence)
-{
-    struct engine_object *self = ctx;
-    sl_py_tell_bad_request(self->on_bad_request, req, peer, status, sentence);
-}
-
-static void
-limit_reached(void *ctx)
-{
-    struct engine_object *self = ctx;
-    sl_py_tell(self->on_limit);
-}
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static int
-take_all(struct engine_object *self, PyObject *options)
+take_all(struct sl_wsgi *wsgi, PyObject *options)
 {
-    if (sl_py_take_option(options, "on_error", &self->wsgi.on_error) < 0 ||
-        sl_py_take_option(options, "on_bad_request", &self->on_bad_request) < 0 ||
-        sl_py_take_option(options, "on_limit", &self->on_limit) < 0 ||
-        sl_py_take_option(options, "observer", &self->wsgi.observer) < 0 ||
-        sl_py_take_option(options, "access_log", &self->access_log) < 0 ||
-        sl_py_take_option(options, "files", &self->files) < 0 ||
-        sl_py_take_option(options, "file_range", &self->wsgi.file_range) < 0 ||
-        sl_py_take_option(options, "script_name", &self->wsgi.script_name) < 0)
+    if (sl_py_take_option(options, "on_error", &wsgi->on_error) < 0 ||
+        sl_py_take_option(options, "observer", &wsgi->observer) < 0 ||
+        sl_py_take_option(options, "file_range", &wsgi->file_range) < 0)
         return -1;
-    if (self->wsgi.script_name == NULL)
-        self->wsgi.script_name = PyUnicode_FromString("");
-    if (self->wsgi.script_name == NULL || !PyUnicode_Check(self->wsgi.script_name)) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_TypeError, "engine option script_name must be str");
-        return -1;
-    }
-    return 0;
+    return sl_py_take_text(options, "script_name", &wsgi->script_name);
 }
 
 static int
@@ -135,47 +75,28 @@ open_engine(struct engine_object *self, PyObject *app, PyObject *fds, PyObject *
         PyErr_SetString(PyExc_TypeError, "engine option environ must be a dict");
         return -1;
     }
-    PyObject *module = PyType_GetModule(Py_TYPE(self));
-    if (module == NULL || sl_wsgi_init(&self->wsgi, PyModule_GetState(module), app, env) < 0 ||
-        PyDict_DelItemString(options, "environ") < 0 || take_all(self, options) < 0)
-        return -1;
-    struct sl_engine_options out = {.server_name = "saola"};
-    if (sl_py_options_read(options, fds, &out, &self->kept) < 0)
-        return -1;
-    if (self->access_log != NULL) {
-        out.access_log = sl_py_access_log_get(self->wsgi.state->access_log_type, self->access_log);
-        if (out.access_log == NULL && PyErr_Occurred())
-            return -1;
-    }
-    if (self->files != NULL && (out.front = sl_py_files_front(module, self->files)) == NULL)
+    struct sl_py_engine *base = &self->base;
+    struct sl_engine_options out = {.threads = 0};
+    PyObject *module = PyType_GetModule(Py_TYPE((PyObject *)self));
+    if (module == NULL || sl_wsgi_init(&self->wsgi, base, sl_py_state(module), app, env) < 0 ||
+        PyDict_DelItemString(options, "environ") < 0 || take_all(&self->wsgi, options) < 0 ||
+        sl_py_engine_prepare(base, options, fds, slot, &out) < 0)
         return -1;
     self->threaded = out.threads > 0;
-    self->wsgi.interrupt = wake;
-    self->wsgi.interrupt_ctx = self;
     out.handle = handle;
-    out.ctx = self;
-    out.sleep_begin = self->threaded ? sleep_begin_pool : sleep_begin_inline;
-    out.sleep_end = sleep_end;
+    if (self->threaded)
+        out.sleep_begin = sleep_begin_pool;
     out.thread_begin = thread_begin;
     out.thread_end = thread_end;
-    out.on_bad_request = bad_request;
-    out.on_limit = limit_reached;
-    out.slot = sl_py_slot_get(module, slot);
     struct sl_error err = {0, ""};
     /* The first request may take the lock for ever before this thread has it again. */
     sl_py_lock_rest(self->threaded);
     PyThreadState *saved = sl_py_lock_release(); /* pool threads attach themselves */
-    int rc = sl_engine_open(&out, &self->engine, &err);
+    int rc = sl_engine_open(&out, &base->engine, &err);
     sl_py_lock_restore(saved);
-    if (rc < 0) {
+    if (rc < 0)
         sl_py_lock_rest(false);
-        PyErr_Format(PyExc_OSError, "the HTTP engine cannot start: %s",
-                     err.text[0] ? err.text : sl_status_name(rc));
-        return -1;
-    }
-    if (out.slot != NULL)
-        sl_worker_on_abort(sl_engine_stop, self->engine);
-    return 0;
+    return sl_py_engine_opened(base, &out, rc, &err);
 }
 
 static PyObject *
@@ -203,21 +124,17 @@ static int
 engine_traverse(PyObject *object, visitproc visit, void *arg)
 {
     struct engine_object *self = (struct engine_object *)object;
-    Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->on_bad_request);
-    Py_VISIT(self->on_limit);
-    Py_VISIT(self->access_log);
-    Py_VISIT(self->files);
-    return sl_wsgi_traverse(&self->wsgi, visit, arg);
+    int rc = sl_py_engine_traverse(&self->base, visit, arg);
+    return rc != 0 ? rc : sl_wsgi_traverse(&self->wsgi, visit, arg);
 }
 
 static int
 close_engine(struct engine_object *self, unsigned wait_ms)
 {
-    struct sl_engine *engine = self->engine;
+    struct sl_engine *engine = self->base.engine;
     if (engine == NULL)
         return SL_OK;
-    self->engine = NULL;
+    self->base.engine = NULL;
     sl_worker_on_abort(NULL, NULL);
     sl_py_lock_rest(false);
     PyThreadState *saved = sl_py_lock_release(); /* pool threads need it to end */
@@ -233,12 +150,9 @@ engine_clear(PyObject *object)
 {
     struct engine_object *self = (struct engine_object *)object;
     /* An open engine may still call back: what it calls is released with it, in dealloc. */
-    if (self->engine != NULL || self->abandoned != NULL)
+    if (self->base.engine != NULL || self->abandoned != NULL)
         return 0;
-    Py_CLEAR(self->on_bad_request);
-    Py_CLEAR(self->on_limit);
-    Py_CLEAR(self->access_log);
-    Py_CLEAR(self->files);
+    sl_py_engine_clear(&self->base);
     sl_wsgi_release(&self->wsgi);
     return 0;
 }
@@ -252,7 +166,7 @@ engine_dealloc(PyObject *object)
     (void)close_engine(self, 0);
     if (self->abandoned == NULL) {
         engine_clear(object);
-        sl_py_kept_release(&self->kept);
+        sl_py_kept_release(&self->base.kept);
         type->tp_free(object);
     } /* else: a thread is still inside and the memory stays; the process is about to end */
     Py_DECREF(type);
@@ -275,24 +189,14 @@ turn(struct engine_object *self, int timeout_ms)
     int rc;
     if (self->threaded) {
         PyThreadState *saved = sl_py_lock_release();
-        rc = sl_engine_turn(self->engine, timeout_ms);
+        rc = sl_engine_turn(self->base.engine, timeout_ms);
         sl_py_lock_restore(saved);
     } else {
         sl_py_lock_enter();
-        rc = sl_engine_turn(self->engine, timeout_ms);
+        rc = sl_engine_turn(self->base.engine, timeout_ms);
         sl_py_lock_leave();
     }
     return rc;
-}
-
-static int
-raise_exit(struct engine_object *self)
-{
-    PyObject *exception = self->wsgi.on_exit;
-    self->wsgi.on_exit = NULL;
-    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_DECREF(exception);
-    return -1;
 }
 
 /* Turns until the time is over, a signal came or the engine is done. SL_OK, SL_ECLOSED, or -1 with
@@ -304,8 +208,8 @@ serve(struct engine_object *self, uint64_t timeout_ms, bool once)
     do {
         uint64_t left = end - now;
         int rc = turn(self, left > 1000000 ? 1000000 : (int)left);
-        if (self->wsgi.on_exit != NULL)
-            return raise_exit(self);
+        if (self->base.on_exit != NULL)
+            return sl_py_engine_raise_exit(&self->base);
         if (PyErr_CheckSignals() < 0)
             return -1;
         if (rc == SL_ECLOSED)
@@ -327,7 +231,7 @@ serve_method(struct engine_object *self, PyObject *seconds_object, bool once)
     double seconds = PyFloat_AsDouble(seconds_object);
     if (seconds == -1.0 && PyErr_Occurred())
         return NULL;
-    if (self->engine == NULL)
+    if (self->base.engine == NULL)
         Py_RETURN_FALSE;
     if (self->serving) {
         PyErr_SetString(PyExc_RuntimeError, "the engine is being turned already");
@@ -358,24 +262,6 @@ engine_serve(PyObject *self, PyObject *seconds)
 }
 
 static PyObject *
-engine_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    struct engine_object *self = (struct engine_object *)object;
-    if (self->engine != NULL)
-        sl_engine_stop(self->engine);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-engine_wake(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    struct engine_object *self = (struct engine_object *)object;
-    if (self->engine != NULL)
-        sl_engine_wake(self->engine);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
 engine_close(PyObject *object, PyObject *args)
 {
     struct engine_object *self = (struct engine_object *)object;
@@ -392,47 +278,23 @@ engine_close(PyObject *object, PyObject *args)
     return PyBool_FromLong(rc == SL_OK);
 }
 
-static PyObject *
-engine_get_requests(PyObject *object, void *Py_UNUSED(closure))
-{
-    struct engine_object *self = (struct engine_object *)object;
-    return PyLong_FromUnsignedLongLong(self->engine ? sl_engine_requests(self->engine) : 0);
-}
-
-static PyObject *
-engine_get_connections(PyObject *object, void *Py_UNUSED(closure))
-{
-    struct engine_object *self = (struct engine_object *)object;
-    return PyLong_FromUnsignedLong(self->engine ? sl_engine_connections(self->engine) : 0);
-}
-
-static PyObject *
-engine_fileno(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    struct engine_object *self = (struct engine_object *)object;
-    return PyLong_FromLong(self->engine ? sl_engine_fd(self->engine) : -1);
-}
-
 static PyMethodDef engine_methods[] = {
     {"turn", engine_turn, METH_O,
      "turn(seconds)\n--\n\nWait at most seconds for events and serve them. False once a stopped\n"
      "engine has no connection left."},
     {"serve", engine_serve, METH_O,
      "serve(seconds)\n--\n\nTurn until seconds have passed or a signal came. Result as turn()."},
-    {"stop", engine_stop, METH_NOARGS,
+    {"stop", sl_py_engine_stop, METH_NOARGS,
      "stop()\n--\n\nStop accepting, answer what is in progress; turns go on until one is False."},
-    {"wake", engine_wake, METH_NOARGS, "wake()\n--\n\nMake a waiting turn() return."},
     {"close", engine_close, METH_VARARGS,
      "close(seconds=0)\n--\n\nCut every connection; wait at most seconds for handlers of pool\n"
      "threads. False if some are still inside: end the process then."},
-    {"fileno", engine_fileno, METH_NOARGS,
-     "fileno()\n--\n\nDescriptor that is readable when turn() has something to do."},
+    SL_PY_ENGINE_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef engine_getset[] = {
-    {"requests", engine_get_requests, NULL, "Requests begun since the engine was opened.", NULL},
-    {"connections", engine_get_connections, NULL, "Connections open now.", NULL},
+    SL_PY_ENGINE_ATTRIBUTES,
     {NULL, NULL, NULL, NULL, NULL},
 };
 

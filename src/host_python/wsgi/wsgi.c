@@ -8,8 +8,10 @@
 
 /* Types, keys and constant texts. */
 int
-sl_wsgi_init(struct sl_wsgi *wsgi, struct sl_py_state *state, PyObject *app, PyObject *base)
+sl_wsgi_init(struct sl_wsgi *wsgi, struct sl_py_engine *engine, struct sl_py_state *state,
+             PyObject *app, PyObject *base)
 {
+    wsgi->engine = engine;
     wsgi->state = state;
     wsgi->app = Py_NewRef(app);
     wsgi->base = Py_NewRef(base);
@@ -34,7 +36,6 @@ sl_wsgi_traverse(struct sl_wsgi *wsgi, visitproc visit, void *arg)
     Py_VISIT(wsgi->app);
     Py_VISIT(wsgi->base);
     Py_VISIT(wsgi->on_error);
-    Py_VISIT(wsgi->on_exit);
     Py_VISIT(wsgi->observer);
     Py_VISIT(wsgi->file_range);
     return 0;
@@ -53,7 +54,6 @@ sl_wsgi_release(struct sl_wsgi *wsgi)
     Py_CLEAR(wsgi->app);
     Py_CLEAR(wsgi->base);
     Py_CLEAR(wsgi->on_error);
-    Py_CLEAR(wsgi->on_exit);
     Py_CLEAR(wsgi->observer);
     Py_CLEAR(wsgi->file_range);
     Py_CLEAR(wsgi->script_name);
@@ -338,7 +338,6 @@ report(struct sl_wsgi_call *call, PyObject *exception)
 static void
 fail(struct sl_wsgi_call *call)
 {
-    struct sl_wsgi *wsgi = call->wsgi;
     PyObject *exception = sl_py_take_exception();
     if (exception == NULL)
         return;
@@ -346,10 +345,7 @@ fail(struct sl_wsgi_call *call)
     if (!PyErr_GivenExceptionMatches(exception, PyExc_Exception)) {
         /* SystemExit, KeyboardInterrupt: this request fails, the worker ends. */
         report(call, exception);
-        if (wsgi->on_exit == NULL)
-            wsgi->on_exit = Py_NewRef(exception);
-        if (wsgi->interrupt != NULL)
-            wsgi->interrupt(wsgi->interrupt_ctx);
+        sl_py_engine_exit(call->wsgi->engine, exception);
     } else if (!(os_error && (call->client_gone || call->read_error))) {
         /* What is the client's fault is no error of ours. */
         report(call, exception);
@@ -375,12 +371,8 @@ close_result(struct sl_wsgi_call *call, PyObject *result)
     if (done == NULL) {
         PyObject *exception = sl_py_take_exception();
         report(call, exception);
-        if (!PyErr_GivenExceptionMatches(exception, PyExc_Exception) &&
-            call->wsgi->on_exit == NULL) {
-            call->wsgi->on_exit = Py_NewRef(exception);
-            if (call->wsgi->interrupt != NULL)
-                call->wsgi->interrupt(call->wsgi->interrupt_ctx);
-        }
+        if (!PyErr_GivenExceptionMatches(exception, PyExc_Exception))
+            sl_py_engine_exit(call->wsgi->engine, exception);
         Py_DECREF(exception);
     }
     Py_XDECREF(done);

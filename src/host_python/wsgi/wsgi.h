@@ -7,8 +7,7 @@
 #ifndef SAOLA_HOST_PYTHON_WSGI_H
 #define SAOLA_HOST_PYTHON_WSGI_H
 
-#include "../state.h"
-#include <saola/http.h>
+#include "../engine/engine.h"
 
 /* Keys of environ that every request may set: field, text. Interned and hashed once. */
 #define SL_WSGI_KEYS(ROW)                                                                          \
@@ -70,15 +69,13 @@ struct sl_wsgi_name {
 
 struct sl_wsgi {
     struct sl_py_state *state;
-    PyObject *app;      /* the WSGI application */
-    PyObject *base;     /* dict: constants of environ, without listener, input and hints */
-    PyObject *on_error; /* on_error(exception, method, uri): logs */
-    PyObject *on_exit;  /* an application raised SystemExit or KeyboardInterrupt: it stands here */
-    PyObject *observer; /* hooks and access log; NULL when nobody asked for them */
+    struct sl_py_engine *engine; /* the Engine; borrowed */
+    PyObject *app;               /* the WSGI application */
+    PyObject *base;              /* dict: constants of environ, without listener, input and hints */
+    PyObject *on_error;          /* on_error(exception, method, uri): logs */
+    PyObject *observer;          /* hooks and access log; NULL when nobody asked for them */
     PyObject *file_range;  /* file_range(file) -> (fd, offset, length) or None; NULL: no sendfile */
     PyObject *script_name; /* str, from os.environ */
-    void (*interrupt)(void *ctx); /* tells the owner that on_exit was set */
-    void *interrupt_ctx;
     struct sl_wsgi_call *free_calls;
 #define ROW(field, text) PyObject *key_##field;
     SL_WSGI_KEYS(ROW)
@@ -164,7 +161,8 @@ struct sl_wsgi_part {
 
 /* Fills wsgi (zeroed by the caller) with references to its arguments. 0, or -1 with an exception.
  */
-int sl_wsgi_init(struct sl_wsgi *wsgi, struct sl_py_state *state, PyObject *app, PyObject *base);
+int sl_wsgi_init(struct sl_wsgi *wsgi, struct sl_py_engine *engine, struct sl_py_state *state,
+                 PyObject *app, PyObject *base);
 void sl_wsgi_release(struct sl_wsgi *wsgi);
 int sl_wsgi_traverse(struct sl_wsgi *wsgi, visitproc visit, void *arg);
 
@@ -236,29 +234,6 @@ extern PyType_Spec sl_wsgi_input_spec;
 extern PyType_Spec sl_wsgi_file_wrapper_spec;
 /* The file inside a FileWrapper; borrowed. */
 PyObject *sl_wsgi_file_wrapper_file(PyObject *self);
-
-/* ---- lock.c -------------------------------------------------------------------------------- */
-
-/* The interpreter's lock on an engine's thread is taken lazily: an engine that sleeps gives it
- * back, the first handler after that takes it. */
-void sl_py_lock_enter(void);      /* a thread that holds the lock is about to run the engine */
-void sl_py_lock_leave(void);      /* it comes back from it: holds the lock again */
-void sl_py_lock_take(void);       /* takes it unless this thread holds it */
-void sl_py_lock_drop(void);       /* gives it back if this is an engine's thread that holds it */
-void sl_py_lock_rest(bool rests); /* from now on this thread only turns the engine, or not */
-bool sl_py_lock_mine(void);       /* is this an engine's thread that holds it? */
-void
-sl_py_lock_attach(void); /* a pool thread begins: gets a thread state, does not hold the lock */
-void sl_py_lock_detach(void); /* a pool thread ends */
-/* Around a call that blocks, on any thread that holds the lock. */
-PyThreadState *sl_py_lock_release(void);
-void sl_py_lock_restore(PyThreadState *saved);
-
-/* ---- access_log.c -------------------------------------------------------------------------- */
-
-extern PyType_Spec sl_py_access_log_spec;
-/* The log inside an AccessLog (NULL when it is closed), or NULL with TypeError. */
-struct sl_access_log *sl_py_access_log_get(PyTypeObject *type, PyObject *object);
 
 /* ---- engine.c ------------------------------------------------------------------------------ */
 

@@ -1,5 +1,5 @@
 /* _saola.AccessLog: the access log in C, for an Engine's option access_log. */
-#include "wsgi.h"
+#include "engine.h"
 #include <saola/access_log.h>
 
 struct access_log_object {

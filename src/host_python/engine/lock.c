@@ -1,7 +1,7 @@
 /* The interpreter's lock on an engine's threads, taken at the first handler of a batch and given
  * back when the engine is about to sleep: a busy engine passes the lock once per batch, not per
  * request. */
-#include "wsgi.h"
+#include "engine.h"
 
 /* What this thread is to the interpreter. Thread-local, so that no callback needs to look it up. */
 struct lock {

@@ -1,7 +1,6 @@
 /* Reads the dict that a worker gives to _saola.Engine into struct sl_engine_options. Unknown keys
  * are errors, so that a mistyped one is not a silent default. */
-#include "options.h"
-#include "wsgi.h"
+#include "engine.h"
 #include <string.h>
 
 /* One row an option that is a number or a switch: key, kind, field, largest value. */
@@ -242,39 +241,15 @@ sl_py_take_option(PyObject *options, const char *key, PyObject **slot)
     return PyDict_DelItemString(options, key);
 }
 
-/* ---- functions among the options ------------------------------------------------------------- */
-
-void
-sl_py_tell(PyObject *function)
+int
+sl_py_take_text(PyObject *options, const char *key, PyObject **slot)
 {
-    if (function == NULL)
-        return;
-    sl_py_lock_take();
-    PyObject *done = PyObject_CallNoArgs(function);
-    if (done == NULL)
-        PyErr_WriteUnraisable(function);
-    Py_XDECREF(done);
-}
-
-static PyObject *
-text_or_none(const struct sl_str *s)
-{
-    if (s == NULL || s->ptr == NULL)
-        Py_RETURN_NONE;
-    return PyUnicode_DecodeLatin1(s->ptr, (Py_ssize_t)s->len, NULL);
-}
-
-void
-sl_py_tell_bad_request(PyObject *function, const struct sl_request *req, const struct sl_peer *peer,
-                       int status, const char *sentence)
-{
-    if (function == NULL)
-        return;
-    sl_py_lock_take();
-    PyObject *done = PyObject_CallFunction(
-        function, "sisNN", peer ? peer->addr : "", status, sentence ? sentence : "",
-        text_or_none(req ? &req->method : NULL), text_or_none(req ? &req->target : NULL));
-    if (done == NULL)
-        PyErr_WriteUnraisable(function);
-    Py_XDECREF(done);
+    if (sl_py_take_option(options, key, slot) < 0)
+        return -1;
+    if (*slot == NULL && (*slot = PyUnicode_FromString("")) == NULL)
+        return -1;
+    if (PyUnicode_Check(*slot))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "engine option %s must be str", key);
+    return -1;
 }
