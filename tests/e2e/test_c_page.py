@@ -28,7 +28,7 @@ def workshop(place):
     for name, text in re.findall(r"```c (\S+)\n(.*?)```", PAGE, re.DOTALL):
         (place / name).write_text(text)
     shutil.copy(TOP / "examples" / "c" / "embed.c", place)
-    (place / "hello.py").write_text("def app(environ, start_response):\n"
+    (place / "wsgi.py").write_text("def app(environ, start_response):\n"
                                     "    start_response('200 OK', [])\n    return [b'Hello from Python\\n']\n")
     set_up = COMMANDS[0]
     assert set_up.startswith("export ")
