@@ -314,6 +314,10 @@
 # Answers up to this are taken from the application at once, however slow the client is.
 # response_buffer = 67108864
 
+# What the files of body_buffer and response_buffer may take of the disk, all of one worker; 0 is
+# no limit.
+# spool_limit = 1073741824
+
 # How a worker is replaced: overlap or exclusive.
 # hand_over = 'overlap'
 

@@ -75,6 +75,9 @@ struct sl_engine_options {
     const char *spool_dir;    /* of these files; NULL: there are none, 256 KiB of an answer wait at
                                  most, and a body of more than 64 KiB is the handler's from its
                                  first byte on */
+    uint64_t spool_limit;     /* bytes of all these files together; 0 = no limit. Beyond, a body is
+                                 refused with 503, and handlers wait for their clients. One body
+                                 takes at most half of it before its handler is called */
     uint32_t max_connections; /* accepted at once; at the limit those idle between requests are
                                  closed, else no more are accepted; 0 = no limit */
     uint64_t max_requests;    /* on_limit is called when this many were begun; 0 = never */

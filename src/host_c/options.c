@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 #include "host_c.h"
 
 /* gunicorn's default of secure_scheme_headers, a setting that only a file can change. */
@@ -24,6 +25,23 @@ static uint32_t
 number(const struct sl_config *config, const char *name)
 {
     return (uint32_t)sl_config_number(config, name);
+}
+
+static uint64_t
+size(const struct sl_config *config, const char *name)
+{
+    return (uint64_t)sl_config_number(config, name);
+}
+
+/* Where bodies and answers lie that are too large for memory; NULL: nowhere. */
+static const char *
+spool_directory(void)
+{
+    const char *const places[] = {getenv("TMPDIR"), "/var/tmp", "/tmp"};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        if (places[i] != NULL && access(places[i], W_OK | X_OK) == 0)
+            return places[i];
+    return NULL;
 }
 
 static uint64_t
@@ -91,6 +109,13 @@ sl_worker_engine_options(struct sl_worker *worker, struct sl_engine_options *ret
         .retire_linger_ms = linger(config),
         .header_timeout_ms = milliseconds(config, "header_timeout"),
         .body_timeout_ms = milliseconds(config, "body_timeout"),
+        .min_body_rate = number(config, "min_body_rate"),
+        .min_response_rate = number(config, "min_response_rate"),
+        .max_body = size(config, "limit_request_body"),
+        .body_buffer = size(config, "body_buffer"),
+        .response_buffer = size(config, "response_buffer"),
+        .spool_dir = spool_directory(),
+        .spool_limit = size(config, "spool_limit"),
         .max_connections = number(config, "worker_connections"),
         .max_requests = draw_limit(config),
         .own_listeners = number(config, "reuse_port") != 0,

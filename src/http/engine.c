@@ -677,7 +677,9 @@ sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_e
     if (engine == NULL)
         return sl_error_set(err, SL_ENOMEM, "no memory for the engine");
     engine->opt = *options;
-    engine->store.directory = options->spool_dir;
+    engine->spool.directory = options->spool_dir;
+    engine->spool.limit = options->spool_limit;
+    engine->store.spool = options->spool_dir != NULL ? &engine->spool : NULL;
     ignore_broken_pipes();
     engine->field_capacity = options->limits.fields;
     if (engine->field_capacity == 0 || engine->field_capacity > SL_HEAD_MAX_FIELDS)

@@ -216,6 +216,7 @@ struct sl_engine {
     unsigned spare_ws_count;
     bool turning;
     struct sl_pool *pool;      /* NULL: inline */
+    struct sl_spool spool;     /* any thread */
     struct sl_out_store store; /* of connections that wait in WRITING; any thread */
 
     /* any thread */
@@ -245,6 +246,23 @@ size_t sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const 
 /* Keeps what is behind the exchange in the workspace as conn->in. */
 void sl_session_stash(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t pos,
                       size_t len, bool own);
+
+/* upload.c: the owner's, for a request that may have a body to come. */
+/* Decides whether the handler may run: of the body `have` bytes are here, and it is complete or too
+ * large to be awaited. Else conn->need says how many bytes to wait for. */
+bool sl_upload_is_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_request *req,
+                        const char *body, size_t have, size_t head_len);
+/* More of a chunked body that is awaited (conn->scanning); request[0..len) starts with its head,
+ * which is not parsed again for each piece. False while the end is not here. */
+bool sl_upload_is_over(const struct sl_engine *engine, struct sl_conn *conn, const char *request,
+                       size_t len);
+/* What will be in a file of a body of known length fits into the spool, as things are. */
+bool sl_upload_has_place(const struct sl_engine *engine, const struct sl_conn *conn,
+                         const struct sl_request *req);
+/* Room for the next receive: behind what waits already, else the thread's scratch. SL_OK; SL_EFULL:
+ * there is no place for the body; SL_ENOMEM. */
+int sl_upload_room(struct sl_workspace *ws, struct sl_conn *conn, char **ret_room,
+                   size_t *ret_space);
 
 /* pending.c: for the thread that owns the engine. */
 /* The handler will answer later: its workspace and its bytes buf[pos..len) become the connection's,

@@ -29,6 +29,8 @@ drop_file(struct sl_out *out)
 {
     if (out->file_fd >= 0)
         close(out->file_fd);
+    if (out->spooled)
+        sl_spool_give(out->spool, (uint64_t)out->file_offset + out->file_left);
     out->file_fd = -1;
     out->file_left = 0;
     out->spooled = false;
@@ -203,28 +205,42 @@ sl_out_direct(struct sl_out *out, int fd, const void *data, size_t len)
     return sl_out_append(out, (const char *)data + taken, len - taken);
 }
 
-int
-sl_out_spool(struct sl_out *out, const char *directory)
+static bool
+write_all(int fd, const char *data, size_t len, off_t at)
 {
+    while (len > 0) {
+        ssize_t n = pwrite(fd, data, len, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        data += n;
+        len -= (size_t)n;
+        at += n;
+    }
+    return true;
+}
+
+int
+sl_out_spool(struct sl_out *out, struct sl_spool *spool)
+{
+    size_t len = out->end - out->start;
     if (out->file_fd >= 0 && !out->spooled)
         return SL_ESYS;
-    int fd = out->file_fd >= 0 ? out->file_fd : sl_tempfile_open(directory);
-    if (fd < 0)
-        return SL_ESYS;
+    if (!sl_spool_take(spool, len))
+        return SL_EFULL;
+    int fd = out->spooled ? out->file_fd : sl_tempfile_open(spool->directory);
     off_t at = out->spooled ? out->file_offset + (off_t)out->file_left : 0;
-    size_t done = 0, len = out->end - out->start;
-    while (done < len) {
-        ssize_t n = pwrite(fd, out->ptr + out->start + done, len - done, at + (off_t)done);
-        if (n <= 0 && !(n < 0 && errno == EINTR)) {
-            if (!out->spooled)
-                close(fd);
-            return SL_ESYS;
-        }
-        done += n > 0 ? (size_t)n : 0;
+    if (fd < 0 || !write_all(fd, out->ptr + out->start, len, at)) {
+        if (fd >= 0 && !out->spooled)
+            close(fd);
+        sl_spool_give(spool, len);
+        return SL_ESYS;
     }
     if (!out->spooled)
         out->file_offset = 0;
     out->spooled = true;
+    out->spool = spool;
     out->file_fd = fd;
     out->file_left += len;
     rewind_buffer(out);
@@ -234,7 +250,7 @@ sl_out_spool(struct sl_out *out, const char *directory)
 static bool
 is_full(const struct sl_out_store *store, size_t len)
 {
-    return store->directory != NULL && len >= SPOOL_LEAST &&
+    return store->spool != NULL && len >= SPOOL_LEAST &&
            atomic_load_explicit(&store->used, memory_order_relaxed) + len > STORE_MAX;
 }
 
@@ -268,7 +284,7 @@ int
 sl_out_move(struct sl_out *from, struct sl_out *to, struct sl_out_store *store)
 {
     if (is_full(store, from->end - from->start))
-        (void)sl_out_spool(from, store->directory); /* else memory is what there is */
+        (void)sl_out_spool(from, store->spool); /* else memory is what there is */
     if (from->start < from->end && move_bytes(from, to) < 0)
         return SL_ENOMEM;
     if (to->store == NULL) {
@@ -280,6 +296,7 @@ sl_out_move(struct sl_out *from, struct sl_out *to, struct sl_out_store *store)
     to->file_offset = from->file_offset;
     to->file_left = from->file_left;
     to->spooled = from->spooled;
+    to->spool = from->spool;
     from->file_fd = -1;
     from->file_left = 0;
     from->spooled = false;

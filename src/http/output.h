@@ -11,10 +11,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/spool.h"
+
 /* What waits for slow clients in memory, all of them together; beyond a limit it goes to files. */
 struct sl_out_store {
-    const char *directory; /* of these files; NULL: there are none */
-    atomic_size_t used;    /* bytes in memory */
+    struct sl_spool *spool; /* of these files; NULL: there are none */
+    atomic_size_t used;     /* bytes in memory */
 };
 
 struct sl_out {
@@ -24,6 +26,7 @@ struct sl_out {
     off_t file_offset;
     uint64_t file_left;
     bool spooled;               /* the file holds earlier bytes, and may have more appended */
+    struct sl_spool *spool;     /* ... and is charged with all of its bytes */
     size_t charged;             /* to the store */
     struct sl_out_store *store; /* where it was moved to; may be NULL */
     const atomic_bool *cut; /* true: nothing may be sent any more. May be NULL; survives release */
@@ -56,9 +59,10 @@ int sl_out_flush(struct sl_out *out, int fd);
  * must be empty. SL_OK (taken; look at sl_out_empty), SL_ECLOSED, SL_ENOMEM. */
 int sl_out_direct(struct sl_out *out, int fd, const void *data, size_t len);
 
-/* Moves the bytes in memory to a file, behind what is there already. SL_OK; SL_ESYS, nothing
- * changed: there is no room on the disk, no descriptor, or a file that is itself the output. */
-int sl_out_spool(struct sl_out *out, const char *directory);
+/* Moves the bytes in memory to a file of the spool, behind what is there already; the spool
+ * outlives it. SL_OK. Or nothing changed: SL_EFULL, the spool's limit is reached; SL_ESYS, there is
+ * no room on the disk, no descriptor, or a file that is itself the output. */
+int sl_out_spool(struct sl_out *out, struct sl_spool *spool);
 
 /* Moves everything pending from one to the other, which is empty and where it may stay for long:
  * its memory is charged to the store until it is released, or it goes to a file when the store is

@@ -429,10 +429,10 @@ static bool
 spool(struct sl_response *res)
 {
     struct sl_out *out = &res->ws->out;
-    const struct sl_engine_options *opt = &res->ws->engine->opt;
+    struct sl_engine *engine = res->ws->engine;
     uint64_t size = sl_out_waiting(out) + (out->spooled ? (uint64_t)out->file_offset : 0);
-    return opt->spool_dir != NULL && size <= opt->response_buffer &&
-           sl_out_spool(out, opt->spool_dir) == SL_OK;
+    return engine->spool.directory != NULL && size <= engine->opt.response_buffer &&
+           sl_out_spool(out, &engine->spool) == SL_OK;
 }
 
 /* Until at most `low` bytes are in memory and no file but a spool is left. */

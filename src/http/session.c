@@ -11,11 +11,6 @@
 #include "http/engine_state.h"
 #include "net/proxy.h"
 
-enum {
-    SPOOL_FROM = 128 * 1024, /* bytes of a request; more of it is kept in a file */
-    RECEIVE_LEAST = 1024,    /* room for one receive; thousands may wait with it */
-};
-
 /* What became of the bytes at the front of the input. */
 enum outcome {
     SERVED, /* a request was answered; look at the next */
@@ -26,6 +21,8 @@ enum outcome {
     GONE,   /* the connection is the host's, its record is free */
     LATER,  /* the host answers later; the workspace is the request's now */
 };
+
+static const char no_place[] = "There is no room for the request body at the moment.";
 
 /* ---- input that waits ----------------------------------------------------------------------- */
 
@@ -40,94 +37,6 @@ stash(struct sl_conn *conn, const char *buf, size_t pos, size_t len, bool own)
     } else if (pos < len && sl_buf_append(&conn->in, buf + pos, len - pos) < 0) {
         sl_conn_end(conn, false);
     }
-}
-
-/* Runs the chunk scan over a buffered body. 1: its end is here, 0: not yet, -1: malformed. */
-static int
-scan_chunks(struct sl_conn *conn, const char *body, size_t len)
-{
-    const char *data, *sentence;
-    size_t used, data_len;
-    if (!conn->scanning) {
-        sl_chunked_init(&conn->body.chunks);
-        conn->scanning = true;
-        conn->body.done = false;
-        conn->body.left = 0; /* of data so far */
-        conn->scanned = 0;
-    }
-    while (!conn->body.done && conn->scanned < len) {
-        enum sl_chunked_event event =
-            sl_chunked_next(&conn->body.chunks, body + conn->scanned, len - conn->scanned, &used,
-                            &data, &data_len, &sentence);
-        conn->scanned += used;
-        if (event == SL_CHUNKED_ERROR)
-            return -1;
-        if (event == SL_CHUNKED_DATA)
-            conn->body.left += data_len;
-        if (event == SL_CHUNKED_TRAILERS)
-            conn->body.done = true;
-        if (event == SL_CHUNKED_MORE)
-            return 0;
-    }
-    if (!conn->body.done)
-        return 0;
-    /* Line by line, so that a bare LF ends the wait at once: the reader refuses it. */
-    const char *lf;
-    while ((lf = memchr(body + conn->scanned, '\n', len - conn->scanned)) != NULL) {
-        const char *line = body + conn->scanned;
-        if (lf == line || lf[-1] != '\r')
-            return -1;
-        if (lf == line + 1)
-            return 1;
-        conn->scanned = (size_t)(lf + 1 - body);
-    }
-    return 0;
-}
-
-/* How much of a body is received before the handler runs. */
-static uint64_t
-buffer_limit(const struct sl_engine *engine, const struct sl_conn *conn)
-{
-    const struct sl_engine_options *opt = &engine->opt;
-    if (opt->spool_dir == NULL || conn->no_spool || opt->body_buffer < SL_BODY_BUFFER)
-        return SL_BODY_BUFFER;
-    return opt->body_buffer;
-}
-
-/* Decides whether the handler may run: the body is complete, or too large to be buffered. Bodies of
- * slow clients cost memory or disk here, never a thread. */
-static bool
-body_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_request *req,
-           const char *body, size_t have, size_t head_len)
-{
-    if (req->body == SL_BODY_NONE)
-        return true;
-    const struct sl_engine_options *opt = &ws->engine->opt;
-    uint64_t limit = buffer_limit(ws->engine, conn);
-    if (req->expect_continue && opt->expect_to_host)
-        return true;
-    if (req->body == SL_BODY_LENGTH) {
-        if (have >= req->content_length || have >= limit)
-            return true;
-        bool ask = req->expect_continue && opt->on_event != NULL; /* nobody has to wait for it */
-        if (req->content_length > limit && (ask || opt->spool_dir == NULL))
-            return true;
-        conn->need = head_len + (size_t)(req->content_length < limit ? req->content_length : limit);
-    } else {
-        int scan = scan_chunks(conn, body, have);
-        if (scan != 0 || have > limit || sl_body_too_long(opt, conn->body.left)) {
-            conn->scanning = false;
-            return true; /* a malformed chunk is reported where the body is read */
-        }
-        conn->need = head_len + have + 1;
-        conn->head_len = head_len;
-    }
-    if (req->expect_continue && !conn->sent_continue) {
-        conn->sent_continue = true;
-        if (sl_out_continue(&ws->out) < 0)
-            sl_conn_end(conn, false);
-    }
-    return false;
 }
 
 /* ---- one request ---------------------------------------------------------------------------- */
@@ -341,19 +250,6 @@ take_proxy_header(struct sl_workspace *ws, struct sl_conn *conn, const char *buf
     return (size_t)n;
 }
 
-/* More of a buffered chunked body: the head is not parsed again for each piece. False while the end
- * is not here. */
-static bool
-scan_is_over(const struct sl_engine *engine, struct sl_conn *conn, const char *request, size_t len)
-{
-    size_t have = len - conn->head_len;
-    if (scan_chunks(conn, request + conn->head_len, have) != 0 ||
-        have > buffer_limit(engine, conn) || sl_body_too_long(&engine->opt, conn->body.left))
-        return true;
-    conn->need = len + 1;
-    return false;
-}
-
 /* Serves the request at buf[pos]; on SERVED *ret_pos is where the next one starts. */
 static enum outcome
 next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t pos, size_t len,
@@ -363,7 +259,7 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
     struct sl_exchange *x = &ws->x;
     uint64_t resume = pos == 0 ? conn->resume : 0;
     const char *sentence = NULL;
-    if (conn->scanning && !scan_is_over(engine, conn, buf + pos, len - pos))
+    if (conn->scanning && !sl_upload_is_over(engine, conn, buf + pos, len - pos))
         return MORE;
     int n = parse(ws, conn, buf + pos, len - pos, &resume, &sentence);
     conn->need = 0;
@@ -379,7 +275,11 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
         sl_conn_refuse(ws, conn, 413, "The request body is too long.", &x->req);
         return ENDED;
     }
-    if (!body_ready(ws, conn, &x->req, buf + body, len - body, (size_t)n))
+    if (!sl_upload_has_place(engine, conn, &x->req)) {
+        sl_conn_refuse(ws, conn, 503, no_place, &x->req);
+        return ENDED;
+    }
+    if (!sl_upload_is_ready(ws, conn, &x->req, buf + body, len - body, (size_t)n))
         return MORE;
     conn->need = 0;
     if (x->req.body == SL_BODY_CHUNKED && sl_body_too_long(&engine->opt, conn->body.left)) {
@@ -523,29 +423,16 @@ readable(const struct sl_conn *conn)
     return conn->fd >= 0 && !conn->away && conn->pending == NULL && conn->state == SL_CONN_READING;
 }
 
-/* Room for the next receive: behind what waits already, else the thread's scratch. */
-static char *
-receive_room(struct sl_workspace *ws, struct sl_conn *conn, size_t *ret_space)
+/* What has come of a body cannot be kept, and is too much to be a handler's while it comes. */
+static void
+refuse_body(struct sl_workspace *ws, struct sl_conn *conn)
 {
-    if (conn->in.len == 0) {
-        *ret_space = SL_SCRATCH_SIZE;
-        return ws->scratch;
-    }
-    size_t want = conn->need > conn->in.len ? conn->need - conn->in.len : 0;
-    if (want > conn->in.len) /* room for what may never come is not had in advance */
-        want = conn->in.len;
-    if (want < RECEIVE_LEAST)
-        want = RECEIVE_LEAST;
-    if (conn->need > 0 && conn->in.len + want > SPOOL_FROM && !conn->no_spool &&
-        ws->engine->opt.spool_dir != NULL &&
-        sl_buf_spool(&conn->in, ws->engine->opt.spool_dir, want) < 0) {
-        conn->no_spool = true; /* no disk: the handler gets the body as it comes */
-        conn->need = 0;
-    }
-    if (sl_buf_reserve(&conn->in, want) < 0)
-        return NULL;
-    *ret_space = conn->in.cap - conn->in.len;
-    return conn->in.ptr + conn->in.len;
+    uint64_t resume = 0;
+    const char *sentence;
+    (void)parse(ws, conn, conn->in.ptr, conn->in.len, &resume, &sentence); /* again, for the logs */
+    sl_conn_refuse(ws, conn, 503, no_place, &ws->x.req);
+    sl_buf_release(&conn->in);
+    sl_conn_send(ws, conn);
 }
 
 /* Receives and serves. to_end: until nothing is left, else one short receive ends it (an edge will
@@ -559,11 +446,16 @@ receive(struct sl_workspace *ws, struct sl_conn *conn, bool to_end)
             return SL_STEP_DONE;
         }
         size_t space = 0;
-        char *room = receive_room(ws, conn, &space);
-        ssize_t n = room == NULL ? -1 : recv(conn->fd, room, space, MSG_DONTWAIT);
-        if (n < 0 && room != NULL && errno == EINTR)
+        char *room = NULL;
+        int rc = sl_upload_room(ws, conn, &room, &space);
+        if (rc == SL_EFULL) {
+            refuse_body(ws, conn);
+            return SL_STEP_DONE;
+        }
+        ssize_t n = rc < 0 ? -1 : recv(conn->fd, room, space, MSG_DONTWAIT);
+        if (n < 0 && rc == SL_OK && errno == EINTR)
             continue;
-        if (n < 0 && room != NULL && errno == EAGAIN)
+        if (n < 0 && rc == SL_OK && errno == EAGAIN)
             return SL_STEP_DONE;
         if (n <= 0) {
             sl_engine_drop(ws->engine, conn);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -108,6 +109,22 @@ def test_a_reload_goes_on_while_the_pid_files_disk_is_full(disk, worker_class):
     server.wait_log("Reload done")
     wait_until(lambda: not set(before) & set(server.worker_pids), "another worker")
     assert server.get().status == 200
+    assert server.stop() == 0
+
+
+@pytest.mark.fault("M7")
+def test_a_body_for_which_the_disk_becomes_too_small(disk, worker_class):
+    """It is told so; what needs less room is served before and afterwards."""
+    server = disk("slow_app:app", options="size=1M", worker_class=worker_class,
+                  env={"TMPDIR": str(disk.folder)})
+    for _ in range(2):
+        with server.connect() as client:
+            client.send(b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                client.send(b"x" * 3_000_000)
+            response = client.read_response()
+            assert (response.status, response.closes) == (503, True)
+        assert server.fetch("POST", "/up", body=b"x" * 200_000).text.startswith("200000 ")
     assert server.stop() == 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import Truncated, wait_until
+from hosts import host, serve_probe  # noqa: F401
 
 ATTACKERS = 200
 BODY = 3 << 20  # more than the memory that the engine gives a body
@@ -27,6 +28,15 @@ def spool_files(pid: int) -> list[str]:
             if "/spool/" in target and "(deleted)" in target:
                 found.append(target)
     return found
+
+
+def spool_size(pid: int) -> int:
+    """What the files of the spool take of the disk."""
+    size = 0
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            size += fd.stat().st_size if "/spool/" in os.readlink(fd) else 0
+    return size
 
 
 @pytest.fixture
@@ -128,6 +138,66 @@ def test_bodies_that_are_too_long(serve, worker_class):
                     + b"8000\r\n" + b"x" * 0x8000 + b"\r\n" + b"12000\r\n" + b"x" * 0x12000)
         assert client.read_response().status == 413
     assert server.get("/calls").body == b"0 2"  # neither of them reached the application
+
+
+@pytest.mark.fault("M7")
+def test_bodies_have_a_limit_on_the_disk(serve, worker_class, spool):
+    """Who comes when it is reached is told so at once; small bodies, and others later, are served."""
+    server = serve("slow_app:app", "--spool-limit", "8M", worker_class=worker_class, workers=1,
+                   env={"TMPDIR": str(spool)})
+    [pid] = server.wait_workers(1)
+    chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+    chunked = b"POST /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with server.connect() as first, server.connect() as second:
+        for slow in (first, second):  # each has 4 MiB on the disk
+            slow.send(head(BODY) + b"x" * (BODY - 1))
+        wait_until(lambda: spool_size(pid) == 8 << 20, "both bodies in files")
+        for request in (head(BODY), head(BODY).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
+                        chunked + chunk * 40):
+            with server.connect() as another:
+                with contextlib.suppress(ConnectionError):  # it is refused before its end is here
+                    another.send(request)
+                response = another.read_response()
+                assert (response.status, response.closes) == (503, True)
+        assert server.fetch("POST", "/up", body=b"x" * 100_000).body == b"100000 1"
+        assert spool_size(pid) == 8 << 20
+        second.close()
+        wait_until(lambda: spool_size(pid) == 4 << 20, "the file of the second to be closed")
+        assert server.fetch("POST", "/up", body=b"x" * BODY).body == b"%d 2" % BODY
+        first.send(b"x")
+        assert first.read_response().body == b"%d 3" % BODY
+    assert spool_size(pid) == 0
+    assert "There is no room for the request body" in server.log
+
+
+@pytest.mark.fault("M7")
+def test_answers_have_a_limit_on_the_disk(serve, worker_class, spool):
+    """Beyond, the application waits for the client, as it does beyond response_buffer."""
+    server = serve("slow_app:app", "--spool-limit", "1M", worker_class=worker_class, workers=1,
+                   env={"TMPDIR": str(spool)})
+    [pid] = server.wait_workers(1)
+    with server.connect() as slow:
+        slow.send(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        wait_until(lambda: spool_size(pid) > 500_000, "the answer in a file")
+        for _ in range(2):
+            assert spool_size(pid) <= 1 << 20
+            read_stream(slow)
+        assert slow.request(target="/calls").body == b"0 3"
+    assert spool_size(pid) == 0
+
+
+def test_limits_of_bodies_hold_whoever_the_host_is(serve_probe, host, spool):  # noqa: F811
+    server = serve_probe("--limit-request-body", "4M", env={"TMPDIR": str(spool)})
+    [pid] = server.wait_workers(1)
+    with server.connect() as client:
+        client.send(head((4 << 20) + 1))
+        assert client.read_response().status == 413 and client.at_end()
+    if host in ("sync", "gthread", "c"):
+        with server.connect() as slow:
+            slow.send(head(BODY) + b"x" * (BODY - 1))
+            wait_until(lambda: spool_files(pid), "the body in a file")
+            assert server.get("/report").status == 200
+    assert server.get("/report").status == 200
 
 
 def test_a_body_that_drips_is_refused(serve, worker_class):

@@ -168,6 +168,7 @@ class EngineWorker(base.Worker):
             "body_buffer": cfg.body_buffer,
             "response_buffer": cfg.response_buffer,
             "spool_dir": spool_directory(),
+            "spool_limit": cfg.spool_limit,
             "max_connections": cfg.worker_connections,
             "max_requests": limit,
             "own_listeners": cfg.reuse_port,

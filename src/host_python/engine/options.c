@@ -25,6 +25,7 @@ static const struct row rows[] = {
     {"max_body", U64, AT(max_body), UINT64_MAX},
     {"body_buffer", U64, AT(body_buffer), UINT64_MAX},
     {"response_buffer", U64, AT(response_buffer), UINT64_MAX},
+    {"spool_limit", U64, AT(spool_limit), UINT64_MAX},
     {"max_connections", U32, AT(max_connections), UINT32_MAX},
     {"max_requests", U64, AT(max_requests), UINT64_MAX},
     {"own_listeners", BOOL, AT(own_listeners), 1},

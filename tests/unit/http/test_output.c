@@ -71,36 +71,65 @@ test_spooled_bytes_come_before_those_in_memory(void **state)
     (void)state;
     int pair[2];
     open_pair(pair);
+    struct sl_spool nowhere = {.directory = "/nowhere/at/all"}, spool = {.directory = "."};
     struct sl_out out;
     sl_out_init(&out);
     size_t total = add(&out, 0, MIB);
     assert_int_equal(sl_out_flush(&out, pair[0]), SL_EAGAIN);
-    assert_int_equal(sl_out_spool(&out, "/nowhere/at/all"), SL_ESYS);
-    assert_int_equal(sl_out_spool(&out, "."), SL_OK);
+    assert_int_equal(sl_out_spool(&out, &nowhere), SL_ESYS);
+    assert_int_equal(nowhere.used, 0);
+    assert_int_equal(sl_out_spool(&out, &spool), SL_OK);
     assert_true(out.spooled && out.start == out.end);
     total = add(&out, total, MIB);
     assert_int_equal(sl_out_flush(&out, pair[0]), SL_EAGAIN);
-    assert_int_equal(sl_out_spool(&out, "."), SL_OK); /* behind the first */
+    assert_int_equal(sl_out_spool(&out, &spool), SL_OK); /* behind the first */
     total = add(&out, total, 1000);
     read_all(&out, pair, total);
     assert_false(out.spooled);
     assert_int_equal(out.file_fd, -1);
+    assert_int_equal(spool.used, 0);
     sl_out_release(&out);
     close_pair(pair);
+}
+
+/* fault: M7 */
+static void
+test_files_take_no_more_than_their_spool_has(void **state)
+{
+    (void)state;
+    struct sl_spool spool = {.directory = ".", .limit = 2 * MIB + 10};
+    struct sl_out one, two;
+    sl_out_init(&one);
+    sl_out_init(&two);
+    (void)add(&one, 0, MIB);
+    (void)add(&two, 0, MIB);
+    assert_int_equal(sl_out_spool(&one, &spool), SL_OK);
+    assert_int_equal(sl_out_spool(&two, &spool), SL_OK);
+    assert_int_equal(spool.used, 2 * MIB);
+    (void)add(&one, MIB, 11);
+    assert_int_equal(sl_out_spool(&one, &spool), SL_EFULL);
+    assert_int_equal(one.end - one.start, 11);
+    sl_out_release(&two);
+    assert_int_equal(spool.used, MIB);
+    assert_int_equal(sl_out_spool(&one, &spool), SL_OK);
+    sl_out_release(&one);
+    assert_int_equal(spool.used, 0);
 }
 
 static void
 test_a_file_that_is_the_output_is_no_spool(void **state)
 {
     (void)state;
+    struct sl_spool spool = {.directory = "."};
     struct sl_out out;
     sl_out_init(&out);
     out.file_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     out.file_left = 10;
     (void)add(&out, 0, 10);
-    assert_int_equal(sl_out_spool(&out, "."), SL_ESYS);
+    assert_int_equal(sl_out_spool(&out, &spool), SL_ESYS);
     assert_int_equal(out.end - out.start, 10);
     assert_false(out.spooled);
+    assert_int_equal(spool.used, 0);
     sl_out_release(&out);
 }
 
@@ -109,7 +138,8 @@ test_memory_of_all_is_bounded(void **state)
 {
     (void)state;
     enum { COUNT = 40 };
-    struct sl_out_store store = {.directory = "."};
+    struct sl_spool spool = {.directory = "."};
+    struct sl_out_store store = {.spool = &spool};
     struct sl_out kept[COUNT], out;
     int pair[2], spooled = 0;
     sl_out_init(&out);
@@ -121,6 +151,7 @@ test_memory_of_all_is_bounded(void **state)
         spooled += kept[i].spooled;
     }
     assert_true(atomic_load(&store.used) <= 16 * MIB);
+    assert_int_equal(spool.used, spooled * MIB);
     assert_true(spooled >= COUNT - 16 && spooled < COUNT);
     open_pair(pair);
     read_all(&kept[0], pair, MIB);
@@ -128,6 +159,7 @@ test_memory_of_all_is_bounded(void **state)
     for (int i = 0; i < COUNT; i++)
         sl_out_release(&kept[i]);
     assert_int_equal(atomic_load(&store.used), 0);
+    assert_int_equal(spool.used, 0);
     sl_out_release(&out);
     close_pair(pair);
 }
@@ -136,7 +168,7 @@ static void
 test_without_a_directory_memory_is_what_there_is(void **state)
 {
     (void)state;
-    struct sl_out_store store = {.directory = NULL};
+    struct sl_out_store store = {.spool = NULL};
     struct sl_out out, kept;
     int pair[2];
     sl_out_init(&out);
@@ -157,6 +189,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spooled_bytes_come_before_those_in_memory),
+        cmocka_unit_test(test_files_take_no_more_than_their_spool_has),
         cmocka_unit_test(test_a_file_that_is_the_output_is_no_spool),
         cmocka_unit_test(test_memory_of_all_is_bounded),
         cmocka_unit_test(test_without_a_directory_memory_is_what_there_is),
