@@ -107,7 +107,9 @@ bool sl_request_gone(const struct sl_request *req);
  */
 int sl_request_detach(struct sl_request *req, int *ret_fd, const char **ret_data, size_t *ret_len);
 
-/* Whole trailer section of a chunked body once it is done: header_count may be 0. */
+/* Whole trailer section of a chunked body once it is done: their number, which may be 0. They are
+ * never among the headers; names that decide about framing, routing or trust were refused, and the
+ * others are the client's word. */
 size_t sl_request_trailers(const struct sl_request *req, const struct sl_header **ret_headers);
 
 /* First header of that name (any case), or NULL. */
@@ -128,7 +130,7 @@ int sl_response_start_code(struct sl_response *res, int status);
 
 /* Adds a header. Name must be a token and value free of control characters (SL_EINVAL; nothing is
  * added). Connection-level fields that belong to the server (Connection, Keep-Alive,
- * Transfer-Encoding, TE, Trailer, Upgrade, Proxy-*, Server, Date) are dropped; "Connection: close"
+ * Transfer-Encoding, TE, Upgrade, Proxy-*, Server, Date) are dropped; "Connection: close"
  * is honoured. A Content-Length must be one plain number. */
 int sl_response_header(struct sl_response *res, const char *name, size_t name_len,
                        const char *value, size_t value_len);
@@ -166,7 +168,9 @@ int sl_response_wait(struct sl_response *res);
 int sl_response_end(struct sl_response *res);
 
 /* The same with trailer fields behind a chunked body (RFC 9112 section 7.1.2); where the body is
- * not chunked they are dropped. SL_EINVAL: a field is malformed, nothing was done. */
+ * not chunked they are dropped. SL_EINVAL, nothing was done: a field is malformed, or its name is
+ * one that is needed before the content (framing, routing, authentication, controls, format of the
+ * content: RFC 9110 section 6.5.1). */
 int sl_response_end_trailers(struct sl_response *res, const struct sl_header *trailers,
                              size_t trailer_count);
 

@@ -32,15 +32,22 @@ sl_name_may_trail(const struct sl_str *name)
         /* framing and connection */
         "Content-Length", "Transfer-Encoding", "Trailer", "TE", "Connection", "Keep-Alive",
         "Upgrade", "Proxy-Connection", "Expect",
-        /* routing */
-        "Host", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
-        "Max-Forwards",
+        /* routing, and what a proxy says of the client */
+        "Host", "Forwarded", "X-Real-IP", "Max-Forwards", "Via",
         /* authentication and state */
         "Authorization", "Proxy-Authorization", "Proxy-Authenticate", "WWW-Authenticate", "Cookie",
         "Set-Cookie",
-        /* modifiers of the request, format of the content */
-        "Cache-Control", "Range", "Content-Type", "Content-Encoding", "Content-Range", NULL};
-    return !is_listed(forbidden, name);
+        /* modifiers of the request */
+        "Cache-Control", "Pragma", "Range", "If-Match", "If-None-Match", "If-Modified-Since",
+        "If-Unmodified-Since", "If-Range",
+        /* controls of the response */
+        "Age", "Date", "Expires", "Location", "Retry-After", "Vary",
+        /* format of the content */
+        "Content-Type", "Content-Encoding", "Content-Range", NULL};
+    static const char forwarded[] = "X-Forwarded-"; /* -For, -Host, -Proto, -Ssl, ... */
+    size_t len = sizeof forwarded - 1;
+    return !is_listed(forbidden, name) &&
+           !(name->len >= len && strncasecmp(name->ptr, forwarded, len) == 0);
 }
 
 bool

@@ -119,7 +119,7 @@ is_servers(const char *name, size_t len)
     case 6:
         return named(name, len, "server");
     case 7:
-        return named(name, len, "upgrade") || named(name, len, "trailer");
+        return named(name, len, "upgrade");
     case 8:
         return named(name, len, "trailers");
     case 10:
@@ -552,6 +552,9 @@ sl_response_end_trailers(struct sl_response *res, const struct sl_header *traile
     struct sl_out *out = &res->ws->out;
     if (!are_fields(trailers, trailer_count))
         return SL_EINVAL;
+    for (size_t i = 0; i < trailer_count; i++)
+        if (!sl_name_may_trail(&trailers[i].name))
+            return SL_EINVAL;
     if (trailer_count > 0 && res->committed && res->chunked && !res->ended && !res->failed) {
         if (sl_out_append(out, "0\r\n", 3) < 0 || append_fields(out, trailers, trailer_count) < 0 ||
             sl_out_append(out, "\r\n", 2) < 0)

@@ -59,7 +59,9 @@ def test_requests_and_responses(start):
     assert ask(server, "/file").text == (DATA / "asgi_app.py").read_text()
     with server.connect() as c:
         c.send(b"GET /trailers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert c.read_to_end().endswith(b"1\r\nx\r\n0\r\nsum: 42\r\nend: 1\r\n\r\n")
+        answer = c.read_to_end()
+        assert b"\r\ntrailer: sum, end\r\n" in answer
+        assert answer.endswith(b"1\r\nx\r\n0\r\nsum: 42\r\nend: 1\r\n\r\n")
     with server.connect() as c:
         c.send(b"GET /hints HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         answer = c.read_to_end()

@@ -292,7 +292,7 @@ sl_asgi_send_body(struct sl_asgi_request *r, PyObject *type, PyObject *message)
     if (more)
         flags = SL_WRITE_FLUSH | SL_WRITE_HEAD;
     else if (r->wants_trailers)
-        flags = SL_WRITE_HEAD;
+        flags = SL_WRITE_FLUSH | SL_WRITE_HEAD; /* they may take their time */
     int rc = sl_response_write(r->res, bytes.ptr, bytes.len, flags);
     drop_bytes(&bytes);
     if (rc == SL_ECLOSED)
@@ -361,7 +361,7 @@ send_trailers(struct sl_asgi_request *r, PyObject *type, PyObject *message)
     if (each_field(r->trailers, collect, &list) < 0)
         return -1;
     if (sl_response_end_trailers(r->res, list.fields, list.count) == SL_EINVAL) {
-        PyErr_SetString(PyExc_ValueError, "a trailer is malformed");
+        PyErr_SetString(PyExc_ValueError, "a trailer is malformed, or a header that cannot be one");
         return -1;
     }
     return complete(r);

@@ -64,7 +64,8 @@ async def stream(scope, receive, send):
 
 
 async def trailers(scope, receive, send):
-    await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"trailer", b"sum, end")],
+                "trailers": True})
     await send({"type": "http.response.body", "body": b"x"})
     await send({"type": "http.response.trailers", "headers": [(b"sum", b"42")], "more_trailers": True})
     await send({"type": "http.response.trailers", "headers": [(b"end", b"1")]})

@@ -295,6 +295,8 @@ test_trailers_and_a_head_without_bytes(void **state)
     (void)state;
     char bytes[1024] = "";
     struct sl_header trailer = {{"Sum", 3}, {"42", 2}}, bad = {{"a b", 3}, {"42", 2}};
+    static const char *const early[] = {"content-length", "Transfer-Encoding", "Location",
+                                        "Set-Cookie",     "Content-Type",      "x-forwarded-ssl"};
     open_engine(20000);
     int fd = ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     sl_response_start(res, "200 OK", 6);
@@ -302,6 +304,10 @@ test_trailers_and_a_head_without_bytes(void **state)
     assert_false(quiet(fd, 10000));
     sl_response_write(res, "x", 1, 0);
     assert_int_equal(sl_response_end_trailers(res, &bad, 1), SL_EINVAL);
+    for (size_t i = 0; i < sizeof early / sizeof early[0]; i++) {
+        struct sl_header pair[2] = {trailer, {{early[i], strlen(early[i])}, {"1", 1}}};
+        assert_int_equal(sl_response_end_trailers(res, pair, 2), SL_EINVAL);
+    }
     assert_int_equal(sl_response_end_trailers(res, &trailer, 1), SL_OK);
     sl_response_close(res);
     sl_request_finish(req);
