@@ -245,26 +245,45 @@ sl_response_is_last(const struct sl_response *res)
     return x->req.expect_continue && !x->body.done;
 }
 
+/* To the client a tunnel begins behind this head (RFC 9110 section 9.3.6): what follows is neither
+ * framed nor another response. */
+static bool
+is_tunnel(const struct sl_request *req, int status)
+{
+    return status / 100 == 2 && req->method.len == 7 && memcmp(req->method.ptr, "CONNECT", 7) == 0;
+}
+
+/* Content-Length, and whether there may be a body at all (RFC 9110 section 6.4.1). */
+static void
+choose_length(struct sl_response *res, bool tunnel, bool whole, size_t len)
+{
+    int status = res->status;
+    res->no_body = sl_request_is_head(&exchange_of(res)->req) || status < 200 || status == 204 ||
+                   status == 205 || status == 304;
+    if (status < 200 || status == 204 || tunnel) {
+        res->has_length = false;
+    } else if (status == 205) { /* has none, and must say so */
+        res->has_length = true;
+        res->length = 0;
+    } else if (whole && !res->has_length && !res->no_body) {
+        res->has_length = true;
+        res->length = len;
+    }
+}
+
 /* Decides how the end of the body is marked and whether the connection stays. */
 static void
 choose_framing(struct sl_response *res, bool whole, size_t len)
 {
     struct sl_exchange *x = exchange_of(res);
-    bool head = sl_request_is_head(&x->req);
-    bool bodyless = res->status < 200 || res->status == 204 || res->status == 304;
-    res->no_body = head || bodyless;
-    if (res->status < 200 || res->status == 204)
-        res->has_length = false;
-    else if (whole && !res->has_length && !res->no_body) {
-        res->has_length = true;
-        res->length = len;
-    }
-    res->chunked = !res->no_body && !res->has_length && x->req.version_minor >= 1;
+    bool tunnel = is_tunnel(&x->req, res->status);
+    choose_length(res, tunnel, whole, len);
+    res->chunked = !res->no_body && !res->has_length && !tunnel && x->req.version_minor >= 1;
     if (!res->no_body && !res->has_length && !res->chunked) {
         res->close = x->conn->undelimited = true;
         sl_conn_set_reset(x->conn, true);
     }
-    if (sl_response_is_last(res))
+    if (tunnel || sl_response_is_last(res))
         res->close = true;
     if (res->status < 200) /* no client takes it for the last word */
         res->close = true;

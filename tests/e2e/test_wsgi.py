@@ -158,6 +158,7 @@ ANSWERS = [
     ("write", 200, b"written returned", "chunked"),
     ("no_content", 204, b"", None),
     ("not_modified", 304, b"", None),
+    ("reset_content", 205, b"", "length"),
     ("sized", 200, b"sized", "length"),
     ("keywords", 200, b"keywords", "length"),
     ("replaced", 503, b"sorry", "length"),

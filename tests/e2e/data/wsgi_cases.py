@@ -111,6 +111,11 @@ def no_content(environ, start_response):
     return []
 
 
+def reset_content(environ, start_response):
+    start_response("205 Reset Content", [("Content-Length", "16")])
+    return [b"must not be sent"]
+
+
 def not_modified(environ, start_response):
     start_response("304 Not Modified", [("ETag", '"x"')])
     return [b"must not be sent"]
