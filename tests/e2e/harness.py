@@ -149,14 +149,16 @@ class Response:
 class Connection:
     """One client connection. Sends what it is told and parses strictly what comes back."""
 
-    def __init__(self, address: tuple[str, int] | str, timeout: float = WAIT) -> None:
+    def __init__(self, address: tuple[str, int] | str, timeout: float = WAIT,
+                 source: str | None = None) -> None:
+        """source: the address to come from, as 127.0.0.2."""
         self.address = address
         if isinstance(address, str):
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(timeout)
             self.sock.connect(address)
         else:
-            self.sock = socket.create_connection(address, timeout=timeout)
+            self.sock = socket.create_connection(address, timeout, source and (source, 0))
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 

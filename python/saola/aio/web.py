@@ -33,18 +33,33 @@ def is_known(text):
 # ---- public path -------------------------------------------------------------------------------
 
 
+class ProxiedTransport:
+    """A transport as it is, but for its peer: the one that a PROXY header has told of. Who is shown
+    the proxy's address instead may take its client for somebody local."""
+
+    def __init__(self, transport, peer):
+        self._transport, self._peer = transport, peer
+
+    def get_extra_info(self, name, default=None):
+        """See asyncio.BaseTransport."""
+        return self._peer if name == "peername" else self._transport.get_extra_info(name, default)
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+
 class Adopted(asyncio.Protocol):
     """First protocol of a connection that comes from the engine: puts the one of `factory` in its
     place and gives that the bytes which the engine has received."""
 
-    def __init__(self, factory, data):
-        self._factory, self._data = factory, data
+    def __init__(self, factory, data, peer):
+        self._factory, self._data, self._peer = factory, data, peer
 
     def connection_made(self, transport):
         """See asyncio.BaseProtocol."""
         protocol = self._factory()
         transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        protocol.connection_made(transport if self._peer is None else ProxiedTransport(transport, self._peer))
         protocol.data_received(self._data)
 
 
@@ -59,11 +74,11 @@ class Adopter:
         self._tasks = set()
         self.count = 0
 
-    def give_away(self, fd, data):
-        """Called by the engine: fd is ours from now on."""
+    def give_away(self, fd, data, peer):
+        """Called by the engine: fd is ours from now on. peer: whom a PROXY header told of, or None."""
         sock = socket.socket(fileno=fd)
         self.count += 1
-        task = self._loop.create_task(self._adopt(sock, data), name="saola-adopt")
+        task = self._loop.create_task(self._adopt(sock, data, peer), name="saola-adopt")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -72,9 +87,9 @@ class Adopter:
         """Connections that are on their way to aiohttp."""
         return len(self._tasks)
 
-    async def _adopt(self, sock, data):
+    async def _adopt(self, sock, data, peer):
         try:
-            await self._loop.connect_accepted_socket(lambda: Adopted(self._server, data), sock)
+            await self._loop.connect_accepted_socket(lambda: Adopted(self._server, data, peer), sock)
         except OSError:
             sock.close()
         except Exception:

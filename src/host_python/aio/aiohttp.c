@@ -205,9 +205,20 @@ find_block(struct sl_aiohttp *web, const struct sl_request *req)
 /* ---- giving away -------------------------------------------------------------------------------
  */
 
-static int
-give_away(struct sl_aiohttp *web, struct sl_request *req, struct sl_response *res)
+static PyObject *
+peer_name(struct sl_aio *aio, const struct sl_peer *peer)
 {
+    if (peer->addr[0] == '\0')
+        return Py_NewRef(aio->aiohttp->empty_text);
+    if (strchr(peer->addr, ':') != NULL)
+        return Py_BuildValue("(siii)", peer->addr, (int)peer->port, 0, 0);
+    return sl_aio_client(aio, peer);
+}
+
+static int
+give_away(struct sl_aio *aio, struct sl_request *req, struct sl_response *res)
+{
+    struct sl_aiohttp *web = aio->aiohttp;
     int fd;
     const char *data;
     size_t len;
@@ -219,7 +230,11 @@ give_away(struct sl_aiohttp *web, struct sl_request *req, struct sl_response *re
         return 0;
     }
     PyObject *bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)len);
-    PyObject *done = bytes ? PyObject_CallFunction(web->give_away, "iO", fd, bytes) : NULL;
+    /* The socket knows who has connected, not whom a PROXY header has told of. */
+    PyObject *told = req->peer->proxied ? peer_name(aio, req->peer) : Py_NewRef(Py_None);
+    PyObject *done =
+        bytes && told ? PyObject_CallFunction(web->give_away, "iOO", fd, bytes, told) : NULL;
+    Py_XDECREF(told);
     Py_XDECREF(bytes);
     if (done == NULL) {
         PyErr_WriteUnraisable(web->give_away);
@@ -243,7 +258,7 @@ sl_aiohttp_give_away(struct sl_aio *aio, struct sl_request *req, struct sl_respo
         if (web->block->plain && req->target.len > 0 && req->target.ptr[0] == '/')
             return false;
     }
-    *ret_code = give_away(web, req, res);
+    *ret_code = give_away(aio, req, res);
     return true;
 }
 
@@ -315,16 +330,6 @@ make_message(struct sl_asgi_request *r)
 
 /* ---- the protocol ------------------------------------------------------------------------------
  */
-
-static PyObject *
-peer_name(struct sl_aio *aio, const struct sl_peer *peer)
-{
-    if (peer->addr[0] == '\0')
-        return Py_NewRef(aio->aiohttp->empty_text);
-    if (strchr(peer->addr, ':') != NULL)
-        return Py_BuildValue("(siii)", peer->addr, (int)peer->port, 0, 0);
-    return sl_aio_client(aio, peer);
-}
 
 static PyObject *
 socket_name(struct sl_aiohttp *web, const struct sl_peer *peer)

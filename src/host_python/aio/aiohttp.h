@@ -12,7 +12,7 @@
 #define SL_AIOHTTP_BRIDGE(ROW)                                                                     \
     ROW(serve)         /* serve(message, payload, protocol, writer): the coroutine; None: every    \
                           connection is given away */                                              \
-    ROW(give_away)     /* give_away(fd, data) */                                                   \
+    ROW(give_away)     /* give_away(fd, data, peer) */                                             \
     ROW(make_protocol) /* make_protocol() */                                                       \
     ROW(make_headers)  /* make_headers(raw_headers) */                                             \
     ROW(make_url)      /* make_url(target) */                                                      \
