@@ -71,6 +71,7 @@ sl_py_engine_prepare(struct sl_py_engine *self, PyObject *options, PyObject *fds
                      struct sl_engine_options *out)
 {
     PyObject *module = PyType_GetModule(Py_TYPE((PyObject *)self));
+    out->server_name = "saola"; /* unless the options have another */
     if (module == NULL || sl_py_take_option(options, "on_bad_request", &self->on_bad_request) < 0 ||
         sl_py_take_option(options, "on_limit", &self->on_limit) < 0 ||
         sl_py_take_option(options, "access_log", &self->access_log) < 0 ||
@@ -85,7 +86,6 @@ sl_py_engine_prepare(struct sl_py_engine *self, PyObject *options, PyObject *fds
     }
     if (self->files != NULL && (out->front = sl_py_files_front(module, self->files)) == NULL)
         return -1;
-    out->server_name = "saola";
     out->ctx = self;
     out->on_bad_request = bad_request;
     out->on_limit = limit_reached;
