@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 import traceback
+from _thread import allocate_lock, start_new_thread
 
 import saola
 from . import _saola, errors, lifecycle, native, staticfiles, successor, util
 from .errors import HaltServer
 from .sock import wrap_listener
+from .workers import advice
 from .workers.base import Worker
 
 # Hooks that get (server, worker); the others of the arbiter get (server).
@@ -30,6 +32,10 @@ _OF_START = frozenset(("on_starting", "when_ready"))
 _IN_THE_CORE = frozenset("""spawn_worker spawn_workers manage_workers murder_workers reap_workers
     init_signals signal sleep maybe_promote_master handle_chld handle_hup handle_term handle_int
     handle_quit handle_ttin handle_ttou handle_usr1 handle_usr2 handle_winch""".split())
+
+
+#: Seconds that a worker serves at least whose end, unasked, is no failure.
+SETTLED = 1.0
 
 
 class _LoadFailed(Exception):
@@ -97,6 +103,7 @@ class Arbiter:
         self._script = util.script_with_interpreter()
         self._core = None
         self._warned_of_threads = False
+        self._told = set()        # of worker classes, once each
         self._saved = None        # before the generation that is not settled yet
         self._loaded_by = {}      # number of a generation -> its cfg
         self._env_before = {}     # raw_env: name -> value it replaced, or None
@@ -411,10 +418,31 @@ class Arbiter:
     def _worker_new(self, group, age, generation, slot):
         cfg = self._loaded_by.setdefault(generation, self.cfg)
         self.worker_age = age
-        worker = cfg.worker_class(age, self.pid, self.LISTENERS, self.app, cfg.timeout / 2.0, cfg,
-                                  self.log)
+        worker = self._construct(cfg, age)
         worker.slot = slot
         self._lives.born(generation)
+        return worker
+
+    def _construct(self, cfg, age):
+        cls, threads = cfg.worker_class, threading.enumerate()
+        try:
+            worker = cls(age, self.pid, self.LISTENERS, self.app, cfg.timeout / 2.0, cfg, self.log)
+            if not hasattr(worker, "tmp"):
+                raise TypeError(f"{cls.__name__}.__init__() does not call super().__init__(*args, **kwargs)")
+        except Exception as exc:
+            # Here, in the arbiter, it would fail for each worker again.
+            where = f"{advice.name_of(cls)}.__init__()"
+            if where not in self._told:
+                self._told.add(where)
+                self.log.error("Exception in %s, which runs in the arbiter\n%s", where,
+                               errors.format_app_traceback(exc))
+            if not self._settled:
+                self.halt("Worker failed to boot.", self.WORKER_BOOT_ERROR)
+            raise
+        sentence = advice.of_threads(cls, threads)
+        if sentence is not None and sentence not in self._told:
+            self._told.add(sentence)
+            self.log.warning("%s", sentence)
         return worker
 
     def _worker_forked(self, worker, pid, in_child):
@@ -457,15 +485,25 @@ class Arbiter:
             self.log.info("Booting worker with pid: %s", worker.pid)
             worker.cfg.post_fork(self, worker)
             worker.init_process()
-            return 0
+            return self._left_unasked(worker, advice.of_return(worker), 0)
         except SystemExit as exc:
-            return _status_of(exc)
+            status = _status_of(exc)
+            return self._left_unasked(worker, advice.of_exit(worker, status), status)
         except BaseException as exc:
             worker._will_stop(lifecycle.Cause.FAILED)
             if worker.booted:
                 self.log.error("Exception in worker process\n%s", errors.format_app_traceback(exc))
                 return 255
             return self._boot_failed(exc)
+
+    def _left_unasked(self, worker, sentence, status):
+        """Exit status of a worker whose run() is over. One that ends at once, and with 0, would be started
+        again and again without a pause."""
+        if sentence is None or worker.is_copy():
+            return status
+        self.log.error("%s", sentence)
+        age = worker.slot.age - worker.slot.steps["ready"][1]
+        return status or (1 if age < SETTLED else 0)
 
     def _boot_failed(self, exc):
         text, status = errors.describe_boot_failure(exc)
@@ -484,6 +522,10 @@ class Arbiter:
         return status
 
     def _worker_end(self, worker, status):
+        if worker.is_copy():
+            if worker.alive_value:
+                self.log.error("%s", advice.of_copy(worker))
+            os._exit(status)
         self.log.info("Worker exiting (pid: %s)", worker.pid)
         limit, drained_at = worker.cfg.exit_timeout, time.monotonic()
         try:
@@ -541,11 +583,12 @@ def _end_interpreter(log, limit, status):
                     f"thread {names}" if names else "its atexit functions")
         os._exit(status)
 
-    watch = threading.Timer(limit, give_up)
-    watch.daemon = True
+    # A thread of the system's, also where gevent has put greenlets in their place.
+    over = allocate_lock()
+    over.acquire()
     try:
         if limit:
-            watch.start()
+            start_new_thread(lambda: over.acquire(timeout=limit) or give_up(), ())
     except RuntimeError:  # no thread to be had: the arbiter's own clock ends a worker, too
         pass
     try:
@@ -558,4 +601,4 @@ def _end_interpreter(log, limit, status):
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass
-    watch.cancel()
+    over.release()

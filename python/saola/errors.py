@@ -98,6 +98,9 @@ def describe_boot_failure(exc):
         return str(exc), exc.exit_code
     if isinstance(exc, ConfigError):
         return str(exc), 3
+    if isinstance(exc, NotImplementedError) and not has_user_frame(exc):
+        # A worker class without run(): the way to where it is called is what its author wants to see.
+        return "".join(traceback.format_exception(exc)).rstrip("\n"), 3
     return format_app_traceback(exc), 3
 
 

@@ -132,11 +132,6 @@ def warn(message):
 
 # ---- classes by name -------------------------------------------------------------------------
 
-# Classes of gunicorn that have a worker here only later; named so that the error can say so.
-_LATER = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent",
-          "tornado": "tornado"}
-
-
 def load_entry_point(distribution, group, name):
     """Loads an entry point of an installed distribution. ImportError when it does not exist."""
     for point in importlib.metadata.distribution(distribution).entry_points:
@@ -161,8 +156,8 @@ def load_class(uri, default="saola.workers.sync.SyncWorker", section="gunicorn.w
         if uri in aliases:
             uri = aliases[uri]
         else:
-            for point in importlib.metadata.entry_points(group=section):
-                if point.name == uri:
+            for group in (section, section.replace("gunicorn", "saola")):
+                for point in importlib.metadata.entry_points(group=group, name=uri):
                     return _attempt(kind, uri, point.load)
             raise RuntimeError(_unknown_class(kind, uri, aliases))
     return _attempt(kind, uri, _load_dotted, uri)
@@ -179,8 +174,6 @@ def _aliases(section):
 
 
 def _unknown_class(kind, uri, aliases):
-    if kind == "worker class" and uri in _LATER:
-        return f"worker class {uri!r}: {_LATER[uri]} workers are not available yet in this version"
     near = difflib.get_close_matches(uri, list(aliases), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     names = ", ".join(sorted(aliases))

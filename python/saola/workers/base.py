@@ -5,6 +5,7 @@ calls init_process(), which prepares the process and ends in run(). A subclass o
 calls notify() more often than every `timeout` seconds and leaves once `alive` is false.
 """
 
+import dis
 import faulthandler
 import os
 import random
@@ -16,6 +17,7 @@ import traceback
 
 from .. import _saola, errors, lifecycle, successor, util
 from ..lifecycle import Cause
+from . import advice
 from .workertmp import WorkerTmp
 
 
@@ -54,7 +56,8 @@ class Worker:
             self.max_requests = cfg.max_requests + random.randint(0, cfg.max_requests_jitter)
         else:
             self.max_requests = sys.maxsize
-        self.alive = True
+        self.alive_value = True      # behind `alive`
+        self.alive_was_seen = False  # somebody has read that it is false
         self.log = log
         self.tmp = WorkerTmp(cfg)
         self.wsgi = None
@@ -64,9 +67,21 @@ class Worker:
         self._steps = set()      # of the life: those that are taken once
         self._ignored = set()
         self._orphaned = False
+        self._boots_by_notify = False
 
     def __str__(self):
         return f"<Worker {self.pid}>"
+
+    @property
+    def alive(self):
+        """False once run() is to return: signal handlers, max_requests and the subclass clear it."""
+        if not self.alive_value:
+            self.alive_was_seen = True
+        return self.alive_value
+
+    @alive.setter
+    def alive(self, value):
+        self.alive_value = bool(value)
 
     # ---- what the arbiter sees ------------------------------------------------------------------
 
@@ -95,15 +110,29 @@ class Worker:
 
     def notify(self):
         """Tells the arbiter that the worker lives, and notices when the arbiter is gone."""
+        if self.is_copy():
+            self._leave_as_copy()
+            return
+        if self._boots_by_notify and not self._booted:
+            self.booted = True
         self.tmp.notify()
         if self.cfg.trace_lifecycle:
             self._look_for_first_request()
         if not self._orphaned and not self.is_parent_alive():
             self.alive = False
 
+    def is_copy(self):
+        """True in a process that the worker has forked and that runs the worker's code."""
+        return isinstance(self.pid, int) and self.pid != os.getpid()
+
+    def _leave_as_copy(self):
+        if self.alive_value:
+            self.log.error("%s", advice.of_copy(self))
+        self.alive_value = False
+
     def is_parent_alive(self):
         """False, with one log line the first time, when the arbiter has died."""
-        if self._orphaned:
+        if self._orphaned or self.is_copy():
             return False
         if self.ppid == os.getppid() and not (self.slot is not None and self.slot.orphaned()):
             return True
@@ -188,17 +217,21 @@ class Worker:
         self._start()
         self.step_once("startup")
         self._listen()
-        if not self._boots_in_run():
+        # A class of somebody else's that sets `booted` itself, when what it starts in run() is ready
+        # (aiohttp.GunicornWebWorker): not before that is the worker. One that can end in run() with
+        # Arbiter.WORKER_BOOT_ERROR (uvicorn's) has booted when it notifies for the first time.
+        self._boots_by_notify = self._their_code_has("LOAD_ATTR", "WORKER_BOOT_ERROR")
+        if not self._boots_by_notify and not self._their_code_has("STORE_ATTR", "booted"):
             self.booted = True
         self.run()
 
     @classmethod
-    def _boots_in_run(cls):
-        """True for a class of somebody else's that sets `booted` itself, when what it starts in run() is
-        ready (aiohttp.GunicornWebWorker): not before that is the worker."""
+    def _their_code_has(cls, operation, name):
+        """Whether methods of the class that are not ours use an attribute of this name so."""
         theirs = (c for c in cls.__mro__ if c is not object and not c.__module__.startswith("saola."))
         codes = (getattr(member, "__code__", None) for c in theirs for member in vars(c).values())
-        return any(code is not None and "booted" in code.co_names for code in codes)
+        return any(step.opname == operation and step.argval == name for code in codes
+                   if code is not None and name in code.co_names for step in dis.get_instructions(code))
 
     def before_ready(self):
         """The application is loaded, nothing is accepted yet. What it raises, the boot has failed of.
@@ -223,7 +256,7 @@ class Worker:
 
     def run(self):
         """Serves until `alive` is false. Subclasses implement it."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement run()")
+        raise NotImplementedError(advice.without_run(self))
 
     def load_wsgi(self):
         """Loads the application into `wsgi`.
@@ -347,6 +380,7 @@ class Worker:
     def handle_abort(self, sig, frame):
         """ABRT: the arbiter has found that the worker hangs. It has been shown where, by _watch_stacks();
         when somebody else has sent the signal it is shown now. Then leaves."""
+        sentences = list(advice.of_abort(self))
         self.alive = False
         if self.slot is None or not self.slot.show_stacks():
             self.log.error("Stacks of worker (pid:%s):\n%s", self.pid, format_threads(frame))
@@ -354,6 +388,8 @@ class Worker:
             return
         self._aborting = True
         self._will_stop(Cause.ABORTED)
+        for sentence in sentences:
+            self.log.error("%s", sentence)
         self.run_hook("worker_abort", self)
         sys.exit(1)
 
