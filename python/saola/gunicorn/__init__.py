@@ -2,17 +2,20 @@
 
 `python -m saola.gunicorn script.py [args]` runs a script so; a program calls install() before
 its first import of gunicorn. The `saola` command always does. What Saola has no counterpart of
-fails at import with one sentence that names it.
+fails with one sentence that names it and says why: a module at its import, or, where public code
+imports it and uses it on some paths only, each of its attributes.
 """
 
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import opcode
 import sys
 import types
 
 import saola
+from . import missing
 
 #: The release of gunicorn whose surface this is.
 VERSION = (26, 1, 0)
@@ -45,7 +48,32 @@ class _Gunicorn(types.ModuleType):
         saola.SERVER_SOFTWARE = value
 
     def __getattr__(self, name):
-        raise AttributeError(f"Saola has no counterpart of gunicorn.{name}")
+        _missing("gunicorn", name)
+
+
+def _missing(module, attribute, ours=None):
+    """Raises the error for an attribute that a module of gunicorn's does not have here."""
+    if attribute.startswith("__"):  # the import system asks for some that are optional
+        raise AttributeError(attribute)
+    reason = missing.reason(module, attribute)
+    text = (f"Saola has no counterpart of {module}.{attribute}" + (f" in {ours}" if ours else "")
+            + (f": {reason}" if reason else ""))
+    if _is_from_import(sys._getframe(2)):
+        # `from module import attribute` would put a text of its own in the place of an AttributeError's.
+        raise ImportError(text, name=module)
+    raise AttributeError(text)
+
+
+def _is_from_import(frame):
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return 0 <= at < len(code) and code[at] == opcode.opmap["IMPORT_FROM"]
+
+
+def _exists(module):
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor what it is part of
+        return False
 
 
 class _Loader(importlib.abc.Loader):
@@ -56,12 +84,13 @@ class _Loader(importlib.abc.Loader):
         name = module.__spec__.name
         if name == "gunicorn":
             return
+        if missing.is_placeholder(name):
+            module.__path__ = []
+            module.__getattr__ = lambda attribute: _missing(name, attribute)
+            return
         ours = importlib.import_module("saola" + name.removeprefix("gunicorn"))
         if "__getattr__" not in vars(ours):
-            def missing(attribute, name=name, ours=ours):
-                raise AttributeError(f"Saola has no counterpart of {name}.{attribute}"
-                                     f" in {ours.__name__}")
-            ours.__getattr__ = missing
+            ours.__getattr__ = lambda attribute: _missing(name, attribute, ours.__name__)
         sys.modules[name] = ours
 
 
@@ -74,7 +103,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         if not fullname.startswith("gunicorn."):
             return None
         ours = "saola" + fullname.removeprefix("gunicorn")
-        if fullname.split(".")[1] in _OURS or importlib.util.find_spec(ours) is None:
+        if not missing.is_placeholder(fullname) \
+                and (fullname.split(".")[1] in _OURS or not _exists(ours)):
             raise ModuleNotFoundError(f"Saola has no counterpart of the module {fullname}",
                                       name=fullname)
         return importlib.machinery.ModuleSpec(fullname, self.loader)
