@@ -76,7 +76,7 @@ REFUSED_AT_ONCE = [
     ("--timeout 99999999999 ok", 1, "timeout"),
     ("--help wrokers", 2, "did you mean workers?"),
     ("-k gthrad ok", 1, "did you mean gthread?"),
-    ("-k gevent ok", 1, "not available yet"),
+    ("-k eventlet ok", 1, "unknown worker class 'eventlet'; did you mean gevent?"),
     ("--check-config -k sync ok:asgi", 1, "ok:asgi is an ASGI application, but the worker class sync"),
     ("--check-config -k asgi ok", 1, "ok cannot be called with (scope, receive, send)"),
     ("-k no.such.Class ok", 1, "'no.such.Class': ModuleNotFoundError"),

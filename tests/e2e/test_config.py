@@ -268,7 +268,6 @@ def test_the_worker_class_follows_threads(cfg: Config) -> None:
 
 @pytest.mark.parametrize("name, words", [
     ("sinc", ("sinc", "did you mean sync?", "gthread")),
-    ("gevent", ("gevent", "not available yet")),
     ("no_such_module_here.Worker", ("no_such_module_here",)), ("os.NoWorker", ("NoWorker",)),
 ])
 def test_an_unknown_worker_class_is_one_line(cfg: Config, name: str, words: tuple) -> None:

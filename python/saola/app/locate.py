@@ -232,9 +232,9 @@ def _others(holder, name):
 # ---- the interface ---------------------------------------------------------------------------
 
 _WSGI_CLASSES = frozenset(
-    ("sync", "gthread")
+    ("sync", "gthread", "gevent", "gevent_wsgi", "gevent_pywsgi")
     + tuple(f"{package}.workers.{name}" for package in ("saola", "gunicorn")
-            for name in ("sync.SyncWorker", "gthread.ThreadWorker")))
+            for name in ("sync.SyncWorker", "gthread.ThreadWorker", "ggevent.GeventWorker")))
 
 
 def is_wsgi_class(name):

@@ -6,4 +6,8 @@ SUPPORTED_WORKERS = {
     "gthread": "saola.workers.gthread.ThreadWorker",
     "aiohttp": "saola.workers.gaiohttp.AiohttpWorker",
     "asgi": "saola.workers.asgi.ASGIWorker",
+    "gevent": "saola.workers.ggevent.GeventWorker",
+    "gevent_wsgi": "saola.workers.ggevent.GeventPyWSGIWorker",
+    "gevent_pywsgi": "saola.workers.ggevent.GeventPyWSGIWorker",
+    "tornado": "saola.workers.gtornado.TornadoWorker",
 }

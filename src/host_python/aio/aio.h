@@ -116,6 +116,7 @@ struct sl_aio {
     PyObject *owner;     /* the AsyncEngine; borrowed */
     PyObject *app;       /* the ASGI application */
     PyObject *on_error;  /* on_error(exception, method, path): logs */
+    PyObject *give_away; /* give_away(fd, bytes): takes handshakes of WebSocket; or NULL */
     PyObject *on_fault;  /* on_fault(text, method, path): the application broke the protocol */
     PyObject *app_state; /* dict: lifespan state, copied for each request */
     PyObject *root_path; /* str */
@@ -309,6 +310,10 @@ extern PyType_Spec sl_aiohttp_writer_spec, sl_aiohttp_done_spec;
 int sl_aiohttp_new(struct sl_aio *aio, PyObject *bridge);
 void sl_aiohttp_free(struct sl_aio *aio);
 int sl_aiohttp_traverse(struct sl_aio *aio, visitproc visit, void *arg);
+/* The connection goes to taker(fd, bytes, peer), peer as aiohttp wants it or None. Result of
+ * handle(). */
+int sl_aio_give_away(struct sl_aio *aio, PyObject *taker, struct sl_request *req,
+                     struct sl_response *res);
 /* True: the request is no plain one, and its connection was given to aiohttp's own protocol;
  * *ret_code is for the engine. */
 bool sl_aiohttp_give_away(struct sl_aio *aio, struct sl_request *req, struct sl_response *res,

@@ -215,10 +215,10 @@ peer_name(struct sl_aio *aio, const struct sl_peer *peer)
     return sl_aio_client(aio, peer);
 }
 
-static int
-give_away(struct sl_aio *aio, struct sl_request *req, struct sl_response *res)
+int
+sl_aio_give_away(struct sl_aio *aio, PyObject *taker, struct sl_request *req,
+                 struct sl_response *res)
 {
-    struct sl_aiohttp *web = aio->aiohttp;
     int fd;
     const char *data;
     size_t len;
@@ -231,13 +231,13 @@ give_away(struct sl_aio *aio, struct sl_request *req, struct sl_response *res)
     }
     PyObject *bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)len);
     /* The socket knows who has connected, not whom a PROXY header has told of. */
-    PyObject *told = req->peer->proxied ? peer_name(aio, req->peer) : Py_NewRef(Py_None);
-    PyObject *done =
-        bytes && told ? PyObject_CallFunction(web->give_away, "iOO", fd, bytes, told) : NULL;
+    bool proxied = req->peer->proxied && req->peer->addr[0] != '\0';
+    PyObject *told = proxied ? peer_name(aio, req->peer) : Py_NewRef(Py_None);
+    PyObject *done = bytes && told ? PyObject_CallFunction(taker, "iOO", fd, bytes, told) : NULL;
     Py_XDECREF(told);
     Py_XDECREF(bytes);
     if (done == NULL) {
-        PyErr_WriteUnraisable(web->give_away);
+        PyErr_WriteUnraisable(taker);
         close(fd);
     }
     Py_XDECREF(done);
@@ -258,7 +258,7 @@ sl_aiohttp_give_away(struct sl_aio *aio, struct sl_request *req, struct sl_respo
         if (web->block->plain && req->target.len > 0 && req->target.ptr[0] == '/')
             return false;
     }
-    *ret_code = give_away(aio, req, res);
+    *ret_code = sl_aio_give_away(aio, web->give_away, req, res);
     return true;
 }
 

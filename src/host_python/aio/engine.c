@@ -102,6 +102,7 @@ take_all(struct async_engine *self, PyObject *options)
     aio->grace = -1;
     if (sl_py_take_option(options, "on_error", &aio->on_error) < 0 ||
         sl_py_take_option(options, "on_fault", &aio->on_fault) < 0 ||
+        sl_py_take_option(options, "give_away", &aio->give_away) < 0 ||
         sl_py_take_option(options, "on_drained", &self->on_drained) < 0 ||
         sl_py_take_text(options, "root_path", &aio->root_path) < 0 ||
         take_number(options, "disconnect_grace", &aio->grace) < 0 ||
@@ -205,6 +206,7 @@ engine_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->aio.app);
     Py_VISIT(self->aio.on_error);
     Py_VISIT(self->aio.on_fault);
+    Py_VISIT(self->aio.give_away);
     Py_VISIT(self->aio.app_state);
     Py_VISIT(self->aio.loop);
     Py_VISIT(self->aio.loop_dict);

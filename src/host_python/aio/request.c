@@ -412,6 +412,8 @@ sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *r
     int code = 0;
     if (aio->aiohttp != NULL && sl_aiohttp_give_away(aio, req, res, &code))
         return code;
+    if (aio->give_away != NULL && sl_ws_is_upgrade(req))
+        return sl_aio_give_away(aio, aio->give_away, req, res);
     struct sl_asgi_request *r = request_new(aio, req, res);
     if (r == NULL) {
         PyErr_WriteUnraisable(aio->app);

@@ -37,6 +37,7 @@ sl_aio_release(struct sl_aio *aio)
     Py_CLEAR(aio->app);
     Py_CLEAR(aio->on_error);
     Py_CLEAR(aio->on_fault);
+    Py_CLEAR(aio->give_away);
     Py_CLEAR(aio->app_state);
     Py_CLEAR(aio->root_path);
     Py_CLEAR(aio->root_raw);

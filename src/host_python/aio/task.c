@@ -83,7 +83,13 @@ sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own)
     if (asyncio == NULL)
         return -1;
     Py_XSETREF(aio->task_type, PyObject_GetAttrString(asyncio, "Task"));
+    /* What is no loop of asyncio's (gevent's hub) makes tasks of its own kind. */
+    PyObject *base = PyObject_GetAttrString(asyncio, "AbstractEventLoop");
+    int genuine = base ? PyObject_IsInstance(loop, base) : -1;
+    Py_XDECREF(base);
     Py_DECREF(asyncio);
+    if (genuine < 0)
+        return -1;
     Py_XSETREF(aio->loop, Py_NewRef(loop));
     Py_CLEAR(aio->loop_dict);
     Py_CLEAR(aio->capture);
@@ -96,7 +102,7 @@ sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own)
         Py_XSETREF(aio->task_kwnames, Py_BuildValue("(sss)", "loop", "name", "context"));
     else
         Py_XSETREF(aio->task_kwnames, Py_BuildValue("(ss)", "loop", "name"));
-    aio->eager = own || modern;
+    aio->eager = own || (modern && genuine);
     if (aio->task_type == NULL || aio->create_future == NULL || aio->base_context == NULL ||
         aio->task_kwnames == NULL)
         return -1;
