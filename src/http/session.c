@@ -63,39 +63,52 @@ note_begin(const struct sl_workspace *ws)
                           (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 }
 
-/* False: the answer comes later. */
+static void
+note_end(const struct sl_workspace *ws)
+{
+    sl_slot_request_end(ws->engine->opt.slot, ws->record);
+}
+
+/* Calls the handler. noted: that it begins is in the slot already. False: the answer comes later.
+ */
 static bool
-call_handler(struct sl_workspace *ws)
+call_handler(struct sl_workspace *ws, bool noted)
 {
     struct sl_engine *engine = ws->engine;
     if (engine->opt.access_log != NULL)
         ws->x.began_ns = sl_clock_ns();
     count_request(engine);
-    if (engine->opt.slot != NULL)
+    if (engine->opt.slot != NULL && !noted)
         note_begin(ws);
     int result = engine->opt.handle(engine->opt.ctx, &ws->x.req, &ws->x.res);
-    if (engine->opt.slot != NULL)
-        sl_slot_request_end(engine->opt.slot, ws->record);
+    note_end(ws);
     if (result == SL_PENDING && engine->pool == NULL)
         return false;
     sl_response_settle(&ws->x.res, result > 0 ? SL_EINVAL : result);
     return true;
 }
 
-/* What is not for the handler: files. Answered here, on the engine's thread, whatever the others
- * do. False: it is for the handler. */
+static bool
+has_front(const struct sl_engine *engine)
+{
+    return engine->opt.front != NULL && engine->opt.front->serve != NULL;
+}
+
+/* What is not for the handler: files, mounted applications. Answered here, on the engine's thread,
+ * whatever the others do. False: it is for the handler. */
 static bool
 call_front(struct sl_workspace *ws)
 {
     struct sl_engine *engine = ws->engine;
     const struct sl_front *front = engine->opt.front;
-    if (front == NULL || front->serve == NULL)
-        return false;
     if (engine->opt.access_log != NULL)
         ws->x.began_ns = sl_clock_ns();
+    if (engine->opt.slot != NULL)
+        note_begin(ws);
     int result = front->serve(front->ctx, &ws->x.req, &ws->x.res);
     if (result == SL_ENOENT)
         return false;
+    note_end(ws);
     sl_response_settle(&ws->x.res, result);
     return true;
 }
@@ -288,17 +301,20 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
     }
     sl_exchange_begin(x, conn, buf + body, len - body);
     sl_response_init(&x->res, ws);
-    if (call_front(ws)) {
+    bool noted = has_front(engine);
+    if (noted && call_front(ws)) {
         *ret_pos = sl_session_conclude(ws, conn, buf, len);
         return conn->close_after ? ENDED : SERVED;
     }
 
     conn->away = engine->pool != NULL;
     if (engine->pool != NULL && !sl_pool_enter(engine->pool, ws)) {
+        if (noted) /* it begins once more where it is answered */
+            note_end(ws);
         stash(conn, buf, pos, len, own);
         return QUEUED;
     }
-    if (!call_handler(ws)) {
+    if (!call_handler(ws, noted)) {
         sl_pending_begin(ws, conn, buf, pos, len, own);
         return LATER;
     }
@@ -330,7 +346,7 @@ sl_session_run_away(struct sl_workspace *ws, struct sl_conn *conn)
     }
     sl_exchange_begin(&ws->x, conn, conn->in.ptr + n, conn->in.len - (size_t)n);
     sl_response_init(&ws->x.res, ws);
-    (void)call_handler(ws);
+    (void)call_handler(ws, false);
     pos = sl_session_conclude(ws, conn, conn->in.ptr, conn->in.len);
     give_back(ws, conn, conn->in.ptr, pos, conn->in.len, true);
 }
