@@ -48,6 +48,7 @@ venv:
 
 bench:
 	@tools/setup.sh bench
+	@tools/fetch_peers.sh || true
 	@.venv/bin/python bench/run.py $(BENCH)
 	@tools/test.sh parser
 

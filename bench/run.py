@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from measure import BenchError, Load, free_port, idle, loaded, raise_file_limit, started  # noqa: E402
-from servers import RAW, ROOT, SERVERS, Server, Tools, install_peers, versions  # noqa: E402
+from servers import RAW, ROOT, SERVERS, Server, Tools, install_peers, prepare_debian, versions  # noqa: E402
 
 CPU_CASES = {
     "hello": (Load(), 13),
@@ -298,6 +298,7 @@ def main() -> int:
     missing = install_peers(args.venv, servers, say)
     tools = Tools(find_saola(args.saola), build_raw(), args.venv / "bin")
     build_c_app(tools.saola)
+    missing |= prepare_debian()
     if tools.saola is None and any(s.name.startswith("saola") for s in servers):
         missing["saola"] = "no saola program; type: make venv, or give --saola PATH"
     servers = [s for s in servers if (s.package or s.name.split()[0]) not in missing]

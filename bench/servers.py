@@ -109,6 +109,54 @@ def _script(name: str) -> Callable[[Tools, int, int], list[str]]:
     return command
 
 
+#: Of Debian's packages, unpacked by tools/fetch_peers.sh.
+DEBIAN = ROOT / "build" / "ledger" / "peers" / "usr"
+NGINX = """
+worker_processes 1; daemon off; pid {place}/pid; error_log stderr crit; worker_rlimit_nofile 32768;
+events {{ worker_connections 20000; }}
+http {{
+    access_log off; keepalive_requests 1000000000; default_type text/plain;
+    client_body_temp_path {place}/b; proxy_temp_path {place}/p; fastcgi_temp_path {place}/f;
+    uwsgi_temp_path {place}/u; scgi_temp_path {place}/s;
+    server {{
+        listen 127.0.0.1:{port} backlog=2048;
+        location = / {{ return 200 "Hello, World!"; }}
+        location = /10k {{ alias {place}/10k; }}
+    }}
+}}
+"""
+
+
+def _nginx(tools: Tools, port: int, threads: int) -> list[str]:
+    place = ROOT / "build" / "bench" / "nginx"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "10k").write_bytes(b"x" * 10240)
+    (place / "nginx.conf").write_text(NGINX.format(place=place, port=port))
+    return [str(DEBIAN / "sbin" / "nginx"), "-e", "stderr", "-p", str(place), "-c", str(place / "nginx.conf")]
+
+
+def _microhttpd(tools: Tools, port: int, threads: int) -> list[str]:
+    return [str(ROOT / "build" / "bench" / "microhttpd"), str(port)]
+
+
+def prepare_debian() -> dict[str, str]:
+    """Builds what runs on Debian's libraries.
+
+    :return: for each server that cannot be had, the reason.
+    """
+    missing = {}
+    if not (DEBIAN / "sbin" / "nginx").exists():
+        missing["nginx"] = "type: tools/fetch_peers.sh"
+    libraries = [path.parent for path in DEBIAN.glob("lib/*/libmicrohttpd.so")]
+    done = subprocess.run(
+        ["cc", "-O2", "-D_GNU_SOURCE", f"-I{DEBIAN / 'include'}", "-o", str(ROOT / "build" / "bench" / "microhttpd"),
+         str(ROOT / "bench" / "microhttpd.c"), *(f"-L{path}" for path in libraries),
+         *(f"-Wl,-rpath,{path}" for path in libraries), "-lmicrohttpd"], capture_output=True, text=True)
+    if done.returncode != 0:
+        missing["libmicrohttpd"] = "type: tools/fetch_peers.sh"
+    return missing
+
+
 def _raw(body: int) -> Callable[[Tools, int, int], list[str]]:
     return lambda tools, port, threads: [str(tools.raw), str(port), str(body)]
 
@@ -118,6 +166,8 @@ RAW = {13: Server("raw", None, _raw(13)), 10240: Server("raw", None, _raw(10240)
 
 SERVERS = [
     Server("saola C", None, _saola_c),
+    Server("nginx return", None, _nginx),
+    Server("libmicrohttpd", None, _microhttpd),
     Server("saola sync", None, _saola("sync")),
     Server("saola gthread", None, _saola("gthread"), threads=True),
     Server("saola asgi", None, _saola("asgi")),
