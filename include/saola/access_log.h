@@ -20,9 +20,10 @@ struct sl_access_log;
 struct sl_access_log_options {
     /* gunicorn's access_log_format, "json" or "logfmt". */
     const char *format;
-    /* Where lines go; it is duplicated. -1: to on_line. */
+    /* Where lines go; it is duplicated. -1: only to on_line. */
     int fd;
-    /* Called with each line, without LF, on the thread that served the request. */
+    /* Called with each line, without LF, on the thread that served the request; must not wait.
+     * NULL: nobody. */
     void (*on_line)(void *ctx, const char *line, size_t len);
     void *ctx;
     /* Requests that get no line; NULL, or ended by NULL. "/health" is a path, with a star at its

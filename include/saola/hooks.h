@@ -4,6 +4,9 @@
  * Each runs in the process that its row names. It returns 0, or a negative code: it has failed, and
  * the row says what comes of that. call->worker is a struct sl_worker *, or NULL. Order and
  * moments: docs/lifecycle.md.
+ *
+ * worker_abort (signal): runs in the handler of SIGABRT, on whichever thread that came, when the
+ * worker hangs: only what is async-signal-safe, and within a second. The process dies behind it.
  */
 #ifndef SAOLA_HOOKS_H
 #define SAOLA_HOOKS_H

@@ -164,6 +164,10 @@ struct sl_title {
     size_t size;
     char *environment; /* where the environment strings are now; never freed, libc may point into it
                         */
+    char *before;      /* the command line */
+    size_t before_size;
+    char *program; /* where libc's name of the program is now */
+    char name[16]; /* the short name */
 };
 
 /* Finds the memory of the command line and moves the environment behind it away, so that a title
@@ -174,6 +178,9 @@ int sl_title_init(struct sl_title *title);
 
 /* Sets title (cut to fit) and, from its first 15 bytes before " [", the short name. */
 void sl_title_set(const struct sl_title *title, const char *text);
+
+/* The title that the process had before sl_title_init(), which may be called again then. */
+void sl_title_release(struct sl_title *title);
 
 /* (worker) Becomes the user and group of its generation's configuration, for good, and makes sure
  * that it still dies with the arbiter. SL_ENOENT, SL_ESYS: the worker must end. */
@@ -213,8 +220,9 @@ void sl_slot_connections(struct sl_slot *slot, unsigned open_now);
 /* Steps of an application's life in a worker. READY and REQUEST (the first one) are noted by the
  * core, the others by the host as they come to pass. */
 enum sl_lifecycle {
-    SL_LIFE_LOAD,     /* the application was loaded in this process */
-    SL_LIFE_STARTUP,  /* it and the hooks of the boot are done with what comes before the first accept */
+    SL_LIFE_LOAD,    /* the application was loaded in this process */
+    SL_LIFE_STARTUP, /* it and the hooks of the boot are done with what comes before the first
+                        accept */
     SL_LIFE_READY,
     SL_LIFE_REQUEST,
     SL_LIFE_STOP,     /* it is known that the worker will end */
@@ -230,7 +238,7 @@ unsigned sl_slot_counted(const struct sl_slot *slot, enum sl_lifecycle step, uin
 /* (worker) Why it will end: a number of the host's, for the arbiter's side of the host. The first
  * one counts. */
 void sl_slot_set_cause(struct sl_slot *slot, int cause);
-int sl_slot_cause(const struct sl_slot *slot); /* 0: none was given */
+int sl_slot_cause(const struct sl_slot *slot);         /* 0: none was given */
 uint64_t sl_slot_requests(const struct sl_slot *slot); /* (any process) begun so far */
 unsigned sl_slot_generation(const struct sl_slot *slot);
 uint64_t sl_slot_age_ms(const struct sl_slot *slot); /* since the fork */

@@ -28,6 +28,9 @@ int sl_mounts_open(const struct sl_config *config, const struct sl_front *next,
 /* For sl_engine_options.front; lives as long as mounts. */
 const struct sl_front *sl_mounts_front(const struct sl_mounts *mounts);
 
+/* Opens the file that lines of the applications go to anew. */
+void sl_mounts_reopen_logs(struct sl_mounts *mounts);
+
 /* stop() and exit() of the applications, once: no request of theirs is in progress, and none may
  * come. */
 void sl_mounts_end(struct sl_mounts *mounts);

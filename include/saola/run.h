@@ -27,8 +27,9 @@ struct sl_run_options {
  * Returns the exit status (enum sl_exit_code); errors are one line on standard error or in the log.
  * Worker processes do not return from it. Everything that options point to must live until then.
  *
- * Process: call it once, as one of the last things of main(), before there are threads. Signals
- * belong to the server from here on. */
+ * Process: no threads yet: it forks. Meanwhile all signals, the working directory and the title are
+ * the server's; when it returns they are as they were (standard streams that daemon or
+ * capture_output have turned elsewhere are not), and it may be called again. */
 int sl_run(const struct sl_run_options *options);
 
 #pragma GCC visibility pop

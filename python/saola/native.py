@@ -18,11 +18,44 @@ from . import _saola, errors
 ROOT = Path(__file__).resolve().parent / "native"
 
 _SHARED_OBJECT = re.compile(r"[^:=]*\.so(:\w*)?")
+_MOUNT = re.compile(r"(?P<prefix>[^=]*)=(?P<path>.*?)(?P<name>:[^/]*)?", re.DOTALL)
+
+
+class _Held:
+    """The mounted files as they were when a generation was loaded, so that a worker which is made
+    later gets the same, whatever has been built since."""
+
+    def __init__(self, mounts):
+        self._files = []
+        for text in mounts:
+            parts = _MOUNT.fullmatch(text)
+            self._files.append((parts, os.open(parts["path"], os.O_RDONLY)))
+
+    def texts(self):
+        """The setting mount, by other names where a name does not lead to its file any more."""
+        out = []
+        for parts, fd in self._files:
+            try:
+                same = os.path.samestat(os.stat(parts["path"]), os.fstat(fd))
+            except OSError:
+                same = False
+            path = parts["path"] if same else f"/proc/self/fd/{fd}"
+            out.append(f"{parts['prefix']}={path}{parts['name'] or ''}")
+        return out
+
+    def __del__(self):
+        for _, fd in getattr(self, "_files", ()):
+            os.close(fd)
+
+
+def mounted_files(cfg):
+    """The paths of what is mounted."""
+    return [_MOUNT.fullmatch(text)["path"] for text in cfg.mount]
 
 
 def check_mounts(cfg):
-    """Tries the settings mount and app_settings in a process of its own. RuntimeError, one line, for
-    what cannot be used."""
+    """Tries the settings mount and app_settings in a process of its own, and keeps the files for the
+    workers of this configuration. RuntimeError, one line, for what cannot be used."""
     if cfg.native_hooks:
         raise RuntimeError("native_hooks: is for applications in C; a server for Python has its hooks in the "
                            "configuration file")
@@ -37,18 +70,32 @@ def check_mounts(cfg):
     if done.returncode != 0:
         lines = done.stdout.splitlines() or [f"the check ended with status {done.returncode}"]
         raise RuntimeError("mount: " + lines[-1].removeprefix("saola: ").removeprefix("mount: "))
+    if not cfg.reload:  # there a worker that is made anew shall get what was built anew
+        cfg.held_mounts = _Held(cfg.mount)
 
 
 def open_mounts(cfg, files):
     """(worker) What an engine's option files is to be: files, with mounted applications in front."""
     if not cfg.mount:
         return files
+    core = cfg.to_core()
+    held = vars(cfg).get("held_mounts")
+    if held is not None:
+        core.clear("mount")
+        for text in held.texts():
+            core.set("mount", text)
     try:
-        mounts = _saola.Mounts(cfg.core, files)
+        mounts = _saola.Mounts(core, files)
     except ValueError as exc:
         raise errors.ConfigError(str(exc)) from None
     atexit.register(mounts.end)
     return mounts
+
+
+def reopen_logs(files):
+    """(worker) Opens the log file of mounted applications anew. files: what open_mounts() gave."""
+    if isinstance(files, _saola.Mounts):
+        files.reopen_logs()
 
 
 def is_shared_object(text):

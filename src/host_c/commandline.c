@@ -21,8 +21,7 @@ struct reader {
 
 /* Rows that only the Python program can honour. */
 static const char *const python_only[] = {
-    "logger_class",    "logconfig", "logconfig_json",     "syslog", "syslog_addr", "syslog_prefix",
-    "syslog_facility", "reload",    "reload_extra_files", "spew",   "asgi_loop",   "asgi_lifespan",
+    "logger_class", "logconfig", "logconfig_json", "spew", "asgi_loop", "asgi_lifespan",
 };
 
 static bool
@@ -62,10 +61,7 @@ set(struct reader *reader, const struct sl_setting *row, const char *text)
                             "without Python: use flags, or SAOLA_CMD_ARGS in the environment");
     if (needs_python(row))
         return sl_error_set(reader->err, SL_EUNAVAILABLE,
-                            "%s: is not there in the saola without Python%s", row->name,
-                            strcmp(row->name, "reload") == 0
-                                ? "; send HUP when the shared object was built anew"
-                                : "");
+                            "%s: is not there in the saola without Python", row->name);
     if (strcmp(row->name, "check_config") == 0)
         reader->line->check_config = true;
     if (strcmp(row->name, "print_config") == 0)

@@ -117,7 +117,9 @@ sl_generation_new(struct sl_host_c *host, struct sl_commandline *line,
     line->config = NULL;
     const char *app =
         line->app != NULL ? line->app : sl_config_text(generation->config, "wsgi_app");
-    int rc = open_sites(host, generation, app, err);
+    int rc = sl_syslog_check(generation->config, err);
+    if (rc == SL_OK)
+        rc = open_sites(host, generation, app, err);
     if (rc == SL_OK)
         rc = choose_class(host, generation, line->worker_class, err);
     if (rc == SL_OK)
@@ -166,12 +168,24 @@ sl_generation_unref(struct sl_generation *generation)
         free_generation(generation);
 }
 
-struct sl_site *
-sl_generation_main(struct sl_generation *generation)
+const struct sl_site *
+sl_generation_main(const struct sl_generation *generation)
 {
-    struct sl_site *last =
+    const struct sl_site *last =
         generation->site_count > 0 ? &generation->sites[generation->site_count - 1] : NULL;
     return last != NULL && last->prefix == NULL ? last : NULL;
+}
+
+const char *
+sl_generation_name(const struct sl_generation *generation)
+{
+    const char *name = sl_config_text(generation->config, "proc_name");
+    const struct sl_site *main = sl_generation_main(generation);
+    if (name != NULL)
+        return name;
+    if (main != NULL && main->object.path != NULL)
+        return main->object.path;
+    return main != NULL && main->app->name != NULL ? main->app->name : "saola";
 }
 
 /* ---- loading ----------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ host_generation_load(void *ctx, bool reload, struct sl_config **ret_config, stru
     } else {
         host->current = generation;
     }
-    sl_errlog_configure(host->log, generation->config);
+    sl_errlog_configure(host->log, generation);
     *ret_config = copy;
     return SL_OK;
 }
@@ -143,7 +143,7 @@ host_generation_settle(void *ctx, bool accepted)
     if (accepted)
         host->current = next;
     (void)enter_chdir(host, host->current->config, &err);
-    sl_errlog_configure(host->log, host->current->config);
+    sl_errlog_configure(host->log, host->current);
     /* Whoever fails to boot from now on says why. */
     (void)!read(host->current->report_fds[0], &byte, 1);
     (void)!write(host->current->report_fds[1], "1", 1);
@@ -271,6 +271,19 @@ host_hook(void *ctx, const struct sl_hook_call *call)
     return sl_host_c_hook(host, call);
 }
 
+/* Between events: with the setting reload the loop wakes up for it. */
+static int
+host_idle(void *ctx)
+{
+    struct sl_host_c *host = ctx;
+    const char *path = host->reloader != NULL ? sl_reloader_look(host->reloader) : NULL;
+    if (path != NULL) {
+        sl_errlog_format(host->log, SL_LOG_INFO, "Reloading: %s has changed", path);
+        sl_arbiter_signal(host->arbiter, SIGHUP);
+    }
+    return SL_OK;
+}
+
 static void
 host_reopen_logs(void *ctx)
 {
@@ -278,21 +291,11 @@ host_reopen_logs(void *ctx)
 }
 
 void
-sl_host_c_title(struct sl_host_c *host, const char *role, const struct sl_config *config,
+sl_host_c_title(struct sl_host_c *host, const char *role, const struct sl_generation *generation,
                 const char *suffix)
 {
     char text[256];
-    const char *name = sl_config_text(config, "proc_name");
-    const struct sl_generation *generation = host->next != NULL ? host->next : host->current;
-    struct sl_site *main = generation == NULL
-                               ? NULL
-                               : sl_generation_main((struct sl_generation *)(uintptr_t)generation);
-    if (name == NULL)
-        name = main == NULL                ? "saola"
-               : main->object.path != NULL ? main->object.path
-               : main->app->name != NULL   ? main->app->name
-                                           : "saola";
-    snprintf(text, sizeof text, "saola: %s [%s%s]", role, name, suffix);
+    snprintf(text, sizeof text, "saola: %s [%s%s]", role, sl_generation_name(generation), suffix);
     sl_title_set(&host->title, text);
 }
 
@@ -300,8 +303,7 @@ static void
 host_arbiter_named(void *ctx, const char *suffix)
 {
     struct sl_host_c *host = ctx;
-    sl_host_c_title(host, "master", (host->next != NULL ? host->next : host->current)->config,
-                    suffix);
+    sl_host_c_title(host, "master", host->next != NULL ? host->next : host->current, suffix);
 }
 
 void
@@ -322,5 +324,6 @@ sl_host_c_init(struct sl_host_c *host)
         .listeners_changed = host_listeners_changed,
         .reopen_logs = host_reopen_logs,
         .arbiter_named = host_arbiter_named,
+        .idle = host_idle,
     };
 }

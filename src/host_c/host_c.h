@@ -11,7 +11,8 @@
  *   worker.c       <saola/worker.h>; loop.c: its timers, descriptors, posts; later.c: late answers
  *   serve.c        the classes sync and gthread; options.c: settings to the engine's options
  *   mount.c        applications below a path
- *   log.c          the error log
+ *   log.c          the error log; syslog.c: to syslog
+ *   reloader.c     a HUP when a shared object was built anew (--reload)
  */
 #ifndef SL_HOST_C_HOST_C_H
 #define SL_HOST_C_HOST_C_H
@@ -127,6 +128,7 @@ struct sl_host_c {
     struct sl_generation *current, *next, *first;
     struct sl_title title;
     struct sl_errlog *log;
+    struct sl_reloader *reloader;
     const int *listeners;
     int *listener_copy;
     size_t listener_count;
@@ -136,12 +138,15 @@ struct sl_host_c {
     int start_dir; /* descriptor of the directory in which it was started */
 };
 
+/* sl_run() for a program that ends with it: signals stay ignored, so that a late one does not make
+ * a failure of an orderly end. */
+int sl_run_program(const struct sl_run_options *options);
 /* Fills host->table. */
 void sl_host_c_init(struct sl_host_c *host);
 /* Runs a hook; logs a failure. */
 int sl_host_c_hook(struct sl_host_c *host, const struct sl_hook_call *call);
-void sl_host_c_title(struct sl_host_c *host, const char *role, const struct sl_config *config,
-                     const char *suffix);
+void sl_host_c_title(struct sl_host_c *host, const char *role,
+                     const struct sl_generation *generation, const char *suffix);
 
 /* ---- command line (commandline.c, help.c) ------------------------------------------------------
  */
@@ -159,16 +164,49 @@ void sl_help_print_config(const struct sl_commandline *line);
 
 struct sl_errlog;
 
-/* path: "-" or NULL is standard error. SL_ESYS with a sentence. */
-int sl_errlog_open(const struct sl_config *config, struct sl_errlog **ret_log,
+/* By the settings of a generation. SL_ESYS with a sentence. */
+int sl_errlog_open(const struct sl_generation *generation, struct sl_errlog **ret_log,
                    struct sl_error *err);
 void sl_errlog_reopen(struct sl_errlog *log);
-/* Takes level and file of another configuration; what cannot be opened stays as it was. */
-void sl_errlog_configure(struct sl_errlog *log, const struct sl_config *config);
+/* Takes level, file and syslog of another generation; what cannot be opened stays as it was. */
+void sl_errlog_configure(struct sl_errlog *log, const struct sl_generation *generation);
 void sl_errlog_write(struct sl_errlog *log, enum sl_log_level level, const char *message);
 void sl_errlog_format(struct sl_errlog *log, enum sl_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Where lines go besides; NULL: nowhere. Its, until it is configured or closed. */
+struct sl_syslog *sl_errlog_syslog(const struct sl_errlog *log);
 void sl_errlog_close(struct sl_errlog *log);
+
+/* ---- syslog (syslog.c) ------------------------------------------------------------------------
+ */
+
+struct sl_syslog;
+
+/* Whether the settings can be read: SL_OK (also when syslog is off), SL_EINVAL with a sentence. */
+int sl_syslog_check(const struct sl_config *config, struct sl_error *err);
+/* name: of the entries, unless the setting syslog_prefix says one. must_answer: SL_ESYS when nobody
+ * is there; else one that is there later will do. */
+int sl_syslog_open(const struct sl_config *config, const char *name, bool must_answer,
+                   struct sl_syslog **ret_syslog, struct sl_error *err);
+/* kind: "error" or "access". Never waits. (any thread) */
+void sl_syslog_write(struct sl_syslog *syslog, const char *kind, enum sl_log_level level,
+                     const char *text, size_t len);
+void sl_syslog_close(struct sl_syslog *syslog); /* NULL is accepted */
+
+/* ---- reload upon changes (reloader.c) ----------------------------------------------------------
+ */
+
+struct sl_reloader;
+
+/* Watches the shared objects of a generation, as it has opened them, and the setting
+ * reload_extra_files: from now on the arbiter's loop is woken several times a second. NULL in
+ * *ret_reloader without the setting reload. SL_ENOMEM, SL_ESYS with a sentence. */
+int sl_reloader_new(const struct sl_generation *generation, struct sl_reloader **ret_reloader,
+                    struct sl_error *err);
+/* Looks, unless it has just done so. A file that has changed and is at rest again, or NULL; valid
+ * until the next look. */
+const char *sl_reloader_look(struct sl_reloader *reloader);
+void sl_reloader_free(struct sl_reloader *reloader); /* NULL is accepted */
 
 /* ---- worker -----------------------------------------------------------------------------------
  */
@@ -190,9 +228,11 @@ struct sl_worker {
     const struct sl_worker_class *class;
     void *class_state;
     bool inited, serving_sync;
+    int tick_ms; /* that a turn may last, so that the beat comes in time */
     int stop_fd;
-    volatile sig_atomic_t stopping, quitting, reopen;
-    struct sl_engine *_Atomic engine; /* for the signal handler */
+    atomic_int stopping, quitting, reopen; /* set by signals, asked by any thread */
+    struct sigaction abort_action;         /* what SIGABRT did before the hook worker_abort */
+    struct sl_engine *_Atomic engine;      /* for the signal handler */
     struct sl_access_log *access_log;
     struct sl_files *files;
     uint64_t dropped; /* lines of the access log, as far as they were told */
@@ -208,7 +248,9 @@ void sl_sites_exit(struct sl_worker *worker);
 void sl_worker_take_signals(struct sl_worker *worker);
 /* What signals have left to do: log files (main thread). */
 void sl_worker_chores(struct sl_worker *worker);
-struct sl_site *sl_generation_main(struct sl_generation *generation);
+const struct sl_site *sl_generation_main(const struct sl_generation *generation);
+/* What people call it: proc_name, the application's file or name. */
+const char *sl_generation_name(const struct sl_generation *generation);
 
 void sl_worker_access_log_turn(struct sl_worker *worker); /* opens its file anew (serve.c) */
 

@@ -14,6 +14,8 @@
 #include <unistd.h>
 #include "host_c.h"
 
+enum { TICK_MAX_MS = 1000 };
+
 static int
 run_hook(struct sl_worker *worker, enum sl_hook hook)
 {
@@ -65,8 +67,16 @@ start_listening(struct sl_worker *worker, struct sl_error *err)
 }
 
 static int
+choose_tick(const struct sl_config *config)
+{
+    long long timeout_ms = sl_config_number(config, "timeout") * 1000;
+    return timeout_ms > 0 && timeout_ms / 2 < TICK_MAX_MS ? (int)timeout_ms / 2 : TICK_MAX_MS;
+}
+
+static int
 open_parts(struct sl_worker *worker, struct sl_error *err)
 {
+    worker->tick_ms = choose_tick(worker->generation->config);
     worker->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->stop_fd < 0 || sl_loop_c_open(&worker->loop) != SL_OK)
         return sl_error_set(err, SL_ESYS, "no event loop for the worker: %s", strerror(errno));
@@ -158,8 +168,8 @@ int
 sl_worker_live(struct sl_worker *worker)
 {
     worker->pid = getpid();
-    sl_host_c_title(worker->host, "worker", worker->generation->config, "");
-    sl_errlog_configure(worker->log, worker->generation->config);
+    sl_host_c_title(worker->host, "worker", worker->generation, "");
+    sl_errlog_configure(worker->log, worker->generation);
     sl_errlog_format(worker->log, SL_LOG_INFO, "Booting worker with pid: %d", (int)worker->pid);
     int status = boot(worker);
     if (status == SL_EXIT_OK) {

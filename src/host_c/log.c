@@ -14,7 +14,8 @@ enum { LINE_MAX_BYTES = 8192 };
 struct sl_errlog {
     _Atomic int fd;
     _Atomic int level;
-    char *path; /* NULL: standard error */
+    char *path;               /* NULL: standard error */
+    struct sl_syslog *syslog; /* besides; NULL: not */
 };
 
 static const char *const level_names[] = {
@@ -35,9 +36,35 @@ path_of(const struct sl_config *config)
     return path == NULL || *path == '\0' || strcmp(path, "-") == 0 ? NULL : path;
 }
 
-int
-sl_errlog_open(const struct sl_config *config, struct sl_errlog **ret_log, struct sl_error *err)
+/* Its last part: an entry of syslog has no room for directories. */
+static const char *
+name_of(const struct sl_generation *generation)
 {
+    const char *name = sl_generation_name(generation), *slash = strrchr(name, '/');
+    return slash != NULL && slash[1] != '\0' ? slash + 1 : name;
+}
+
+/* What stays when it cannot be opened is what was there before. */
+static int
+turn_syslog(struct sl_errlog *log, const struct sl_generation *generation, bool must_answer,
+            struct sl_error *err)
+{
+    struct sl_syslog *fresh = NULL;
+    int rc = SL_OK;
+    if (sl_config_number(generation->config, "syslog") != 0)
+        rc = sl_syslog_open(generation->config, name_of(generation), must_answer, &fresh, err);
+    if (rc != SL_OK)
+        return rc;
+    sl_syslog_close(log->syslog);
+    log->syslog = fresh;
+    return SL_OK;
+}
+
+int
+sl_errlog_open(const struct sl_generation *generation, struct sl_errlog **ret_log,
+               struct sl_error *err)
+{
+    const struct sl_config *config = generation->config;
     const char *path = path_of(config);
     struct sl_errlog *log = calloc(1, sizeof *log);
     if (log == NULL)
@@ -53,6 +80,11 @@ sl_errlog_open(const struct sl_config *config, struct sl_errlog **ret_log, struc
             return SL_ESYS;
         }
         log->fd = fd;
+    }
+    int rc = turn_syslog(log, generation, true, err);
+    if (rc != SL_OK) {
+        sl_errlog_close(log);
+        return rc;
     }
     if (path != NULL && sl_config_number(config, "capture_output") != 0) {
         dup2(log->fd, STDOUT_FILENO);
@@ -83,10 +115,12 @@ sl_errlog_reopen(struct sl_errlog *log)
 }
 
 void
-sl_errlog_configure(struct sl_errlog *log, const struct sl_config *config)
+sl_errlog_configure(struct sl_errlog *log, const struct sl_generation *generation)
 {
-    const char *path = path_of(config);
-    log->level = (int)sl_config_number(config, "loglevel");
+    struct sl_error err;
+    const char *path = path_of(generation->config);
+    log->level = (int)sl_config_number(generation->config, "loglevel");
+    (void)turn_syslog(log, generation, false, &err);
     if (path == NULL || (log->path != NULL && strcmp(path, log->path) == 0))
         return;
     char *copy = strdup(path);
@@ -121,6 +155,14 @@ sl_errlog_write(struct sl_errlog *log, enum sl_log_level level, const char *mess
     do
         done = write(log->fd, line, (size_t)head + len + 1);
     while (done < 0 && errno == EINTR);
+    if (log->syslog != NULL)
+        sl_syslog_write(log->syslog, "error", level, message, len);
+}
+
+struct sl_syslog *
+sl_errlog_syslog(const struct sl_errlog *log)
+{
+    return log->syslog;
 }
 
 void
@@ -141,6 +183,7 @@ sl_errlog_close(struct sl_errlog *log)
         return;
     if (log->fd != STDERR_FILENO)
         close(log->fd);
+    sl_syslog_close(log->syslog);
     free(log->path);
     free(log);
 }

@@ -55,7 +55,7 @@ load(struct sl_mounts *mounts, const struct sl_config *config, struct sl_error *
     if (rc == SL_OK)
         rc = sl_generation_load_tables(worker->generation, &exit_status, err);
     if (rc == SL_OK)
-        rc = sl_errlog_open(worker->generation->config, &worker->log, err);
+        rc = sl_errlog_open(worker->generation, &worker->log, err);
     if (rc == SL_OK)
         rc = sl_generation_load_apps(worker->generation, err);
     return rc == SL_OK ? sl_sites_start(worker, err) : rc;
@@ -91,6 +91,12 @@ const struct sl_front *
 sl_mounts_front(const struct sl_mounts *mounts)
 {
     return &mounts->front;
+}
+
+void
+sl_mounts_reopen_logs(struct sl_mounts *mounts)
+{
+    sl_errlog_reopen(mounts->worker.log);
 }
 
 void

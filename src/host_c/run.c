@@ -99,7 +99,7 @@ serve(struct sl_host_c *host)
 {
     struct sl_error err = {.text = ""};
     const struct sl_config *config = host->first->config;
-    if (sl_errlog_open(config, &host->log, &err) != SL_OK)
+    if (sl_errlog_open(host->first, &host->log, &err) != SL_OK)
         return fail(SL_EXIT_ERROR, &err);
     if (sl_config_number(config, "daemon") != 0 &&
         sl_daemonize(sl_config_number(config, "enable_stdio_inheritance") != 0, NULL, NULL, &err) !=
@@ -107,10 +107,12 @@ serve(struct sl_host_c *host)
         return fail(SL_EXIT_ERROR, &err);
     (void)sl_title_init(&host->title);
     host->arbiter_pid = getpid();
-    if (sl_arbiter_new(&host->table, host, &host->arbiter, &err) != SL_OK)
+    if (sl_reloader_new(host->first, &host->reloader, &err) != SL_OK ||
+        sl_arbiter_new(&host->table, host, &host->arbiter, &err) != SL_OK)
         return fail(SL_EXIT_ERROR, &err);
     int status = sl_arbiter_run(host->arbiter);
     sl_arbiter_free(host->arbiter);
+    sl_title_release(&host->title);
     return status;
 }
 
@@ -120,13 +122,16 @@ release(struct sl_host_c *host)
     sl_generation_unref(host->first);
     sl_generation_unref(host->next);
     sl_generation_unref(host->current);
+    sl_reloader_free(host->reloader);
     sl_errlog_close(host->log);
     free(host->listener_copy);
     for (char **arg = host->exec_argv; arg != NULL && *arg != NULL; arg++)
         free(*arg);
     free(host->exec_argv);
-    if (host->start_dir >= 0)
+    if (host->start_dir >= 0) {
+        (void)!fchdir(host->start_dir);
         close(host->start_dir);
+    }
 }
 
 static int
@@ -147,7 +152,7 @@ prepare(struct sl_host_c *host, struct sl_commandline *line, int *ret_exit, stru
 }
 
 int
-sl_run(const struct sl_run_options *options)
+sl_run_program(const struct sl_run_options *options)
 {
     struct sl_run_options own = *options;
     struct sl_host_c host = {.options = &own, .start_dir = -1};
@@ -155,6 +160,7 @@ sl_run(const struct sl_run_options *options)
     struct sl_commandline line;
     int status;
     sl_host_c_init(&host);
+    fflush(NULL); /* or each process writes what somebody has written */
     if (open_streams(&err) != SL_OK)
         return fail(SL_EXIT_ERROR, &err);
     if (sl_commandline_read(options, &line, &status, &err) != SL_OK)
@@ -173,5 +179,24 @@ sl_run(const struct sl_run_options *options)
     else
         status = serve(&host);
     release(&host);
+    return status;
+}
+
+int
+sl_run(const struct sl_run_options *options)
+{
+    struct sigaction before[_NSIG];
+    sigset_t mask;
+    for (int number = 1; number < _NSIG; number++) {
+        if (sigaction(number, NULL, &before[number]) < 0)
+            before[number].sa_flags = -1;
+    }
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    int status = sl_run_program(options);
+    for (int number = 1; number < _NSIG; number++) {
+        if (before[number].sa_flags != -1)
+            (void)sigaction(number, &before[number], NULL);
+    }
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     return status;
 }

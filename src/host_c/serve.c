@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include "host_c.h"
 
-enum { TICK_MS = 1000, STOPPING_TICK_MS = 20, CLOSE_MS = 500, LAST_LINES_MS = 2000 };
+enum { STOPPING_TICK_MS = 20, STOPPING_TURN_MS = 100, CLOSE_MS = 500, LAST_LINES_MS = 2000 };
 
 static uint64_t
 now_ms(void)
@@ -110,6 +110,8 @@ static int
 open_access_file(const struct sl_config *config)
 {
     const char *path = sl_config_text(config, "accesslog");
+    if (path == NULL || *path == '\0')
+        return -1;
     if (strcmp(path, "-") == 0)
         return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
     return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
@@ -125,22 +127,34 @@ sl_worker_access_log_turn(struct sl_worker *worker)
     close(fd);
 }
 
+static void
+tell_syslog(void *ctx, const char *line, size_t len)
+{
+    sl_syslog_write(ctx, "access", SL_LOG_INFO, line, len);
+}
+
 static int
 open_access_log(struct sl_worker *worker, struct sl_error *err)
 {
     const struct sl_config *config = worker->generation->config;
     const char *path = sl_config_text(config, "accesslog");
-    if (path == NULL || *path == '\0')
+    bool filed = path != NULL && *path != '\0';
+    bool redirected = sl_config_number(config, "disable_redirect_access_to_syslog") == 0;
+    struct sl_syslog *syslog = redirected ? sl_errlog_syslog(worker->log) : NULL;
+    if (!filed && syslog == NULL)
         return SL_OK;
     struct sl_access_log_options options = {
         .format = sl_config_text(config, "access_log_format"),
         .fd = open_access_file(config),
+        .on_line = syslog != NULL ? tell_syslog : NULL,
+        .ctx = syslog,
         .exclude = sl_config_list(config, "access_log_exclude"),
     };
-    if (options.fd < 0)
+    if (filed && options.fd < 0)
         return sl_error_set(err, SL_ESYS, "accesslog: %.300s: %s", path, strerror(errno));
     int rc = sl_access_log_open(&options, &worker->access_log, err);
-    close(options.fd);
+    if (filed)
+        close(options.fd);
     if (rc == SL_EUNAVAILABLE && err->text[0] == '\0')
         sl_error_set(err, rc, "access_log_format: %.300s: needs Python", options.format);
     return rc;
@@ -240,10 +254,9 @@ turn(struct sl_worker *worker, unsigned threads, int tick_ms)
 static int
 choose_tick(const struct sl_worker *worker, unsigned threads)
 {
-    long long timeout = sl_config_number(worker->generation->config, "timeout") * 1000;
     if (worker->stopping)
-        return threads > 0 ? STOPPING_TICK_MS : TICK_MS / 10;
-    return timeout > 0 && timeout / 2 < TICK_MS ? (int)timeout / 2 : TICK_MS;
+        return threads > 0 ? STOPPING_TICK_MS : STOPPING_TURN_MS;
+    return worker->tick_ms;
 }
 
 static void
@@ -253,7 +266,8 @@ serve_until_stopped(struct sl_worker *worker, unsigned threads)
     uint64_t stop_at = 0;
     while (!worker->quitting) {
         int rc = turn(worker, threads, choose_tick(worker, threads));
-        sl_worker_beat(worker);
+        if (threads > 0) /* else the engine beats */
+            sl_worker_beat(worker);
         sl_worker_chores(worker);
         tell_dropped(worker);
         if (rc == SL_ECLOSED)

@@ -1,5 +1,6 @@
 /* What a worker does upon signals: handlers only set flags and wake, the rest is done on the main
  * thread. TERM: leave when the requests are answered. INT, QUIT: leave at once. USR1: log files.
+ * ABRT: the hook worker_abort, then the death that the core has prepared.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -9,6 +10,17 @@
 
 /* A signal handler has no argument; set once, in the worker. */
 static struct sl_worker *here;
+
+/* The worker hangs, and whatever lock may be held: so the hook is told (<saola/hooks.h>). Behind it
+ * the core's handler shows stacks, where that was not done, and dies. */
+static void
+on_abort(int number)
+{
+    struct sl_hook_call call = {.hook = SL_HOOK_worker_abort, .worker = here};
+    (void)here->generation->hooks->worker_abort(&call);
+    sigaction(number, &here->abort_action, NULL);
+    raise(number); /* pending until this handler returns */
+}
 
 void
 sl_worker_stop(struct sl_worker *worker)
@@ -56,4 +68,10 @@ sl_worker_take_signals(struct sl_worker *worker)
     action.sa_handler = SIG_IGN; /* the arbiter's */
     sigaction(SIGHUP, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
+    const struct sl_hooks *hooks = worker->generation->hooks;
+    if (hooks != NULL && hooks->worker_abort != NULL) {
+        action = (struct sigaction){.sa_handler = on_abort};
+        sigfillset(&action.sa_mask);
+        sigaction(SIGABRT, &action, &worker->abort_action);
+    }
 }

@@ -39,7 +39,7 @@ sl_worker_listeners(const struct sl_worker *worker, size_t *ret_count)
 const struct sl_app *
 sl_worker_app(const struct sl_worker *worker, void **ret_state)
 {
-    struct sl_site *site = sl_generation_main(worker->generation);
+    const struct sl_site *site = sl_generation_main(worker->generation);
     if (site == NULL)
         return NULL;
     if (ret_state != NULL)
@@ -86,13 +86,10 @@ sl_worker_stop_fd(const struct sl_worker *worker)
     return worker->stop_fd;
 }
 
-/* Milliseconds that a turn may last, so that the beat comes in time. */
 static int
 patience(const struct sl_worker *worker, int timeout_ms)
 {
-    long long timeout = sl_config_number(worker->generation->config, "timeout") * 1000;
-    int tick = timeout > 0 && timeout / 2 < 1000 ? (int)timeout / 2 : 1000;
-    return timeout_ms >= 0 && timeout_ms < tick ? timeout_ms : tick;
+    return timeout_ms >= 0 && timeout_ms < worker->tick_ms ? timeout_ms : worker->tick_ms;
 }
 
 int

@@ -41,6 +41,13 @@ mounts_end(PyObject *object, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static PyObject *
+mounts_reopen_logs(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    sl_mounts_reopen_logs(((struct mounts_object *)object)->mounts);
+    Py_RETURN_NONE;
+}
+
 static int
 mounts_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -71,6 +78,8 @@ sl_py_mounts_front(PyObject *module, PyObject *object)
 
 static PyMethodDef mounts_methods[] = {
     {"end", mounts_end, METH_NOARGS, "end()\n--\n\nThe applications' stop() and exit(), once."},
+    {"reopen_logs", mounts_reopen_logs, METH_NOARGS,
+     "reopen_logs()\n--\n\nThe file that their lines go to is opened anew."},
     {NULL, NULL, 0, NULL},
 };
 

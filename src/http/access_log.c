@@ -277,10 +277,12 @@ sl_access_log_note(struct sl_access_log *log, struct sl_access_desk *desk,
     desk->line.len = 0;
     if (sl_access_format_line(log->format, entry, &desk->clock, &desk->line) < 0)
         atomic_fetch_add(&log->dropped, 1);
-    else if (log->on_line != NULL)
-        log->on_line(log->ctx, desk->line.ptr, desk->line.len - 1);
-    else
-        hand_over(log, &desk->line);
+    else {
+        if (log->on_line != NULL)
+            log->on_line(log->ctx, desk->line.ptr, desk->line.len - 1);
+        if (log->started)
+            hand_over(log, &desk->line);
+    }
     if (desk->line.cap > KEEP_LINE)
         sl_buf_release(&desk->line);
 }
@@ -355,7 +357,7 @@ sl_access_log_open(const struct sl_access_log_options *options, struct sl_access
     int rc = sl_access_format_new(options->format, &log->format, err);
     if (rc == SL_OK)
         rc = take_exclusions(log, options->exclude, err);
-    if (rc == SL_OK && options->on_line == NULL)
+    if (rc == SL_OK && (options->fd >= 0 || options->on_line == NULL))
         rc = start_writer(log, options->fd, err);
     if (rc < 0) {
         free_log(log);

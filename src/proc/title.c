@@ -5,6 +5,7 @@
  * (fs/proc/base.c, get_mm_cmdline). */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -42,12 +43,24 @@ read_areas(uintptr_t ret[4])
     return SL_OK;
 }
 
+static bool
+is_inhabited(uintptr_t start, uintptr_t end)
+{
+    for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
+        if ((uintptr_t)*entry >= start && (uintptr_t)*entry < end)
+            return true;
+    }
+    return false;
+}
+
 /* Copies the whole area start..end and points environ there. The copy lives as long as the
- * process. */
+ * process. The second time in a process nobody lives there any more. */
 static int
 move_environment(uintptr_t start, uintptr_t end, char **ret_copy)
 {
     size_t size = end - start;
+    if (!is_inhabited(start, end))
+        return SL_OK;
     char *copy = malloc(size);
     if (copy == NULL)
         return SL_ENOMEM;
@@ -61,16 +74,12 @@ move_environment(uintptr_t start, uintptr_t end, char **ret_copy)
     return SL_OK;
 }
 
-/* Nobody must be left with a pointer into the area: libc keeps the program's name. */
 static void
-move_program_name(void)
+set_program_name(char *name)
 {
-    char *copy = strdup(program_invocation_name);
-    if (copy == NULL)
-        return; /* a wrong name in a message is all that can happen */
-    program_invocation_name = copy;
-    char *slash = strrchr(copy, '/');
-    program_invocation_short_name = slash != NULL ? slash + 1 : copy;
+    char *slash = strrchr(name, '/');
+    program_invocation_name = name;
+    program_invocation_short_name = slash != NULL ? slash + 1 : name;
 }
 
 int
@@ -89,10 +98,33 @@ sl_title_init(struct sl_title *title)
     if (env_start == arg_end && env_end > env_start &&
         move_environment(env_start, env_end, &title->environment) == SL_OK)
         end = env_end;
-    move_program_name();
+    title->before_size = arg_end - arg_start;
+    title->before = malloc(title->before_size);
+    if (title->before != NULL)
+        memcpy(title->before, (const char *)arg_start, title->before_size);
+    prctl(PR_GET_NAME, title->name);
+    /* Nobody must be left with a pointer into the area, and libc keeps the program's name. Without
+     * memory a wrong name in a message is all that can happen. */
+    title->program = strdup(program_invocation_name);
+    if (title->program != NULL)
+        set_program_name(title->program);
     title->area = (char *)arg_start;
     title->size = end - arg_start;
     return SL_OK;
+}
+
+void
+sl_title_release(struct sl_title *title)
+{
+    if (title->area != NULL && title->before != NULL) {
+        memset(title->area, 0, title->size);
+        memcpy(title->area, title->before, title->before_size);
+        prctl(PR_SET_NAME, title->name);
+        set_program_name(title->area);
+        free(title->program);
+    }
+    free(title->before);
+    *title = (struct sl_title){0};
 }
 
 void

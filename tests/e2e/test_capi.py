@@ -5,68 +5,14 @@ from __future__ import annotations
 import os
 import re
 import select
-import shlex
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness import DATA, SANITIZED, TOP, Load, is_alive, wait_until
-
-EXAMPLES = TOP / "examples" / "c"
-FAULTY = DATA / "faulty_app.c"
-
-
-def native() -> Path:
-    if "SAOLA_TEST_SITE" in os.environ:
-        return Path(os.environ["SAOLA_TEST_SITE"]) / "saola" / "native"
-    import saola.native
-    return saola.native.ROOT
-
-
-def flags(*what: str) -> list[str]:
-    """What pkg-config says of saola."""
-    path = str(native() / "lib" / "pkgconfig")
-    done = subprocess.run(["pkg-config", *what, "saola"], check=True, text=True, capture_output=True,
-                          env={**os.environ, "PKG_CONFIG_PATH": path})
-    return shlex.split(done.stdout)
-
-
-def compile_app(source: Path, target: Path, *more: str) -> Path:
-    """cc -shared; the target is replaced at once, as a linker or install(1) does it."""
-    fresh = target.with_name(target.name + ".new")
-    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-shared", "-fPIC", "-pthread",
-                    *flags("--cflags"), *more, str(source), "-o", str(fresh)], check=True)
-    fresh.rename(target)
-    return target
-
-
-@pytest.fixture
-def build(tmp_path: Path):
-    """Compiles an example; the shared object lies beside the server's directory."""
-    def compile_named(name: str, *more: str, to: str | None = None) -> str:
-        source = EXAMPLES / f"{name}.c" if name != "faulty" else FAULTY
-        return str(compile_app(source, tmp_path / f"{to or name}.so", *more))
-    return compile_named
-
-
-@pytest.fixture
-def serve_c(serve):
-    """serve() for applications in C: no option of Python's."""
-    def start(app: str | None, *args: str, **options):
-        bind = ["--bind", options.pop("bind", "127.0.0.1:0")]
-        if options.get("workers") is not None:
-            args += ("--workers", str(options.pop("workers")))
-        command = [*server_command(), *bind, *args] + ([app] if app else [])
-        return serve(None, command=command, bind=None, **options)
-    return start
-
-
-def server_command() -> list[str]:
-    from harness import SERVER
-    return [*SERVER]
-
+from capi import EXAMPLES, build, flags, native, serve_c  # noqa: F401 (fixtures)
+from harness import SANITIZED, Load, is_alive, wait_until
 
 def run_c(*args: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[int, str]:
     """Runs the program to its end; status and what it said."""
@@ -201,20 +147,6 @@ def test_an_upgrade_serves_on(serve_c, build, adopt):
         server.stop()
         load.join()
     load.assert_clean(60)
-
-
-@pytest.mark.log_may_contain("Sanitizer")
-def test_a_crash_kills_one_worker_and_says_which_signal_and_request(serve_c, build):
-    server = serve_c(build("faulty"), workers=2)
-    workers = server.wait_workers(2)
-    with server.connect() as connection, pytest.raises(Exception):
-        connection.request("GET", "/crash?now")
-    if not SANITIZED:
-        server.wait_log(r"Worker \(pid:\d+\) was sent SIGSEGV! .*GET /crash\?now")
-    wait_until(lambda: len(server.worker_pids) == 2 and server.worker_pids != workers,
-               lambda: server.log)
-    assert len(set(server.worker_pids) & set(workers)) == 1
-    assert server.get().text == "faulty"
 
 
 def test_a_request_that_hangs_is_ended_by_timeout(serve_c, build):

@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 
-from .. import _saola, errors, lifecycle, successor, util
+from .. import _saola, errors, lifecycle, native, successor, util
 from ..lifecycle import Cause
 from . import advice
 from .workertmp import WorkerTmp
@@ -307,7 +307,8 @@ class Worker:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
 
         engine = reloader_engines[self.cfg.reload_engine]
-        self.reloader = engine(extra_files=self.cfg.reload_extra_files, callback=changed)
+        files = [*self.cfg.reload_extra_files, *native.mounted_files(self.cfg)]
+        self.reloader = engine(extra_files=files, callback=changed)
 
     def run_hook(self, name, *args):
         """Calls a hook of the configuration. A failure is logged and False is returned."""

@@ -316,6 +316,7 @@ class EngineWorker(base.Worker):
     def handle_usr1(self, sig, frame):
         """USR1: open the log files anew."""
         super().handle_usr1(sig, frame)
+        native.reopen_logs(self.files)
         if self.core_log is not None:
             accesslog.reopen_core_log(self.core_log, self.log)
 

@@ -1,5 +1,6 @@
 /* An application with everything that can go wrong, for test_capi.py. -DTEXT="..." is its answer.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +25,8 @@ crash_at_once(void)
 static int
 start(struct sl_worker *worker, void *data, void **ret_state, struct sl_error *err)
 {
-    (void)worker;
     (void)data;
-    (void)ret_state;
+    *ret_state = worker;
 #ifdef FAIL_IN_START
     return sl_error_set(err, SL_EHOST, "start: not today");
 #else
@@ -41,14 +41,55 @@ path_is(const struct sl_request *req, const char *path)
     return req->path.len == strlen(path) && memcmp(req->path.ptr, path, req->path.len) == 0;
 }
 
+/* ---- crashes ---------------------------------------------------------------------------------- */
+
+static volatile int zero;
+static int recurse(const char *above);
+static int (*volatile deeper)(const char *above) = recurse; /* or the compiler sees through it */
+
+static int
+recurse(const char *above)
+{
+    volatile char frame[1000];
+    frame[0] = above[0];
+    return deeper((const char *)frame) + frame[0];
+}
+
+static void *
+crash_at(void *address)
+{
+    *(volatile int *)address = 1;
+    return NULL;
+}
+
+static void
+crash(const char *way)
+{
+    pthread_t thread;
+    if (strcmp(way, "SEGV") == 0)
+        crash_at((void *)8);
+    else if (strcmp(way, "FPE") == 0)
+        zero = 1000 / zero;
+    else if (strcmp(way, "ABRT") == 0)
+        abort();
+    else if (strcmp(way, "overflow") == 0)
+        zero = recurse("x");
+    else if (strcmp(way, "thread") == 0 && pthread_create(&thread, NULL, crash_at, (void *)8) == 0)
+        pthread_join(thread, NULL);
+}
+
 static int
 request(void *state, struct sl_request *req, struct sl_response *res)
 {
-    (void)state;
-    if (path_is(req, "/crash"))
-        *(volatile int *)8 = 1;
+    char path[64];
+    snprintf(path, sizeof path, "%.*s", (int)req->path.len, req->path.ptr);
+    const char *way = strstr(path, "/crash/"); /* also below a mount */
+    if (way != NULL)
+        crash(way + 7);
     while (path_is(req, "/hang"))
         sleep(1);
+    if (req->query.len > 4 && memcmp(req->query.ptr, "log=", 4) == 0)
+        sl_worker_log(state, SL_LOG_WARNING, "%.*s", (int)req->query.len - 4, req->query.ptr + 4);
     return sl_response_send(res, 200, "text/plain", TEXT, strlen(TEXT));
 }
 
@@ -88,6 +129,14 @@ HOOK(post_request)
 HOOK(child_exit)
 HOOK(worker_exit)
 
+/* In a signal handler. */
+static int
+worker_abort(const struct sl_hook_call *call)
+{
+    (void)call;
+    return write(2, "hook worker_abort\n", 18) == 18 ? SL_OK : SL_ESYS;
+}
+
 static int
 at_the_end(const struct sl_hook_call *call)
 {
@@ -104,6 +153,7 @@ SL_HOOKS(hooks) = {.abi = SL_HOOKS_ABI,
                    .post_worker_init = post_worker_init,
                    .pre_request = pre_request,
                    .post_request = post_request,
+                   .worker_abort = worker_abort,
                    .child_exit = child_exit,
                    .worker_exit = worker_exit,
                    .on_exit = at_the_end};
