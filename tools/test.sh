@@ -89,7 +89,8 @@ c_tests() {
 
 # The programs that start threads, under TSan. It wants memory where it expects it, hence setarch.
 thread_tests() {
-    threaded="host_c/loop http/access_log http/drain http/engine http/pool"
+    threaded="host_c/loop http/access_log http/drain http/engine http/pool
+        examples/hello examples/kv examples/upload examples/chat examples/echo_worker"
     # shellcheck disable=SC2086
     step unit-gcc-tsan setarch -R meson test -C build/gcc-tsan --no-rebuild -v $threaded || return 0
     tests=$(sed -n 's/.*\[  PASSED  \] \([0-9]*\) test.*/\1/p' build/logs/unit-gcc-tsan.log | awk '{n += $1} END {print n + 0}')
