@@ -3,6 +3,8 @@ where none is allowed."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from harness import format_request
@@ -66,3 +68,22 @@ def test_no_body_is_sent_where_none_is_allowed(serve_probe, host):  # noqa: F811
             assert status != 204 or response.header("content-length") is None
             assert response.header("transfer-encoding") is None
         assert connection.request(target="/report").status == 200
+
+
+@pytest.mark.parametrize("more", [[], [("User-Agent", "same"), ("Accept", "*/*")]])
+def test_what_one_client_sends_is_not_shown_to_another(serve_probe, host, more):  # noqa: F811
+    """Hosts know header fields by their bytes. In the absolute form (RFC 9112 3.2.2) the same bytes mean another host."""
+    server = serve_probe()
+    fields = [("Host", "asked.example"), *more]
+
+    def host_of(target):
+        with server.connect() as connection:
+            response = connection.request(target=target, headers=fields)
+            assert response.status == 200
+            return json.loads(response.text)["headers"]["host"]
+
+    # aiohttp's own parser leaves Host as it is, and takes the authority for the URL.
+    other = "asked.example" if host.startswith("aiohttp") else "other.example"
+    for _ in range(6):
+        assert host_of("http://other.example/report") == other
+        assert host_of("/report") == "asked.example"

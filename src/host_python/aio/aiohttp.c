@@ -249,13 +249,15 @@ sl_aiohttp_give_away(struct sl_aio *aio, struct sl_request *req, struct sl_respo
                      int *ret_code)
 {
     struct sl_aiohttp *web = aio->aiohttp;
-    if (web->serve != Py_None) {
+    /* An absolute target is no plain request; its authority is the value of Host now and lies
+     * outside of the block, which is known by its bytes. */
+    if (web->serve != Py_None && req->target.len > 0 && req->target.ptr[0] == '/') {
         if (find_block(web, req) < 0) {
             PyErr_WriteUnraisable(web->make_headers);
             *ret_code = SL_ENOMEM;
             return true;
         }
-        if (web->block->plain && req->target.len > 0 && req->target.ptr[0] == '/')
+        if (web->block->plain)
             return false;
     }
     *ret_code = sl_aio_give_away(aio, web->give_away, req, res);

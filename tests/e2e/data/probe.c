@@ -71,6 +71,8 @@ report(struct sl_request *req, struct sl_response *res)
                       "\"headers\": {",
                       peer->addr, peer->port, req->https ? "https" : "http");
     for (size_t i = 0; i < req->header_count; i++) {
+        if (req->headers[i].name.len + req->headers[i].value.len + 20 > sizeof text - (size_t)at)
+            break;
         const struct sl_header *h = &req->headers[i];
         at += snprintf(text + at, sizeof text - (size_t)at, "%s\"", i > 0 ? ", " : "");
         for (size_t k = 0; k < h->name.len; k++)
@@ -100,7 +102,8 @@ request(void *state, struct sl_request *req, struct sl_response *res)
     (void)state;
     if (path_is(req, "/status"))
         return status(req, res);
-    return path_is(req, "/report") ? report(req, res) : stream(req, res);
+    bool streams = req->path.len >= 7 && memcmp(req->path.ptr, "/stream", 7) == 0;
+    return streams ? stream(req, res) : report(req, res);
 }
 
 SL_APP(app) = {.abi = SL_APP_ABI, .name = "probe", .request = request};

@@ -1,6 +1,6 @@
 """One application for each kind of host that says what it was given, and streams (probe.c is the one in C).
 
-/report answers in JSON: who the client is said to be, the scheme, and the header fields by name, in lower
+/report (and any other path) answers in JSON: who the client is said to be, the scheme, and the header fields by name, in lower
 case with dashes. /stream?DIR gives piece after piece; after each one it waits, without giving anything back
 to the server, until DIR/NUMBER exists. /status?CODE answers with that status, and gives a body whether there may
 be one or not.
@@ -42,7 +42,7 @@ def blocks(directory):
 
 def wsgi(environ, start_response):
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
-    if path == "/report":
+    if not path.startswith(("/stream", "/status")):
         report = {key.lower(): environ.get(key) for key in (
             "REMOTE_ADDR", "REMOTE_PORT", "PROXY_PROTOCOL", "PROXY_ADDR", "PROXY_PORT", "SCRIPT_NAME")}
         report |= {"scheme": environ["wsgi.url_scheme"], "headers": dashed(
@@ -70,7 +70,7 @@ async def asgi(scope, receive, send):
         return
     path, query = scope["path"], scope["query_string"].decode()
     start = {"type": "http.response.start", "status": 200, "headers": []}
-    if path == "/report":
+    if not path.startswith(("/stream", "/status")):
         client = scope["client"] or (None, None)
         report = {"remote_addr": client[0], "remote_port": client[1] and str(client[1]), "scheme": scope["scheme"],
                   "headers": dashed((name.decode(), value.decode()) for name, value in scope["headers"])}
@@ -127,9 +127,9 @@ def make_aiohttp(own_runner=False):
         return response
 
     app = web.Application()
-    app.router.add_get("/report", report)
     app.router.add_get("/status", status)
     app.router.add_get("/{stream:stream.*}", stream)
+    app.router.add_route("*", "/{other:.*}", report)
     return web.AppRunner(app) if own_runner else app
 
 
