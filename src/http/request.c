@@ -7,12 +7,20 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "http/chars.h"
 #include "http/engine_state.h"
 
 enum { RECEIVE_STEP = 64 * 1024 };
 
-/* sl_body.left of a chunked body: 0 while chunks come, then what is expected behind them. */
-enum { TRAILER_CR = 1, TRAILER_LF = 2 };
+/* sl_body.left of a chunked body: 0 while chunks come, then what is expected behind them. Only
+ * where nobody wants the trailers, a line may be cut. */
+enum {
+    TRAILER_LINE = 1, /* a name, or the CR of the last line */
+    TRAILER_LAST_LF,
+    TRAILER_NAME,
+    TRAILER_VALUE,
+    TRAILER_LF,
+};
 
 static struct sl_exchange *
 exchange_of(struct sl_request *req)
@@ -104,7 +112,7 @@ next_chunk(struct sl_exchange *x)
         }
         advance(x, used);
         if (event == SL_CHUNKED_TRAILERS)
-            x->body.left = TRAILER_CR;
+            x->body.left = TRAILER_LINE;
         if (event == SL_CHUNKED_MORE)
             return;
     }
@@ -351,6 +359,32 @@ sl_exchange_skip_body(struct sl_exchange *x)
     return sl_request_body_done(&x->req);
 }
 
+/* One byte of trailers that are dropped: names do not matter, where they end does. */
+static bool
+skip_trailer_byte(struct sl_body *body, char c)
+{
+    bool in_token = sl_char_class(c) & SL_CHAR_TOKEN;
+    switch (body->left) {
+    case TRAILER_LINE:
+        body->left = c == '\r' ? TRAILER_LAST_LF : TRAILER_NAME;
+        return c == '\r' || in_token;
+    case TRAILER_LAST_LF:
+        body->done = c == '\n';
+        return body->done;
+    case TRAILER_NAME:
+        if (c == ':')
+            body->left = TRAILER_VALUE;
+        return c == ':' || in_token;
+    case TRAILER_VALUE:
+        if (c == '\r')
+            body->left = TRAILER_LF;
+        return c == '\r' || (sl_char_class(c) & SL_CHAR_VALUE);
+    default:
+        body->left = TRAILER_LINE;
+        return c == '\n';
+    }
+}
+
 size_t
 sl_body_skip(struct sl_body *body, const char *data, size_t len)
 {
@@ -370,15 +404,10 @@ sl_body_skip(struct sl_body *body, const char *data, size_t len)
             return SIZE_MAX;
         pos += used;
         if (event == SL_CHUNKED_TRAILERS)
-            body->left = TRAILER_CR;
+            body->left = TRAILER_LINE;
     }
-    /* Behind the last chunk only an empty trailer section is accepted here: CR, LF. */
-    while (pos < len && !body->done) {
-        if (data[pos] != (body->left == TRAILER_CR ? '\r' : '\n'))
+    while (pos < len && !body->done)
+        if (!skip_trailer_byte(body, data[pos++]))
             return SIZE_MAX;
-        pos++;
-        body->done = body->left == TRAILER_LF;
-        body->left = TRAILER_LF;
-    }
     return pos;
 }

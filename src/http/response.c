@@ -241,8 +241,9 @@ sl_response_is_last(const struct sl_response *res)
     if (!x->req.keep_alive || res->ws->engine->opt.keepalive_ms == 0 || x->broken ||
         sl_drain_last_answer(x))
         return true;
-    /* The client may or may not send its body now. */
-    return x->req.expect_continue && !x->body.done;
+    /* The client may or may not send its body now, unless it is here. */
+    bool here = x->body.done || (x->body.kind == SL_BODY_LENGTH && x->view_len >= x->body.left);
+    return x->req.expect_continue && !here;
 }
 
 /* To the client a tunnel begins behind this head (RFC 9110 section 9.3.6): what follows is neither

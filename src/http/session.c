@@ -140,15 +140,9 @@ sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *b
         sl_conn_end(conn, !complete || conn->pipelined);
         return len;
     }
-    if (!complete && x->view_len > 0) { /* inside a trailer section */
-        sl_conn_end(conn, true);
-        return len;
-    }
-    if (!complete) {
+    if (!complete) { /* what is in the view is the beginning of its trailers */
         conn->draining = true;
         conn->body = x->body;
-        sl_buf_consume(&x->spill, x->spill.len);
-        return len;
     }
     if (!spilled)
         return (size_t)(x->view - buf);

@@ -376,6 +376,60 @@ test_a_forked_child_keeps_no_closed_connection_alive(void **state)
     server_stop(&s);
 }
 
+/* The handler answers without having read the body, which was too large to be awaited. */
+static int
+post_unread(const struct server *s)
+{
+    static const char zeros[0x14000];
+    int fd = dial(s);
+    say_text(fd, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n14000\r\n");
+    say(fd, zeros, sizeof zeros);
+    return fd;
+}
+
+static void
+test_trailers_that_nobody_reads_end_with_the_body(void **state)
+{
+    static const char tail[] = "\r\n0\r\nX-A: b c\r\nY:\r\n\r\n" GET("/");
+    static const char *const malformed[] = {
+        "X: a\n\r\n", "X : a\r\n\r\n", ": a\r\n\r\n",    "\n",
+        "X: a\r\n\n", "X: \1\r\n\r\n", "\rX: a\r\n\r\n", "X: a\r\n b\r\n\r\n"};
+    struct server s;
+    begin(&s, state);
+    for (size_t cut = 0; cut < sizeof tail; cut++) {
+        int fd = post_unread(&s);
+        say(fd, tail, cut);
+        expect(fd, 200, "hello");
+        say(fd, tail + cut, sizeof tail - 1 - cut);
+        expect(fd, 200, "hello");
+        close(fd);
+    }
+    for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {
+        int fd = post_unread(&s);
+        expect(fd, 200, "hello");
+        say_text(fd, "\r\n0\r\n");
+        say_text(fd, malformed[i]);
+        (void)send(fd, GET("/"), strlen(GET("/")), MSG_NOSIGNAL);
+        assert_true(at_end(fd));
+        close(fd);
+    }
+    server_stop(&s);
+}
+
+static void
+test_a_body_that_came_unasked_does_not_end_the_connection(void **state)
+{
+    struct server s;
+    begin(&s, state);
+    int fd = dial(&s);
+    say_text(fd, "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+                 "ab" GET("/"));
+    expect(fd, 200, "hello");
+    expect(fd, 200, "hello");
+    close(fd);
+    server_stop(&s);
+}
+
 int
 main(void)
 {
@@ -391,6 +445,8 @@ main(void)
         BOTH(test_a_client_may_send_all_before_it_reads),
         BOTH(test_output_goes_out_while_a_body_is_awaited),
         BOTH(test_odd_answers_keep_their_framing),
+        BOTH(test_trailers_that_nobody_reads_end_with_the_body),
+        BOTH(test_a_body_that_came_unasked_does_not_end_the_connection),
         BOTH(test_a_forked_child_keeps_no_closed_connection_alive),
     };
     return cmocka_run_group_tests_name("connection", tests, NULL, NULL);
