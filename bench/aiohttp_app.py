@@ -1,4 +1,5 @@
-"""The application that every aiohttp server of the benchmark runs; its paths are those of app.py."""
+"""The application that every aiohttp server of the benchmark runs; its paths are those of
+app.py, ``/wait``: 13 bytes after 10 ms, and ``/ws``: a WebSocket that is an echo."""
 
 from __future__ import annotations
 
@@ -30,6 +31,21 @@ async def sleep(request: web.Request) -> web.Response:
     return web.Response(body=HELLO, content_type="text/plain")
 
 
+async def wait(request: web.Request) -> web.Response:
+    """10 ms later."""
+    await asyncio.sleep(0.01)
+    return web.Response(body=HELLO, content_type="text/plain")
+
+
+async def echo_messages(request: web.Request) -> web.WebSocketResponse:
+    """A WebSocket: each text comes back."""
+    ws = web.WebSocketResponse()
+    await ws.prepare(request)
+    async for message in ws:
+        await ws.send_str(message.data)
+    return ws
+
+
 def make() -> web.Application:
     """The application."""
     application = web.Application()
@@ -37,6 +53,8 @@ def make() -> web.Application:
     application.router.add_get("/10k", ten_k)
     application.router.add_post("/echo", echo)
     application.router.add_get("/sleep", sleep)
+    application.router.add_get("/wait", wait)
+    application.router.add_get("/ws", echo_messages)
     return application
 
 

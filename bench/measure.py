@@ -20,6 +20,7 @@ from servers import ROOT
 TICKS = os.sysconf("SC_CLK_TCK")
 SERVER_CPU, CLIENT_CPU = 0, 1
 CONNECTIONS = 64
+WS_LOAD = ROOT / "build" / "bench" / "ws_load"
 
 
 class BenchError(Exception):
@@ -157,12 +158,14 @@ def _stop(process: subprocess.Popen) -> None:
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk sends."""
+    """What wrk sends; ``websocket``: what ws_load sends, text messages of ``body`` bytes."""
 
     method: str = "GET"
     path: str = "/"
     body: int = 0
     depth: int = 1
+    connections: int = CONNECTIONS
+    websocket: bool = False
 
 
 @dataclass
@@ -178,17 +181,24 @@ class Result:
         return self.requests / self.seconds
 
 
-def _wrk(url: str, load: Load, seconds: float) -> dict:
-    command = [
-        "taskset", "-c", str(CLIENT_CPU), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s",
-        "--timeout", "10s", "-s", str(ROOT / "bench" / "request.lua"), url, "--",
+def _command(server: Running, load: Load, seconds: float) -> list[str]:
+    whole = str(max(1, round(seconds)))
+    if load.websocket:
+        return [str(WS_LOAD), str(server.port), load.path, str(load.connections), whole, str(load.body)]
+    return [
+        "wrk", "-t1", f"-c{load.connections}", f"-d{whole}s", "--timeout", "10s",
+        "-s", str(ROOT / "bench" / "request.lua"), server.url, "--",
         load.method, load.path, str(load.body), str(load.depth),
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+
+
+def _run_load(server: Running, load: Load, seconds: float) -> dict:
+    command = _command(server, load, seconds)
+    done = subprocess.run(["taskset", "-c", str(CLIENT_CPU), *command], capture_output=True, text=True)
     for line in done.stdout.splitlines():
         if line.startswith("RESULT "):
             return json.loads(line[7:])
-    raise BenchError("wrk failed: " + (done.stderr or done.stdout).strip()[-200:])
+    raise BenchError(f"{Path(command[0]).name} failed: " + (done.stderr or done.stdout).strip()[-200:])
 
 
 def loaded(server: Running, load: Load, warm_up: float, seconds: float) -> Result:
@@ -196,9 +206,9 @@ def loaded(server: Running, load: Load, warm_up: float, seconds: float) -> Resul
 
     :raises BenchError: when nothing was answered.
     """
-    _wrk(server.url, load, warm_up)
+    _run_load(server, load, warm_up)
     before = cpu_seconds(server.process.pid)
-    r = _wrk(server.url, load, seconds)
+    r = _run_load(server, load, seconds)
     cpu = cpu_seconds(server.process.pid) - before
     if r["requests"] == 0:
         raise BenchError("answered nothing")

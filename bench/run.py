@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import BenchError, Load, free_port, idle, loaded, raise_file_limit, started  # noqa: E402
+from measure import WS_LOAD, BenchError, Load, free_port, idle, loaded, raise_file_limit, started  # noqa: E402
 from servers import RAW, ROOT, SERVERS, Server, Tools, install_peers, prepare_debian, versions  # noqa: E402
 
 CPU_CASES = {
@@ -34,11 +34,26 @@ CPU_CASES = {
     "post10k": (Load("POST", "/echo", 10240), 10240),
     "pipeline": (Load(depth=16), 13),
 }
-CASES = [*CPU_CASES, "sleep50", "idle"]
+#: For applications on an event loop. What raw does with them would say nothing: hello is their floor.
+LOOP_CASES = {
+    "wait": Load(path="/wait", connections=512),
+    "websocket": Load(path="/ws", body=64, websocket=True),
+}
+CASES = [*CPU_CASES, *LOOP_CASES, "sleep50", "idle"]
 THREADS, SLEEP_THREADS = 4, 16
 SLEEP_SECONDS = 5  # a shorter time is mostly the first and last requests
 SLEEP_LIMIT = SLEEP_THREADS / 0.05  # requests a second that so many threads can do
 IDLE = 10000
+NO_LOOP = "has no event loop"
+
+
+def _why_not(server: Server, case: str) -> str | None:
+    """Why a case says nothing of a server, in a few words."""
+    if case == "pipeline" and not server.keepalive:
+        return "closes connections"
+    if case in LOOP_CASES and not server.loop:
+        return NO_LOOP
+    return "knows no WebSockets" if case == "websocket" and not server.websocket else None
 
 
 @dataclass
@@ -83,7 +98,7 @@ class Bench:
         return started(server.command(self.tools, port, threads), port, log)
 
     def cpu_case(self, server: Server, case: str, running, floor: float | None, run: int) -> float:
-        load, _ = CPU_CASES[case]
+        load = LOOP_CASES[case] if case in LOOP_CASES else CPU_CASES[case][0]
         self.say(f"run {run + 1} of {self.args.runs}: {server.name}, {case}")
         result = loaded(running, load, self.args.warm_up, self.args.seconds)
         row = self.row(server)
@@ -97,8 +112,9 @@ class Bench:
 
     def measure_floor(self, cases: list[str], run: int) -> dict[str, float]:
         floors = {}
+        wanted = [c for c in CPU_CASES if c in cases or (c == "hello" and set(cases) & set(LOOP_CASES))]
         for body, server in RAW.items():
-            mine = [c for c in cases if CPU_CASES[c][1] == body]
+            mine = [c for c in wanted if CPU_CASES[c][1] == body]
             if mine:
                 with self.start(server, 1) as running:
                     for case in mine:
@@ -110,12 +126,12 @@ class Bench:
         row = self.row(server)
         cases = [c for c in cases if c not in row.problems]
         for case in cases:
-            if case == "pipeline" and not server.keepalive:
-                row.problems[case] = "closes connections"
+            if reason := _why_not(server, case):
+                row.problems[case] = reason
                 continue
             try:
                 with self.start(server, THREADS) as running:
-                    self.cpu_case(server, case, running, floors[case], run)
+                    self.cpu_case(server, case, running, floors["hello" if case in LOOP_CASES else case], run)
             except BenchError as error:
                 row.problems[case] = str(error)
 
@@ -140,7 +156,7 @@ class Bench:
             row.problems["idle"] = str(error)
 
     def run(self, servers: list[Server], cases: list[str]) -> None:
-        cpu = [c for c in cases if c in CPU_CASES]
+        cpu = [c for c in cases if c in CPU_CASES or c in LOOP_CASES]
         for run in range(self.args.runs):
             floors = self.measure_floor(cpu, run) if cpu else {}
             for server in servers:
@@ -177,11 +193,12 @@ def print_table(rows: list[Row], cases: list[str]) -> None:
     for line in table:
         first, rest = line[0].ljust(widths[0]), zip(line[1:], widths[1:])
         print("  ".join([first, *(cell.rjust(width) for cell, width in rest)]))
-    print(f"\nCPU microseconds per request and ratio to raw; sleep50: of {SLEEP_LIMIT:.0f} possible; "
-          "idle: memory per connection.")
+    print(f"\nCPU microseconds per request and ratio to raw; wait: 512 connections, 10 ms, and websocket: an echo of 64 "
+          f"bytes, to raw's hello; sleep50: of {SLEEP_LIMIT:.0f} possible; idle: memory per connection.")
     for row in rows:
         for case, problem in row.problems.items():
-            print(f"{row.name}, {case}: {problem}")
+            if problem != NO_LOOP:
+                print(f"{row.name}, {case}: {problem}")
 
 
 def machine() -> dict[str, object]:
@@ -232,6 +249,11 @@ def build_raw() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", str(path), str(source)], check=True)
     return path
+
+
+def build_ws_load() -> None:
+    WS_LOAD.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", str(WS_LOAD), str(ROOT / "bench" / "ws_load.c")], check=True)
 
 
 def build_c_app(saola: Path | None) -> None:
@@ -299,6 +321,8 @@ def main() -> int:
     tools = Tools(find_saola(args.saola), build_raw(), args.venv / "bin")
     build_c_app(tools.saola)
     missing |= prepare_debian()
+    if "websocket" in args.cases:
+        build_ws_load()
     if tools.saola is None and any(s.name.startswith("saola") for s in servers):
         missing["saola"] = "no saola program; type: make venv, or give --saola PATH"
     servers = [s for s in servers if (s.package or s.name.split()[0]) not in missing]

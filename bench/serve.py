@@ -22,10 +22,12 @@ def main() -> None:
         import bjoern
 
         bjoern.run(app, "127.0.0.1", port)
-    elif name == "fastpysgi":
+    elif name in ("fastpysgi", "fastpysgi-asgi"):
         import fastpysgi
 
-        fastpysgi.run(app, host="127.0.0.1", port=port, workers=1, loglevel=0)
+        from bench.asgi_app import app as asgi_app
+
+        fastpysgi.run(app if name == "fastpysgi" else asgi_app, host="127.0.0.1", port=port, workers=1, loglevel=0)
     elif name == "aiohttp":
         serve_aiohttp(port)
     else:

@@ -31,6 +31,8 @@ class Server:
     :param command: makes the command line from the tools, the port and the number of threads.
     :param keepalive: whether it keeps connections open; others cannot pipeline nor idle.
     :param threads: whether it runs several slow requests at once.
+    :param loop: whether its application is on an event loop: the cases wait and websocket.
+    :param websocket: ... and whether it knows WebSockets.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Server:
     command: Callable[[Tools, int, int], list[str]]
     keepalive: bool = True
     threads: bool = False
+    loop: bool = False
+    websocket: bool = True
 
 
 def _saola(kind: str) -> Callable[[Tools, int, int], list[str]]:
@@ -67,13 +71,20 @@ def _uvicorn(tools: Tools, port: int, threads: int) -> list[str]:
     ]
 
 
+def _hypercorn(tools: Tools, port: int, threads: int) -> list[str]:
+    return [
+        str(tools.peers / "hypercorn"), "-b", f"127.0.0.1:{port}", "-w", "1", "-k", "uvloop", "--keep-alive", "75",
+        "--log-level", "warning", ASGI_APP,
+    ]
+
+
 def _gunicorn(kind: str) -> Callable[[Tools, int, int], list[str]]:
     def command(tools: Tools, port: int, threads: int) -> list[str]:
         flags = ["--threads", str(threads)] if kind == "gthread" else []
         return [
             str(tools.peers / "gunicorn"), "-k", kind, *flags, "-b", f"127.0.0.1:{port}", "-w", "1",
             "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning",
-            AIOHTTP_APP if kind.startswith("aiohttp.") else APP,
+            AIOHTTP_APP if kind.startswith("aiohttp.") else ASGI_APP if kind == "asgi" else APP,
         ]
 
     return command
@@ -87,12 +98,17 @@ def _uwsgi(tools: Tools, port: int, threads: int) -> list[str]:
     ]
 
 
-def _granian(tools: Tools, port: int, threads: int) -> list[str]:
-    return [
-        str(tools.peers / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--blocking-threads", str(threads), "--no-ws", "--http", "1", "--no-access-log",
-        "--log-level", "warning", "--backlog", "2048", "--backpressure", "20000", APP,
-    ]
+def _granian(interface: str) -> Callable[[Tools, int, int], list[str]]:
+    def command(tools: Tools, port: int, threads: int) -> list[str]:
+        wsgi = interface == "wsgi"
+        flags = ["--blocking-threads", str(threads), "--no-ws"] if wsgi else ["--loop", "uvloop"]
+        return [
+            str(tools.peers / "granian"), "--interface", interface, "--host", "127.0.0.1", "--port", str(port),
+            "--workers", "1", *flags, "--http", "1", "--no-access-log", "--log-level", "warning",
+            "--backlog", "2048", "--backpressure", "20000", APP if wsgi else ASGI_APP,
+        ]
+
+    return command
 
 
 def _waitress(tools: Tools, port: int, threads: int) -> list[str]:
@@ -170,17 +186,21 @@ SERVERS = [
     Server("libmicrohttpd", None, _microhttpd),
     Server("saola sync", None, _saola("sync")),
     Server("saola gthread", None, _saola("gthread"), threads=True),
-    Server("saola asgi", None, _saola("asgi")),
-    Server("saola aiohttp", None, _saola("aiohttp")),
+    Server("saola asgi", None, _saola("asgi"), loop=True),
+    Server("saola aiohttp", None, _saola("aiohttp"), loop=True),
     Server("gunicorn sync", "gunicorn", _gunicorn("sync"), keepalive=False),
     Server("gunicorn gthread", "gunicorn", _gunicorn("gthread"), threads=True),
-    Server("gunicorn aiohttp", "gunicorn aiohttp", _gunicorn("aiohttp.GunicornWebWorker")),
+    Server("gunicorn asgi", "gunicorn uvloop", _gunicorn("asgi"), loop=True),
+    Server("gunicorn aiohttp", "gunicorn aiohttp", _gunicorn("aiohttp.GunicornWebWorker"), loop=True),
     Server("gunicorn aiohttp uvloop", "gunicorn aiohttp uvloop",
-           _gunicorn("aiohttp.GunicornUVLoopWebWorker")),
-    Server("aiohttp", "aiohttp", _script("aiohttp")),
-    Server("uvicorn", "uvicorn[standard]", _uvicorn),
+           _gunicorn("aiohttp.GunicornUVLoopWebWorker"), loop=True),
+    Server("aiohttp", "aiohttp", _script("aiohttp"), loop=True),
+    Server("uvicorn", "uvicorn[standard]", _uvicorn, loop=True),
+    Server("hypercorn", "hypercorn uvloop", _hypercorn, loop=True),
+    Server("granian asgi", "granian uvloop", _granian("asgi"), loop=True),
+    Server("fastpysgi asgi", "fastpysgi", _script("fastpysgi-asgi"), loop=True, websocket=False),
     Server("uwsgi", "uwsgi", _uwsgi, threads=True),
-    Server("granian", "granian", _granian, threads=True),
+    Server("granian", "granian", _granian("wsgi"), threads=True),
     Server("bjoern", "bjoern", _script("bjoern")),
     Server("fastpysgi", "fastpysgi", _script("fastpysgi")),
     Server("waitress", "waitress", _waitress, threads=True),
