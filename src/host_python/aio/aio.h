@@ -74,6 +74,9 @@
     ROW(close, "close")                                                                            \
     ROW(context, "context")                                                                        \
     ROW(task_factory, "_task_factory")                                                             \
+    ROW(ready, "_ready")                                                                           \
+    ROW(scheduled, "_scheduled")                                                                   \
+    ROW(stopping, "_stopping")                                                                     \
     ROW(get, "GET")                                                                                \
     ROW(add, "add")                                                                                \
     ROW(task_name, "saola-request")
@@ -83,6 +86,7 @@ enum {
     SL_AIO_PATHS = 128,
     SL_AIO_CLIENTS = 256,
     SL_AIO_TEMPLATES = 16,      /* listeners times schemes */
+    SL_AIO_SPARES = 64,         /* objects of a kind that are kept for the next requests */
     SL_AIO_CACHED_MAX = 1024,   /* longest header, path or query that is kept for reuse */
     SL_AIO_MESSAGE_MAX = 65536, /* most bytes of a body in one http.request */
 };
@@ -109,6 +113,8 @@ struct sl_aio_template {
     uint16_t port;
     bool https;
     PyObject *dict;
+    const struct sl_aio_path *path; /* that is in it, as long as its raw is this one */
+    PyObject *raw;
 };
 
 struct sl_aio {
@@ -126,16 +132,15 @@ struct sl_aio {
     PyObject *empty_bytes;
     /* of the loop; set by set_loop() */
     PyObject *loop;
-    PyObject *loop_dict; /* of our own loop: call_soon is put there for a moment; else NULL */
-    PyObject *task_type;
-    PyObject *base_context;
-    PyObject *task_kwnames, *create_future;
-    PyObject *capture; /* function that is call_soon for a moment */
-    PyObject *captured, *captured_context;
-    PyObject *all_dict, *all_data, *all_remove; /* of asyncio's WeakSet of tasks, before 3.12 */
-    PyObject *enlist,
-        *enlisted;   /* function that is its add() for a moment, and what that has added */
-    bool eager;      /* the first step is run at once */
+    PyObject *loop_dict; /* of our own loop; else NULL */
+    PyObject *task_type, *task_kwargs;
+    PyObject *base_context, *create_future;
+    /* before 3.12, on our own loop: */
+    PyObject *hook, *all_dict; /* what task.c puts in the place of functions of asyncio's */
+    bool making;               /* a task is being constructed: */
+    PyObject *captured, *captured_context; /* ... its first step */
+    PyObject *enlisted;                    /* ... its reference in the set of all tasks */
+    bool eager;                            /* the first step is run at once */
     double grace;    /* seconds until a request is cancelled whose client has gone; < 0: never */
     unsigned limit;  /* most requests at once; 0: any */
     unsigned active; /* applications that run */
@@ -143,6 +148,7 @@ struct sl_aio {
     struct sl_ws_options websocket;
     uint64_t ping_after_ms, pong_within_ms; /* 0: never; no limit */
     struct sl_asgi_socket *sockets;         /* all that are open */
+    bool leaving;                           /* ... were told that the worker leaves */
     bool telling;                           /* the engine tells of an event: no request may end */
 #define ROW(field, text) PyObject *text_##field;
     SL_AIO_TEXTS(ROW)
@@ -157,6 +163,11 @@ struct sl_aio {
     } clients[SL_AIO_CLIENTS];
     struct sl_aio_template templates[SL_AIO_TEMPLATES];
     unsigned template_count;
+    PyObject *seen_start, *seen_body;              /* the last texts that were types of messages */
+    struct sl_asgi_request *spares[SL_AIO_SPARES]; /* with their receive and send */
+    unsigned spare_count;
+    void *spare_calls[SL_AIO_SPARES]; /* memory of objects that receive() and send() return */
+    unsigned spare_call_count;
     struct sl_aiohttp *aiohttp; /* the application is aiohttp's; NULL: ASGI */
 };
 
@@ -164,8 +175,9 @@ struct sl_aio {
  * callback) and what receive() and send() work on. */
 struct sl_asgi_request {
     PyObject_HEAD struct sl_aio *aio;
-    PyObject *owner;        /* keeps aio alive */
-    struct sl_request *req; /* NULL once the exchange is over */
+    PyObject *receive, *send; /* while the handler runs and while it is spare */
+    PyObject *owner;          /* keeps aio alive; from here on all is zero in a spare one */
+    struct sl_request *req;   /* NULL once the exchange is over */
     struct sl_response *res;
     PyObject *inner;                     /* the application's coroutine; NULL once it has ended */
     PyObject *task;                      /* while the application runs */
@@ -243,6 +255,7 @@ PyObject *sl_asgi_scope_new(struct sl_asgi_request *request);
 /* ---- request.c ----------------------------------------------------------------------------- */
 
 extern PyType_Spec sl_asgi_request_spec;
+void sl_asgi_spares_free(struct sl_aio *aio);
 /* The engine's handler; the lock is held. */
 int sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *res);
 void sl_asgi_event(struct sl_request *req, unsigned what);
@@ -298,6 +311,14 @@ PyObject *sl_asgi_disconnect_message(struct sl_aio *aio, unsigned code, const ch
 /* ---- task.c -------------------------------------------------------------------------------- */
 
 int sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own);
+/* Lets go of it. */
+void sl_aio_leave_loop(struct sl_aio *aio);
+/* The timer of our own loop that is due first, borrowed; NULL: there is none. Only to be compared.
+ */
+const void *sl_aio_first_timer(struct sl_aio *aio);
+/* True: our own loop has nothing to do; it would only come back to wait, for as long as before.
+ * first: what sl_aio_first_timer() was then. */
+bool sl_aio_loop_rests(struct sl_aio *aio, const void *first);
 /* Starts coroutine in a task of its own, in a copy of the base context; its first step has been run
  * where that is possible. New reference to the task, or NULL with an exception. */
 PyObject *sl_aio_start_task(struct sl_aio *aio, PyObject *coroutine);
@@ -330,6 +351,7 @@ void sl_aiohttp_end(struct sl_asgi_request *request);
 /* ---- channel.c ----------------------------------------------------------------------------- */
 
 extern PyType_Spec sl_asgi_op_spec;
+void sl_asgi_calls_free(struct sl_aio *aio);
 extern PyMethodDef sl_asgi_receive_def, sl_asgi_send_def;
 
 /* ---- message.c ----------------------------------------------------------------------------- */

@@ -189,7 +189,14 @@ op_new(PyObject *request, PyObject *message)
         PyErr_SetString(PyExc_RuntimeError, "the request is over and was collected");
         return NULL;
     }
-    struct op *op = PyObject_GC_New(struct op, r->aio->state->asgi_op_type);
+    PyTypeObject *type = r->aio->state->asgi_op_type;
+    struct op *op;
+    if (r->aio->spare_call_count > 0) {
+        op = r->aio->spare_calls[--r->aio->spare_call_count];
+        (void)PyObject_Init((PyObject *)op, type);
+    } else {
+        op = PyObject_GC_New(struct op, type);
+    }
     if (op == NULL)
         return NULL;
     op->request = (struct sl_asgi_request *)Py_NewRef(request);
@@ -240,10 +247,24 @@ static void
 op_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    struct op *op = (struct op *)self;
     PyObject_GC_UnTrack(self);
+    PyObject *owner = op->request != NULL ? Py_XNewRef(op->request->owner) : NULL;
+    struct sl_aio *aio = owner != NULL ? op->request->aio : NULL;
     op_clear(self);
-    PyObject_GC_Del(self);
+    if (aio != NULL && aio->spare_call_count < SL_AIO_SPARES)
+        aio->spare_calls[aio->spare_call_count++] = self;
+    else
+        PyObject_GC_Del(self);
+    Py_XDECREF(owner);
     Py_DECREF(type);
+}
+
+void
+sl_asgi_calls_free(struct sl_aio *aio)
+{
+    while (aio->spare_call_count > 0)
+        PyObject_GC_Del(aio->spare_calls[--aio->spare_call_count]);
 }
 
 static PyMethodDef op_methods[] = {

@@ -8,6 +8,7 @@
 #include "aio.h"
 #include <math.h>
 #include <signal.h>
+#include <time.h>
 
 struct async_engine {
     struct sl_py_engine base;
@@ -257,7 +258,7 @@ engine_dealloc(PyObject *object)
 /* ---- turning -----------------------------------------------------------------------------------
  */
 
-/* 0, or -1 with an exception. */
+/* 0; 1: somebody wants the engine to come back; -1 with an exception. */
 static int
 turn(struct async_engine *self, int timeout_ms)
 {
@@ -278,7 +279,7 @@ turn(struct async_engine *self, int timeout_ms)
     if (self->base.on_exit != NULL)
         return sl_py_engine_raise_exit(&self->base);
     if (rc == SL_EAGAIN)
-        return PyErr_CheckSignals();
+        return PyErr_CheckSignals() < 0 ? -1 : 1;
     if (rc == SL_ECLOSED && !self->drained) {
         self->drained = true;
         sl_py_tell(self->on_drained);
@@ -287,7 +288,35 @@ turn(struct async_engine *self, int timeout_ms)
         PyErr_Format(PyExc_OSError, "the HTTP engine failed: %s", sl_status_name(rc));
         return -1;
     }
-    return 0;
+    return rc == SL_ECLOSED;
+}
+
+static long long
+now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Turns until the time is over or the loop has something to do. Requests that are answered in
+ * their first step leave it nothing, and asyncio's own part of a turn costs as much as one. */
+static int
+turn_while_the_loop_rests(struct async_engine *self, int timeout_ms)
+{
+    const void *timer = sl_aio_first_timer(&self->aio);
+    long long end_ms = now_ms() + timeout_ms;
+    int left_ms = timeout_ms, rc;
+    while ((rc = turn(self, left_ms)) == 0 && timeout_ms != 0 &&
+           PyList_GET_SIZE(self->ready) == 0 && sl_aio_loop_rests(&self->aio, timer)) {
+        if (timeout_ms < 0)
+            continue;
+        long long now = now_ms();
+        if (now >= end_ms)
+            break;
+        left_ms = (int)(end_ms - now);
+    }
+    return rc;
 }
 
 static PyObject *
@@ -306,7 +335,7 @@ engine_select(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
     if (ready == NULL)
         return NULL;
     Py_XSETREF(self->ready, Py_NewRef(ready));
-    int rc = turn(self, timeout_ms);
+    int rc = turn_while_the_loop_rests(self, timeout_ms);
     Py_CLEAR(self->ready);
     if (rc < 0)
         Py_CLEAR(ready);

@@ -150,10 +150,23 @@ drop_bytes(struct bytes *bytes)
 
 typedef int (*field_fn)(void *ctx, const struct sl_header *field);
 
+static inline struct sl_str
+text_of(PyObject *bytes)
+{
+    return (struct sl_str){PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)};
+}
+
 static int
 each_pair(PyObject *pair, field_fn use, void *ctx)
 {
     struct bytes name, value;
+    if (PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 &&
+        PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 0)) &&
+        PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 1))) { /* nearly always */
+        struct sl_header field = {text_of(PyTuple_GET_ITEM(pair, 0)),
+                                  text_of(PyTuple_GET_ITEM(pair, 1))};
+        return use(ctx, &field);
+    }
     PyObject *fast = PySequence_Fast(pair, "a header must be a pair of bytes");
     if (fast == NULL)
         return -1;
@@ -464,6 +477,18 @@ is(PyObject *type, PyObject *what)
     return type == what || PyUnicode_Compare(type, what) == 0;
 }
 
+/* An application's text is the same object each time, a constant of its code. */
+static bool
+is_as_ever(PyObject *type, PyObject *what, PyObject **seen)
+{
+    if (type == *seen)
+        return true;
+    if (!is(type, what))
+        return false;
+    Py_XSETREF(*seen, Py_NewRef(type));
+    return true;
+}
+
 int
 sl_asgi_send_message(struct sl_asgi_request *r, PyObject *message)
 {
@@ -485,9 +510,9 @@ sl_asgi_send_message(struct sl_asgi_request *r, PyObject *message)
         return sl_asgi_unexpected(type, "the response was completed already");
     if (r->req == NULL || r->broken || r->gone)
         return sl_asgi_client_gone(r);
-    if (is(type, aio->text_response_start))
+    if (type != aio->seen_body && is_as_ever(type, aio->text_response_start, &aio->seen_start))
         return sl_asgi_send_start(r, type, message);
-    if (is(type, aio->text_response_body))
+    if (is_as_ever(type, aio->text_response_body, &aio->seen_body))
         return sl_asgi_send_body(r, type, message);
     if (is(type, aio->text_response_trailers))
         return send_trailers(r, type, message);

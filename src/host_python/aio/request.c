@@ -317,14 +317,86 @@ request_getattro(PyObject *self, PyObject *name)
     return PyObject_GetAttr(r->inner, name);
 }
 
+static void
+clear_parts(struct sl_asgi_request *r)
+{
+    Py_CLEAR(r->inner);
+    Py_CLEAR(r->task);
+    if (r->protocol != NULL)
+        sl_aiohttp_end(r);
+    Py_CLEAR(r->payload);
+    Py_CLEAR(r->waiters);
+    Py_CLEAR(r->timer);
+    Py_CLEAR(r->trailers);
+    Py_CLEAR(r->method);
+    Py_CLEAR(r->path);
+    Py_CLEAR(r->owner);
+}
+
 /* ---- the engine's handler
  * ------------------------------------------------------------------------ */
+
+/* Most requests are answered before their handler returns, and nobody keeps anything of them: the
+ * object and its two functions serve the next one. */
+static struct sl_asgi_request *
+take_spare(struct sl_aio *aio)
+{
+    if (aio->spare_count == 0)
+        return NULL;
+    struct sl_asgi_request *r = aio->spares[--aio->spare_count];
+    PyObject_GC_Track(r);
+    return r;
+}
+
+/* Whether nobody but its functions and the caller refers to it. */
+static bool
+is_alone(const struct sl_asgi_request *r)
+{
+    Py_ssize_t own = 1;
+    for (int i = 0; i < 2; i++) {
+        PyObject *function = i == 0 ? r->receive : r->send;
+        if (function != NULL && Py_REFCNT(function) != 1)
+            return false;
+        own += function != NULL;
+    }
+    return Py_REFCNT(r) == own;
+}
+
+/* The handler is over, and with it the caller's reference. */
+static void
+give_back(struct sl_aio *aio, struct sl_asgi_request *r)
+{
+    if (!is_alone(r) || r->listed || r->socket != NULL || aio->spare_count == SL_AIO_SPARES) {
+        Py_CLEAR(r->receive);
+        Py_CLEAR(r->send);
+        Py_DECREF(r);
+        return;
+    }
+    PyObject_GC_UnTrack(r);
+    clear_parts(r);
+    memset((char *)r + offsetof(struct sl_asgi_request, owner), 0,
+           sizeof *r - offsetof(struct sl_asgi_request, owner));
+    aio->spares[aio->spare_count++] = r;
+}
+
+void
+sl_asgi_spares_free(struct sl_aio *aio)
+{
+    while (aio->spare_count > 0) {
+        struct sl_asgi_request *r = take_spare(aio);
+        Py_CLEAR(r->receive);
+        Py_CLEAR(r->send);
+        Py_DECREF(r);
+    }
+}
 
 static struct sl_asgi_request *
 request_new(struct sl_aio *aio, struct sl_request *req, struct sl_response *res)
 {
     PyTypeObject *type = aio->state->asgi_request_type;
-    struct sl_asgi_request *r = (struct sl_asgi_request *)type->tp_alloc(type, 0);
+    struct sl_asgi_request *r = take_spare(aio);
+    if (r == NULL)
+        r = (struct sl_asgi_request *)type->tp_alloc(type, 0);
     if (r == NULL)
         return NULL;
     r->aio = aio;
@@ -361,16 +433,16 @@ static PyObject *
 call_app(struct sl_asgi_request *r)
 {
     PyObject *scope = sl_asgi_scope_new(r), *result = NULL;
-    PyObject *receive = PyCFunction_New(&sl_asgi_receive_def, (PyObject *)r);
-    PyObject *send = PyCFunction_New(&sl_asgi_send_def, (PyObject *)r);
-    if (scope != NULL && receive != NULL && send != NULL) {
-        PyObject *args[4] = {NULL, scope, receive, send};
+    if (r->receive == NULL)
+        r->receive = PyCFunction_New(&sl_asgi_receive_def, (PyObject *)r);
+    if (r->send == NULL)
+        r->send = PyCFunction_New(&sl_asgi_send_def, (PyObject *)r);
+    if (scope != NULL && r->receive != NULL && r->send != NULL) {
+        PyObject *args[4] = {NULL, scope, r->receive, r->send};
         result =
             PyObject_Vectorcall(r->aio->app, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
     Py_XDECREF(scope);
-    Py_XDECREF(receive);
-    Py_XDECREF(send);
     return result != NULL ? as_coroutine(result) : NULL;
 }
 
@@ -428,12 +500,14 @@ sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *r
     if (r->socket != NULL && r->socket->left)
         sl_asgi_start_grace(r); /* before there was a task to cancel */
     if (r->socket != NULL ? !r->socket->over : r->inner != NULL && !r->complete && !r->broken) {
+        Py_CLEAR(r->receive); /* they refer to it: the application has them */
+        Py_CLEAR(r->send);
         r->pending = true; /* the engine's reference */
         req->host_data = r;
         return SL_PENDING;
     }
     sl_asgi_end_exchange(r);
-    Py_DECREF(r);
+    give_back(aio, r);
     return 0;
 }
 
@@ -553,6 +627,8 @@ request_traverse(PyObject *self, visitproc visit, void *arg)
 {
     struct sl_asgi_request *r = (struct sl_asgi_request *)self;
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(r->receive);
+    Py_VISIT(r->send);
     Py_VISIT(r->owner);
     Py_VISIT(r->inner);
     Py_VISIT(r->task);
@@ -576,17 +652,9 @@ request_clear(PyObject *self)
         unlist(r);
         sl_asgi_socket_free(r);
     }
-    Py_CLEAR(r->inner);
-    Py_CLEAR(r->task);
-    if (r->protocol != NULL)
-        sl_aiohttp_end(r);
-    Py_CLEAR(r->payload);
-    Py_CLEAR(r->waiters);
-    Py_CLEAR(r->timer);
-    Py_CLEAR(r->trailers);
-    Py_CLEAR(r->method);
-    Py_CLEAR(r->path);
-    Py_CLEAR(r->owner);
+    clear_parts(r);
+    Py_CLEAR(r->receive);
+    Py_CLEAR(r->send);
     return 0;
 }
 

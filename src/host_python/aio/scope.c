@@ -34,6 +34,10 @@ sl_aio_release(struct sl_aio *aio)
     SL_AIO_TEXTS(ROW)
 #undef ROW
     sl_aiohttp_free(aio);
+    sl_asgi_spares_free(aio);
+    sl_asgi_calls_free(aio);
+    Py_CLEAR(aio->seen_start);
+    Py_CLEAR(aio->seen_body);
     Py_CLEAR(aio->app);
     Py_CLEAR(aio->on_error);
     Py_CLEAR(aio->on_fault);
@@ -45,20 +49,7 @@ sl_aio_release(struct sl_aio *aio)
     Py_CLEAR(aio->extensions);
     Py_CLEAR(aio->socket_extensions);
     Py_CLEAR(aio->empty_bytes);
-    Py_CLEAR(aio->loop);
-    Py_CLEAR(aio->loop_dict);
-    Py_CLEAR(aio->task_type);
-    Py_CLEAR(aio->base_context);
-    Py_CLEAR(aio->task_kwnames);
-    Py_CLEAR(aio->create_future);
-    Py_CLEAR(aio->capture);
-    Py_CLEAR(aio->captured);
-    Py_CLEAR(aio->captured_context);
-    Py_CLEAR(aio->all_dict);
-    Py_CLEAR(aio->all_data);
-    Py_CLEAR(aio->all_remove);
-    Py_CLEAR(aio->enlist);
-    Py_CLEAR(aio->enlisted);
+    sl_aio_leave_loop(aio);
     for (size_t i = 0; i < SL_AIO_HEADERS; i++)
         Py_CLEAR(aio->fields[i].pair);
     for (size_t i = 0; i < SL_AIO_PATHS; i++) {
@@ -292,21 +283,46 @@ error:
     return NULL;
 }
 
+static int
+put_path(struct sl_aio *aio, PyObject *scope, const struct sl_aio_path *path)
+{
+    if (PyDict_SetItem(scope, aio->text_path, path->text) < 0)
+        return -1;
+    return PyDict_SetItem(scope, aio->text_raw_path, path->raw);
+}
+
+/* The same path comes often, one request after the other: it stays in the template. */
 static PyObject *
-template_copy(struct sl_aio *aio, const struct sl_request *req)
+copy_with_path(struct sl_aio *aio, struct sl_aio_template *t, const struct sl_aio_path *path)
+{
+    if (t->path != path || t->raw != path->raw) {
+        t->path = NULL;
+        if (put_path(aio, t->dict, path) < 0)
+            return NULL;
+        t->path = path;
+        t->raw = path->raw;
+    }
+    return PyDict_Copy(t->dict);
+}
+
+static PyObject *
+template_copy(struct sl_aio *aio, const struct sl_request *req, const struct sl_aio_path *path)
 {
     const struct sl_peer *peer = req->peer;
     for (unsigned i = 0; i < aio->template_count; i++) {
         struct sl_aio_template *t = &aio->templates[i];
         if (t->local == peer->local && t->port == peer->local_port && t->https == req->https)
-            return PyDict_Copy(t->dict);
+            return copy_with_path(aio, t, path);
     }
     PyObject *dict = make_template(aio, peer, req->https);
     if (dict != NULL && aio->template_count < SL_AIO_TEMPLATES) {
-        aio->templates[aio->template_count++] =
-            (struct sl_aio_template){peer->local, peer->local_port, req->https, Py_NewRef(dict)};
-        Py_SETREF(dict, PyDict_Copy(dict));
+        struct sl_aio_template *t = &aio->templates[aio->template_count++];
+        *t = (struct sl_aio_template){
+            .local = peer->local, .port = peer->local_port, .https = req->https, .dict = dict};
+        return copy_with_path(aio, t, path);
     }
+    if (dict != NULL && put_path(aio, dict, path) < 0)
+        Py_CLEAR(dict);
     return dict;
 }
 
@@ -326,16 +342,13 @@ sl_asgi_scope_new(struct sl_asgi_request *request)
 {
     struct sl_aio *aio = request->aio;
     const struct sl_request *req = request->req;
-    PyObject *scope = template_copy(aio, req);
+    struct sl_aio_path *path = path_objects(aio, req->path.ptr, req->path.len);
+    PyObject *scope = path ? template_copy(aio, req, path) : NULL;
     if (scope == NULL)
         return NULL;
-    request->method = sl_aio_method(aio, &req->method);
-    struct sl_aio_path *path = path_objects(aio, req->path.ptr, req->path.len);
-    if (request->method == NULL || path == NULL)
-        goto error;
     request->path = Py_NewRef(path->text);
-    if (PyDict_SetItem(scope, aio->text_path, path->text) < 0 ||
-        PyDict_SetItem(scope, aio->text_raw_path, path->raw) < 0 ||
+    request->method = sl_aio_method(aio, &req->method);
+    if (request->method == NULL ||
         set(scope, aio->text_client, sl_aio_client(aio, req->peer)) < 0 ||
         set(scope, aio->text_headers, headers_list(aio, req)) < 0 ||
         set(scope, aio->text_asgi, PyDict_Copy(aio->asgi)) < 0 ||

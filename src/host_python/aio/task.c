@@ -2,59 +2,141 @@
  *
  * CPython 3.12 and later do it by themselves (eager_start). Before, the constructor of asyncio.Task
  * schedules the first step by loop.call_soon(step, context=...): on our own loop that is caught, by
- * an entry in the loop's instance dict for that moment, and called in its context. The task is a
- * genuine one either way, is the current task while it runs and is in all_tasks().
+ * an entry in the loop's instance dict that passes all other calls on, and called in its context.
+ * The task is a genuine one either way, is the current task while it runs and is in all_tasks().
  */
 #include "aio.h"
 
-/* call_soon(step, *, context) for the time of a task's construction. */
-static PyObject *
-capture_step(PyObject *owner, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+/* Before 3.12: what the functions below work on, while the engine lives and after it. */
+struct hook {
+    struct sl_aio *aio;          /* NULL: the engine is gone */
+    PyObject *call_soon;         /* of the loop's class */
+    PyObject *all_data, *remove; /* of asyncio's WeakSet of tasks */
+};
+
+static const char HOOK[] = "saola.hook";
+
+static void
+free_hook(PyObject *capsule)
 {
-    struct sl_aio *aio = PyCapsule_GetPointer(owner, NULL);
-    if (aio == NULL)
-        return NULL;
-    Py_XSETREF(aio->captured, nargs > 0 ? Py_NewRef(args[0]) : NULL);
-    bool context = kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1;
-    Py_XSETREF(aio->captured_context, context ? Py_NewRef(args[nargs]) : NULL);
-    Py_RETURN_NONE;
+    struct hook *hook = PyCapsule_GetPointer(capsule, HOOK);
+    Py_XDECREF(hook->call_soon);
+    Py_XDECREF(hook->all_data);
+    Py_XDECREF(hook->remove);
+    PyMem_Free(hook);
 }
 
-static PyMethodDef capture_def = {"call_soon", (PyCFunction)(void (*)(void))capture_step,
-                                  METH_FASTCALL | METH_KEYWORDS, NULL};
-
-/* WeakSet.add(), in C, for the time of a task's construction; remembers the reference, so that a
- * task that ends in its first step leaves the set without a call of Python either. */
+/* loop.call_soon(). The first one in a task's construction is its first step, which is kept. */
 static PyObject *
-enlist_task(PyObject *owner, PyObject *task)
+call_soon(PyObject *capsule, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    struct sl_aio *aio = PyCapsule_GetPointer(owner, NULL);
-    PyObject *ref = aio ? PyWeakref_NewRef(task, aio->all_remove) : NULL;
-    if (ref == NULL || PySet_Add(aio->all_data, ref) < 0) {
+    struct hook *hook = PyCapsule_GetPointer(capsule, HOOK);
+    struct sl_aio *aio = hook->aio;
+    Py_ssize_t named = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    if (aio == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return NULL;
+    }
+    if (aio->making && aio->captured == NULL && nargs == 1) {
+        aio->captured = Py_NewRef(args[0]);
+        aio->captured_context = named == 1 ? Py_NewRef(args[1]) : NULL;
+        Py_RETURN_NONE;
+    }
+    PyObject *few[8], **all = few;
+    size_t count = (size_t)(nargs + named);
+    if (count + 1 > sizeof few / sizeof *few && (all = PyMem_New(PyObject *, count + 1)) == NULL)
+        return PyErr_NoMemory();
+    all[0] = aio->loop;
+    memcpy(all + 1, args, count * sizeof *all);
+    PyObject *handle = PyObject_Vectorcall(hook->call_soon, all, (size_t)nargs + 1, kwnames);
+    if (all != few)
+        PyMem_Free(all);
+    return handle;
+}
+
+static PyMethodDef call_soon_def = {"call_soon", (PyCFunction)(void (*)(void))call_soon,
+                                    METH_FASTCALL | METH_KEYWORDS, NULL};
+
+/* WeakSet.add(), in C; remembers the reference, so that a task that ends in its first step leaves
+ * the set without a call of Python either. */
+static PyObject *
+enlist_task(PyObject *capsule, PyObject *task)
+{
+    struct hook *hook = PyCapsule_GetPointer(capsule, HOOK);
+    PyObject *ref = PyWeakref_NewRef(task, hook->remove);
+    if (ref == NULL || PySet_Add(hook->all_data, ref) < 0) {
         Py_XDECREF(ref);
         return NULL;
     }
-    Py_XSETREF(aio->enlisted, ref);
+    if (hook->aio != NULL && hook->aio->making)
+        Py_XSETREF(hook->aio->enlisted, ref);
+    else
+        Py_DECREF(ref);
     Py_RETURN_NONE;
 }
 
 static PyMethodDef enlist_def = {"add", enlist_task, METH_O, NULL};
 
+/* loop.get_debug(), which every task and future asks when it is made, in C. place: the loop's dict,
+ * and the name of the attribute. */
+static PyObject *
+get_debug(PyObject *place, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *value =
+        PyDict_GetItemWithError(PyTuple_GET_ITEM(place, 0), PyTuple_GET_ITEM(place, 1));
+    return value == NULL && PyErr_Occurred() ? NULL : Py_NewRef(value ? value : Py_False);
+}
+
+static PyMethodDef get_debug_def = {"get_debug", get_debug, METH_NOARGS, NULL};
+
+static int
+hasten_get_debug(PyObject *dict)
+{
+    if (PyDict_GetItemString(dict, "_debug") == NULL)
+        return 0; /* an asyncio that keeps it elsewhere */
+    PyObject *place = Py_BuildValue("(ON)", dict, PyUnicode_InternFromString("_debug"));
+    PyObject *function = place ? PyCFunction_New(&get_debug_def, place) : NULL;
+    int rc = function != NULL ? PyDict_SetItemString(dict, "get_debug", function) : -1;
+    Py_XDECREF(place);
+    Py_XDECREF(function);
+    return rc;
+}
+
+/* An entry of an object's dict in place of what its class has. */
+static int
+put_function(PyObject *dict, PyMethodDef *def, PyObject *capsule)
+{
+    PyObject *function = PyCFunction_New(def, capsule);
+    int rc = function != NULL ? PyDict_SetItemString(dict, def->ml_name, function) : -1;
+    Py_XDECREF(function);
+    return rc;
+}
+
+/* ... is taken out again, if nobody has put another one there. */
+static void
+drop_function(PyObject *dict, const PyMethodDef *def, const PyObject *capsule)
+{
+    PyObject *function = dict ? PyDict_GetItemString(dict, def->ml_name) : NULL;
+    if (function != NULL && PyCFunction_Check(function) &&
+        PyCFunction_GET_SELF(function) == capsule && PyDict_DelItemString(dict, def->ml_name) < 0)
+        PyErr_Clear();
+}
+
 /* asyncio's set of all tasks, if it is what it was in 3.10 and 3.11; else all goes the usual way.
  */
 static void
-find_all_tasks(struct sl_aio *aio, PyObject *capsule)
+hook_all_tasks(struct hook *hook, PyObject *capsule)
 {
     PyObject *module = PyImport_ImportModule("_asyncio");
     PyObject *set = module ? PyObject_GetAttrString(module, "_all_tasks") : NULL;
     PyObject *dict = set ? PyObject_GenericGetDict(set, NULL) : NULL;
     PyObject *data = dict ? PyDict_GetItemString(dict, "data") : NULL;
     PyObject *remove = dict ? PyDict_GetItemString(dict, "_remove") : NULL;
-    if (data != NULL && remove != NULL && PySet_CheckExact(data) && PyCallable_Check(remove) &&
-        (aio->enlist = PyCFunction_New(&enlist_def, capsule)) != NULL) {
-        aio->all_dict = Py_NewRef(dict);
-        aio->all_data = Py_NewRef(data);
-        aio->all_remove = Py_NewRef(remove);
+    if (data != NULL && remove != NULL && PySet_CheckExact(data) && PyCallable_Check(remove)) {
+        hook->all_data = Py_NewRef(data);
+        hook->remove = Py_NewRef(remove);
+        if (put_function(dict, &enlist_def, capsule) == 0)
+            hook->aio->all_dict = Py_NewRef(dict);
     }
     PyErr_Clear();
     Py_XDECREF(dict);
@@ -63,26 +145,74 @@ find_all_tasks(struct sl_aio *aio, PyObject *capsule)
 }
 
 static int
+hook_loop(struct sl_aio *aio)
+{
+    struct hook *hook = PyMem_Calloc(1, sizeof *hook);
+    if (hook == NULL)
+        return -1;
+    hook->aio = aio;
+    aio->hook = PyCapsule_New(hook, HOOK, free_hook);
+    if (aio->hook == NULL) {
+        PyMem_Free(hook);
+        return -1;
+    }
+    hook->call_soon = PyObject_GetAttr((PyObject *)Py_TYPE(aio->loop), aio->text_call_soon);
+    if (hook->call_soon == NULL || put_function(aio->loop_dict, &call_soon_def, aio->hook) < 0)
+        return -1;
+    hook_all_tasks(hook, aio->hook);
+    return 0;
+}
+
+static int
 find_own_loop(struct sl_aio *aio)
 {
     aio->loop_dict = PyObject_GenericGetDict(aio->loop, NULL);
-    PyObject *capsule = aio->loop_dict ? PyCapsule_New(aio, NULL, NULL) : NULL;
-    aio->capture = capsule ? PyCFunction_New(&capture_def, capsule) : NULL;
-    if (aio->capture != NULL && PY_VERSION_HEX < 0x030c0000)
-        find_all_tasks(aio, capsule);
-    Py_XDECREF(capsule);
-    return aio->capture ? 0 : -1;
+    if (aio->loop_dict == NULL || hasten_get_debug(aio->loop_dict) < 0)
+        return -1;
+    return PY_VERSION_HEX < 0x030c0000 ? hook_loop(aio) : 0;
+}
+
+void
+sl_aio_leave_loop(struct sl_aio *aio)
+{
+    if (aio->hook != NULL) {
+        struct hook *hook = PyCapsule_GetPointer(aio->hook, HOOK);
+        hook->aio = NULL;
+        drop_function(aio->loop_dict, &call_soon_def, aio->hook);
+        drop_function(aio->all_dict, &enlist_def, aio->hook);
+    }
+    Py_CLEAR(aio->hook);
+    Py_CLEAR(aio->all_dict);
+    Py_CLEAR(aio->loop_dict);
+    Py_CLEAR(aio->loop);
+    Py_CLEAR(aio->task_type);
+    Py_CLEAR(aio->base_context);
+    Py_CLEAR(aio->task_kwargs);
+    Py_CLEAR(aio->create_future);
+    Py_CLEAR(aio->captured);
+    Py_CLEAR(aio->captured_context);
+    Py_CLEAR(aio->enlisted);
+}
+
+/* The arguments by name of each request's task; its context is put in besides. */
+static PyObject *
+task_arguments(struct sl_aio *aio)
+{
+    PyObject *kwargs = Py_BuildValue("{sOsO}", "loop", aio->loop, "name", aio->text_task_name);
+    if (kwargs != NULL && PY_VERSION_HEX >= 0x030c0000 &&
+        PyDict_SetItemString(kwargs, "eager_start", Py_True) < 0)
+        Py_CLEAR(kwargs);
+    return kwargs;
 }
 
 int
 sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own)
 {
-    bool modern = PY_VERSION_HEX >= 0x030c0000;
-    bool contexts = PY_VERSION_HEX >= 0x030b0000;
     PyObject *asyncio = PyImport_ImportModule("asyncio");
     if (asyncio == NULL)
         return -1;
-    Py_XSETREF(aio->task_type, PyObject_GetAttrString(asyncio, "Task"));
+    sl_aio_leave_loop(aio);
+    aio->task_type = PyObject_GetAttrString(asyncio, "Task");
     /* What is no loop of asyncio's (gevent's hub) makes tasks of its own kind. */
     PyObject *base = PyObject_GetAttrString(asyncio, "AbstractEventLoop");
     int genuine = base ? PyObject_IsInstance(loop, base) : -1;
@@ -90,23 +220,35 @@ sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own)
     Py_DECREF(asyncio);
     if (genuine < 0)
         return -1;
-    Py_XSETREF(aio->loop, Py_NewRef(loop));
-    Py_CLEAR(aio->loop_dict);
-    Py_CLEAR(aio->capture);
-    Py_XSETREF(aio->create_future, PyObject_GetAttr(loop, aio->text_create_future));
-    Py_XSETREF(aio->base_context, PyContext_CopyCurrent());
-    if (modern)
-        Py_XSETREF(aio->task_kwnames,
-                   Py_BuildValue("(ssss)", "loop", "name", "context", "eager_start"));
-    else if (contexts)
-        Py_XSETREF(aio->task_kwnames, Py_BuildValue("(sss)", "loop", "name", "context"));
-    else
-        Py_XSETREF(aio->task_kwnames, Py_BuildValue("(ss)", "loop", "name"));
-    aio->eager = own || (modern && genuine);
+    aio->loop = Py_NewRef(loop);
+    aio->create_future = PyObject_GetAttr(loop, aio->text_create_future);
+    aio->base_context = PyContext_CopyCurrent();
+    aio->task_kwargs = task_arguments(aio);
+    aio->eager = own || (PY_VERSION_HEX >= 0x030c0000 && genuine);
     if (aio->task_type == NULL || aio->create_future == NULL || aio->base_context == NULL ||
-        aio->task_kwnames == NULL)
+        aio->task_kwargs == NULL)
         return -1;
     return own ? find_own_loop(aio) : 0;
+}
+
+const void *
+sl_aio_first_timer(struct sl_aio *aio)
+{
+    PyObject *timers =
+        aio->loop_dict ? PyDict_GetItemWithError(aio->loop_dict, aio->text_scheduled) : NULL;
+    bool some = timers != NULL && PyList_CheckExact(timers) && PyList_GET_SIZE(timers) > 0;
+    return some ? PyList_GET_ITEM(timers, 0) : NULL;
+}
+
+bool
+sl_aio_loop_rests(struct sl_aio *aio, const void *first)
+{
+    if (aio->loop_dict == NULL)
+        return false;
+    PyObject *ready = PyDict_GetItemWithError(aio->loop_dict, aio->text_ready);
+    PyObject *stopping = PyDict_GetItemWithError(aio->loop_dict, aio->text_stopping);
+    return ready != NULL && PyObject_Size(ready) == 0 && stopping == Py_False &&
+           sl_aio_first_timer(aio) == first;
 }
 
 /* Somebody has set a task factory: tasks are what it makes. */
@@ -119,12 +261,21 @@ has_factory(struct sl_aio *aio)
     return factory != NULL && factory != Py_None;
 }
 
+/* The constructor's arguments are put together here: a call with names would make a dict of them
+ * each time. */
 static PyObject *
 make_task(struct sl_aio *aio, PyObject *coroutine, PyObject *context)
 {
-    PyObject *args[6] = {NULL, coroutine, aio->loop, aio->text_task_name, context, Py_True};
-    return PyObject_Vectorcall(aio->task_type, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                               aio->task_kwnames);
+    bool contexts = PY_VERSION_HEX >= 0x030b0000;
+    PyObject *args = PyTuple_Pack(1, coroutine), *task = NULL;
+    if (args != NULL &&
+        (!contexts || PyDict_SetItem(aio->task_kwargs, aio->text_context, context) == 0))
+        task = PyObject_Call(aio->task_type, args, aio->task_kwargs);
+    Py_XDECREF(args);
+    if (task != NULL && contexts &&
+        PyDict_SetItem(aio->task_kwargs, aio->text_context, aio->base_context) < 0)
+        Py_CLEAR(task);
+    return task;
 }
 
 /* The step's own exceptions are SystemExit and KeyboardInterrupt. */
@@ -134,7 +285,7 @@ run_captured(struct sl_aio *aio, PyObject *context)
     PyObject *step = aio->captured;
     PyObject *its_context = aio->captured_context ? aio->captured_context : Py_NewRef(context);
     aio->captured = aio->captured_context = NULL;
-    PyObject *done = NULL;
+    PyObject *done = step == NULL ? Py_NewRef(Py_None) : NULL; /* else it comes by the loop */
     if (step != NULL && PyContext_Enter(its_context) == 0) {
         done = PyObject_CallNoArgs(step);
         PyObject *type, *value, *trace;
@@ -160,25 +311,28 @@ forgive_task(PyObject *task)
     PyErr_Restore(type, value, trace);
 }
 
+static int
+leave_all_tasks(struct sl_aio *aio, PyObject *ref)
+{
+    struct hook *hook = PyCapsule_GetPointer(aio->hook, HOOK);
+    return PySet_Discard(hook->all_data, ref);
+}
+
 static PyObject *
 start_captured(struct sl_aio *aio, PyObject *coroutine, PyObject *context)
 {
-    if (PyDict_SetItem(aio->loop_dict, aio->text_call_soon, aio->capture) < 0 ||
-        (aio->enlist != NULL && PyDict_SetItem(aio->all_dict, aio->text_add, aio->enlist) < 0))
-        return NULL;
+    aio->making = true;
     PyObject *task = make_task(aio, coroutine, context);
+    aio->making = false;
     PyObject *enlisted = aio->enlisted;
     aio->enlisted = NULL;
-    if (PyDict_DelItem(aio->loop_dict, aio->text_call_soon) < 0 ||
-        (aio->enlist != NULL && PyDict_DelItem(aio->all_dict, aio->text_add) < 0))
-        Py_CLEAR(task);
     if (task != NULL && run_captured(aio, context) < 0) {
         forgive_task(task);
         Py_CLEAR(task);
     }
     bool ours = Py_TYPE(coroutine) == aio->state->asgi_request_type;
     if (enlisted != NULL && ours && ((struct sl_asgi_request *)coroutine)->inner == NULL &&
-        PySet_Discard(aio->all_data, enlisted) < 0)
+        leave_all_tasks(aio, enlisted) < 0)
         Py_CLEAR(task);
     Py_XDECREF(enlisted);
     return task;
