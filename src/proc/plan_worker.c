@@ -92,6 +92,7 @@ sl_plan_ask_to_leave(struct sl_plan *plan, unsigned slot, int signal_number)
 /* ---- clocks -------------------------------------------------------------------------------- */
 
 static void count_against(struct sl_plan *plan, const struct worker *worker, int code);
+static void kill_for_good(struct sl_plan *plan, unsigned slot);
 
 /* It shows where it is and may still save what it has; a second later it is killed unless it has
  * drained meanwhile. Its place is free from now on. */
@@ -105,6 +106,22 @@ begin_abort(struct sl_plan *plan, unsigned slot)
     sl_plan_kill(plan, slot, SIGABRT);
     if (HOLDS(plan, RULE_ABORT_FREES_PLACE))
         worker->leaving = true;
+}
+
+/* Nobody was ever ready and one hangs while it boots: the others that boot hang as well, and have
+ * nothing to finish. One report is enough. */
+static void
+give_up_start(struct sl_plan *plan)
+{
+    sl_plan_begin_stop(plan, SIGTERM, SL_EXIT_WORKER_BOOT,
+                       "No worker was ready within boot_timeout.");
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        struct worker *worker = &plan->workers[slot];
+        if (worker->state != WORKER_LEAVING || worker->booted)
+            continue;
+        move(worker, WORKER_ABORTING);
+        kill_for_good(plan, slot);
+    }
 }
 
 /* Its failure is counted if it had not been asked to leave. */
@@ -123,6 +140,8 @@ sl_plan_abort(struct sl_plan *plan, unsigned slot, enum sl_plan_message message,
         return;
     if (message == SL_SAY_BOOT_TIMEOUT && was.generation == plan->next.id)
         sl_plan_give_up(plan, "a new worker was not ready within boot_timeout.");
+    else if (message == SL_SAY_BOOT_TIMEOUT && plan->phase == PHASE_STARTING)
+        give_up_start(plan);
     else if (message != SL_SAY_REQUEST_CUT)
         count_against(plan, &was, -1);
 }

@@ -170,13 +170,26 @@ def test_a_hang_in_a_hook_before_the_handlers_are_there(serve):
     server = serve("hello:app", worker_class="sync", settings={"boot_timeout": 1}, config="""
 def post_fork(server, worker):
     import os, time
-    if worker.age == 1:
+    if worker.age == 2:
         time.sleep(3600)
 """)
+    server.signal(signal.SIGTTIN)
     server.wait_log(r"not ready [\d.]+ s after its start")
     pid = int(re.search(r"WORKER TIMEOUT \(pid:(\d+)\)", server.log)[1])
     assert "in post_fork" in stacks_of(server, pid)
+    server.wait_workers(2)
     assert server.get().status == 200
+
+
+@pytest.mark.fault("W6")
+def test_a_hang_at_the_start_is_one_report_and_the_end(serve, place, worker_class):
+    trap = place.parent / "trap"
+    trap.touch()
+    server = serve("hangs:app", worker_class=worker_class, workers=3, settings={"boot_timeout": 1},
+                   env={"HANG_AT_IMPORT": str(trap)}, wait=False)
+    assert server.wait_exit() == 3
+    assert server.log.count("WORKER TIMEOUT") == server.log.count("Stacks of worker") == 1, server.log
+    assert server.log.count("Booting worker") == 3 and "Reason: No worker was ready within boot_timeout." in server.log
 
 
 def test_worker_abort_runs_where_python_can_run(serve, tmp_path):

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <saola/host.h>
 #include <proc/plan_state.h>
 
 enum { SLOTS = 16 };
@@ -80,9 +81,9 @@ tick_at(struct bench *bench, long long now_ms)
     feed(bench, (struct sl_plan_event){.kind = SL_EV_TICK});
 }
 
-/* workers ready workers in slots 0, 1, ... */
+/* workers that boot in slots 0, 1, ... */
 static struct bench *
-serving(unsigned workers, bool exclusive, bool daemon)
+booting(unsigned workers, bool exclusive, bool daemon)
 {
     struct bench *bench = calloc(1, sizeof *bench);
     bench->plan = sl_plan_new(SLOTS, daemon, false);
@@ -99,6 +100,14 @@ serving(unsigned workers, bool exclusive, bool daemon)
     assert_int_equal(count(bench, SL_DO_SPAWN, 0), workers);
     for (unsigned slot = 0; slot < workers; slot++)
         fork_slot(bench, slot);
+    return bench;
+}
+
+/* workers ready workers in slots 0, 1, ... */
+static struct bench *
+serving(unsigned workers, bool exclusive, bool daemon)
+{
+    struct bench *bench = booting(workers, exclusive, daemon);
     for (unsigned slot = 0; slot < workers; slot++)
         make_ready(bench, slot);
     return bench;
@@ -611,6 +620,22 @@ test_workers_that_hang_again_and_again_back_off(void **state)
     done(bench);
 }
 
+static void
+test_a_start_in_which_everybody_hangs_is_given_up_with_one_report(void **state)
+{
+    (void)state;
+    struct bench *bench = booting(2, false, false);
+    tick_at(bench, bench->now_ms + 60000);
+    assert_true(says(bench, SL_SAY_BOOT_TIMEOUT));
+    assert_int_equal(count(bench, SL_DO_KILL, SIGABRT), 1);
+    assert_int_equal(count(bench, SL_DO_KILL, SIGKILL), 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    dies(bench, 1, SIGKILL);
+    dies(bench, 0, SIGKILL);
+    assert_int_equal(count(bench, SL_DO_EXIT, SL_EXIT_WORKER_BOOT), 1);
+    done(bench);
+}
+
 /* count workers, recycled by percent, that live for lifetime_ms; ready in the slots from 0. */
 static struct bench *
 recycling(unsigned count_workers, unsigned percent, long long lifetime_ms)
@@ -1013,6 +1038,7 @@ main(void)
         cmocka_unit_test(test_who_is_killed_from_outside_is_replaced_at_once_every_time),
         cmocka_unit_test(test_a_hung_exclusive_worker_is_gone_within_400_ms),
         cmocka_unit_test(test_workers_that_hang_again_and_again_back_off),
+        cmocka_unit_test(test_a_start_in_which_everybody_hangs_is_given_up_with_one_report),
         cmocka_unit_test(
             test_an_overdue_request_that_keeps_the_worker_from_all_else_costs_it_its_life),
         cmocka_unit_test(
