@@ -118,7 +118,9 @@ sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *b
 {
     struct sl_exchange *x = &ws->x;
     if (x->res.upgraded) {
-        sl_conn_end(conn, true);
+        if (x->res.failed) /* its host has given the client up */
+            sl_out_release(&ws->out);
+        sl_conn_end(conn, !x->res.failed);
         return len;
     }
     bool complete = sl_exchange_skip_body(x);

@@ -493,6 +493,18 @@ def worker_exit(server, worker): print("worker_exit", flush=True)
     assert server.log.index("worker_int") < server.log.index("cleanup in") < server.log.index("worker_exit")
 
 
+def test_aiohttps_class_has_exit_timeout_for_its_cleanup(serve):
+    server = serve("aiohttp_app:app", "-k", "aiohttp.GunicornWebWorker", "--graceful-timeout", "2", "--trace-lifecycle",
+                   env={"CLEANUP": "3"})
+    with server.connect() as c:
+        c.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: "slow" in ask(server, "/tell").text, "the request")
+        assert server.stop() == 0
+    assert events(server).popitem()[1] == LIFE
+    assert "SIGABRT" not in server.log and "did not stop" not in server.log
+    assert server.log.index("Lifecycle: shutdown") < server.log.index("cleanup in")
+
+
 # ---- which applications ---------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import pytest
 from harness import DATA, TOP, Truncated, wait_until
 
 APP = "asgi_app:app"
+AIOHTTP = pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="no aiohttp")
 UVLOOP = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="no uvloop for this Python")
 
 
@@ -143,7 +144,7 @@ def test_a_limit_of_requests_at_once(start):
 
 
 @pytest.mark.parametrize("rounds", [300, pytest.param(10_000, marks=pytest.mark.long)])
-def test_cancelled_and_disconnected_requests_leave_nothing(start, rounds):
+def test_cancelled_timed_out_and_disconnected_requests_leave_nothing(start, rounds):
     server = start("--asgi-disconnect-grace-period", "0")
     reset = struct.pack("ii", 1, 0)
 
@@ -151,7 +152,10 @@ def test_cancelled_and_disconnected_requests_leave_nothing(start, rounds):
         for i in range(count):
             with server.connect() as c:
                 c.send(b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n%s"
-                       % ((b"forever", b"wait_disconnect", b"echo")[i % 3], b"123456789"[:i % 10]))
+                       % ((b"forever", b"wait_disconnect", b"timed_out", b"echo")[i % 4],
+                          b"123456789"[:9 if i % 8 == 2 else i % 10]))
+                if i % 8 == 2:
+                    c.read_response()
                 if i % 2:
                     c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
 
@@ -188,6 +192,7 @@ def test_a_stop_lets_requests_end_and_cancels_those_that_do_not(start):
         for c, target in ((never, "forever"), (slow, "slow")):
             c.send(f"GET /{target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             wait_until(lambda: ask(server, "/is_waiting").text == "True", "the request")
+        assert ask(server, "/afterwards").text == "answered"
         server.signal(signal.SIGTERM)
         response = slow.read_response()
         assert response.text == "slow" and response.closes
@@ -195,6 +200,7 @@ def test_a_stop_lets_requests_end_and_cancels_those_that_do_not(start):
     assert server.wait_exit() == 0
     server.wait_log("1 requests did not end within graceful_timeout and are cancelled")
     server.wait_log("cleanup in")
+    assert server.log.index("all done") < server.log.index("cleanup in")
     assert "SIGKILL" not in server.log and "SIGABRT" not in server.log
 
 
@@ -219,11 +225,11 @@ def test_a_startup_that_fails_is_one_report(serve, how, words):
 
 
 def test_a_startup_that_hangs_ends_by_boot_timeout(serve):
-    server = serve("asgi_app:failing", "-k", "asgi", "--boot-timeout", "1", wait=False,
+    server = serve("asgi_app:failing", "-k", "asgi", "-w", "2", "--boot-timeout", "1", wait=False,
                    env={"HOW": "hang"})
     assert server.wait_exit() == 3
-    server.wait_log("not ready 1.0 s after its start")
-    server.wait_log("Reason: Worker failed to boot")
+    assert server.log.count("not ready 1.0 s after its start") == 1, server.log
+    server.wait_log("Reason: No worker was ready within boot_timeout")
 
 
 # ---- which applications ---------------------------------------------------------------------------------
@@ -248,6 +254,42 @@ def test_what_cannot_be_served_is_told(serve, app, args, words):
     server = serve(app, *args, wait=False)
     assert server.wait_exit() in (3, 4)
     assert words in server.log
+
+
+HOOKS = """
+from saola.glogging import Logger
+
+def pre_request(worker, req):
+    if req.path == "/veto":
+        raise RuntimeError("vetoed")
+    worker.log.info("pre %s %s %s %s %s", req.method, req.uri, req.query, req.version, dict(req.headers)["HOST"])
+
+def post_request(worker, req, environ, resp):
+    worker.log.info("post %s %s %s %s", req.path, environ.get("PATH_INFO"), resp.status, resp.sent)
+    if req.path == "/post_fails":
+        raise RuntimeError("post fails")
+
+class logger_class(Logger):
+    def access(self, resp, req, environ, request_time):
+        self.info("own log: %s %s", req.uri, resp.status_code)
+"""
+
+
+@pytest.mark.log_may_contain("Traceback")
+@pytest.mark.parametrize("app, kind", [(APP, "asgi"), pytest.param("aiohttp_app:make_async", "aiohttp", marks=AIOHTTP)])
+def test_hooks_around_a_request_and_another_logger_class(serve, app, kind):
+    server = serve(app, "-k", kind, config=HOOKS)
+    with server.connect() as c:
+        assert c.request("GET", "/hello?a=b").text == "hello"
+        server.wait_log(r"pre GET /hello\?a=b a=b \(1, 1\) localhost$")
+        server.wait_log("post /hello /hello 200 OK 5$")
+        assert c.request("GET", "/veto").status == 500
+    server.wait_log("RuntimeError: vetoed")
+    server.wait_log("post /veto /veto 500 Internal Server Error 0$")
+    assert server.get("/post_fails").status in (404, 500)
+    server.wait_log("Exception in post_request hook")
+    server.wait_log(r"own log: /hello\?a=b 200$")
+    assert ask(server, "/hello").text == "hello"
 
 
 def test_the_access_log_has_asgi_requests(serve):

@@ -1,12 +1,16 @@
 """WebSockets of ASGI applications, with the client of the package websockets."""
 
 import ast
+import asyncio
 import contextlib
 import importlib.util
+import os
 import resource
 import signal
 import socket
 import struct
+import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -103,6 +107,52 @@ def test_messages_of_all_sizes_come_back(start, compression):
         ws.close(3000, "enough")
     assert wait_until(lambda: tell(server), "the end")[-1] == "3000 enough"
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("parameters", [
+    {"server_no_context_takeover": True, "client_no_context_takeover": True},
+    {"server_max_window_bits": 9, "client_max_window_bits": 9},
+    {"server_max_window_bits": 12, "client_max_window_bits": True, "client_no_context_takeover": True}])
+def test_parameters_of_the_compression(serve, parameters):
+    from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+    server = serve(APP, "-k", "asgi")
+    with call(server, "echo", compression=None, max_size=None,
+              extensions=[ClientPerMessageDeflateFactory(**parameters)]) as ws:
+        accepted = ws.response.headers["Sec-WebSocket-Extensions"]
+        assert all(name in accepted for name in parameters if name.startswith("server_")), accepted
+        for text in ("spam " * 50_000, os.urandom(5000).hex(), "", "spam " * 10, "spam " * 10):
+            ws.send([text[:7], text[7:20], text[20:]])  # three frames
+            assert ws.recv(WAIT) == text
+
+
+def test_the_client_of_aiohttp(start):
+    aiohttp = pytest.importorskip("aiohttp")
+    server = start()
+
+    async def talk():
+        async with aiohttp.ClientSession() as session:
+            for compress in (0, 9, 15):
+                async with session.ws_connect(server.url + "/echo", compress=compress, heartbeat=1) as ws:
+                    assert bool(ws.compress) == bool(compress)
+                    for text in ("", "spam", "spam " * 20_000):
+                        await ws.send_str(text)
+                        assert await ws.receive_str() == text
+                    await ws.send_bytes(bytes(100_000))
+                    assert await ws.receive_bytes() == bytes(100_000)
+                    await ws.ping(b"there?")
+                    await ws.close(code=4321, message=b"enough")
+                assert ws.close_code == 4321
+            async with session.ws_connect(server.url + "/show", protocols=["one", "two"]) as ws:
+                assert ws.protocol == "two"
+                await ws.receive_str()
+                message = await ws.receive()
+                assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, 4000, "shown")
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await session.ws_connect(server.url + "/refuse")
+            assert refused.value.status == 403
+
+    asyncio.run(talk())
+    assert tell(server).count("4321 enough") == 3
 
 
 @pytest.mark.log_may_contain("Traceback")
@@ -301,6 +351,18 @@ def test_a_worker_that_leaves_says_so(start, number, code):
     assert "SIGKILL" not in server.log and "graceful_timeout" not in server.log
 
 
+@pytest.mark.parametrize("limit", [20, pytest.param(2, marks=pytest.mark.long, id="strict")])
+def test_clients_that_do_not_answer_the_close_hold_a_stop_up_for_a_moment(start, limit):
+    server = start("--graceful-timeout", "60")
+    with open_by_hand(server, "tidy") as silent, open_by_hand(server, "echo"):
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert close_code(silent) == 1001
+        assert server.wait_exit() == 0
+        assert time.monotonic() - began < limit
+    assert server.log.index("tidied up") < server.log.index("cleanup")
+
+
 # ---- many --------------------------------------------------------------------------------------------------
 
 
@@ -309,28 +371,61 @@ def private_kib(pid):
     return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
 
 
-@pytest.mark.long
-def test_ten_thousand_idle_websockets_and_a_word_to_all(serve, capsys):
-    count = 10_000
+@pytest.fixture
+def many():
+    """As many descriptors as may be had."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < count + 200:
+    if hard < 10_200:
         pytest.skip(f"{hard} descriptors")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        server = serve(APP, "-k", "asgi", "--worker-connections", str(2 * count))
-        worker, = server.wait_workers(1)
-        server.get("/tell")
-        before = private_kib(worker)
-        with contextlib.ExitStack() as stack:
-            crowd = [stack.enter_context(open_by_hand(server, "crowd")) for _ in range(count)]
-            idle = (private_kib(worker) - before) / count
-            with capsys.disabled():
-                print(f"\n{count} idle WebSockets: {idle:.1f} KiB each")
-            assert idle < 16
-            crowd[0].send(frame(1, b"a word to all"))
-            for c in crowd:
-                assert read_frame(c) == (1, b"a word to all")
-                c.send(frame(8))
-                assert close_code(c) == 1005
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.long
+def test_ten_thousand_idle_websockets_and_a_word_to_all(serve, many, capsys):
+    count = 10_000
+    server = serve(APP, "-k", "asgi", "--worker-connections", str(2 * count))
+    worker, = server.wait_workers(1)
+    server.get("/tell")
+    before = private_kib(worker)
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(open_by_hand(server, "crowd")) for _ in range(count)]
+        idle = (private_kib(worker) - before) / count
+        began = time.monotonic()
+        crowd[0].send(frame(1, b"a word to all"))
+        for c in crowd:
+            assert read_frame(c) == (1, b"a word to all")
+        took = time.monotonic() - began
+        with capsys.disabled():
+            print(f"\n{count} idle WebSockets: {idle:.1f} KiB each; a word to all of them in {took:.2f} s")
+        assert idle < 16
+        for c in crowd:
+            c.send(frame(8))
+            assert close_code(c) == 1005
+
+
+@pytest.mark.long
+def test_what_compression_costs_a_websocket(serve, many, capsys):
+    count = 1000
+    squeeze = zlib.compressobj(wbits=-15)
+    text = (squeeze.compress(b"spam " * 40) + squeeze.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    assert len(text) < 126
+    compressed = bytes([0xc1, 0x80 | len(text)]) + EMPTY_MASK + text
+    head = HEAD.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    server = serve(APP, "-k", "asgi", "--worker-connections", str(2 * count))
+    worker, = server.wait_workers(1)
+    server.get("/tell")
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(server.connect()) for _ in range(count)]
+        for c in crowd:
+            c.send(head % b"tidy")
+            assert b"permessage-deflate" in c.read_until(b"\r\n\r\n")
+        idle = private_kib(worker)
+        for c in crowd:
+            c.send(compressed + frame(9, b"ping"))
+            assert read_frame(c) == (10, b"ping")
+        heard = (private_kib(worker) - idle) / count
+        with capsys.disabled():
+            print(f"\na compressed message makes a WebSocket {heard:.1f} KiB larger")
+        assert heard < 50

@@ -6,9 +6,10 @@ Process: a worker. Thread: the main one, on its loop.
 import asyncio
 import datetime
 
-from ..http.message import Request
+from ..glogging import Logger
 from ..http.wsgi import Response
 from . import web
+from .observed import aiohttp_request, environ_of, observe_server
 from .selftest import same_as_public
 
 
@@ -49,7 +50,7 @@ class ApplicationLife:
 
     def _arguments(self):
         cfg, log = self._worker.cfg, self._log
-        wanted = getattr(log, "access_log_enabled", False)
+        wanted = getattr(log, "access_log_enabled", False) or type(log).access is not Logger.access
         return {
             "logger": log,
             "keepalive_timeout": cfg.keepalive,
@@ -60,6 +61,8 @@ class ApplicationLife:
     async def _connect(self, version, plain):
         """Decides how requests come to the application."""
         self.adopter = web.Adopter(self._loop, self.server, self._log)
+        if self._worker.observer is not None:
+            observe_server(self.server, self._worker.observer)
         reason = await self._why_public(version, plain)
         if reason is None:
             self._log.info("aiohttp %s: requests are made by the engine", version)
@@ -189,24 +192,10 @@ def _access_logger(log):
             self.logger, self.log_format = logger, log_format
 
         def log(self, request, response, time):
-            req, environ = _as_request(request)
+            req = aiohttp_request(request)
             status = response.status
             resp = Response(req, f"{status} {response.reason or ''}", status,
                             list(response.headers.items()), response.body_length, False, False)
-            log.access(resp, req, environ, datetime.timedelta(seconds=time))
+            log.access(resp, req, environ_of(req), datetime.timedelta(seconds=time))
 
     return AccessLogger
-
-
-def _as_request(request):
-    path, _, query = request.raw_path.partition("?")
-    version = (request.version[0], request.version[1])
-    peer = (request.remote or "", 0)
-    headers = [(name.upper(), value) for name, value in request.headers.items()]
-    req = Request(request.method, request.raw_path, path, query, version, headers, request.scheme, peer,
-                  None, None, False)
-    environ = {"REQUEST_METHOD": request.method, "RAW_URI": request.raw_path, "PATH_INFO": request.path,
-               "QUERY_STRING": query, "SERVER_PROTOCOL": "HTTP/%d.%d" % version, "REMOTE_ADDR": peer[0]}
-    for name, value in headers:
-        environ["HTTP_" + name.replace("-", "_")] = value
-    return req, environ

@@ -15,14 +15,21 @@ import time
 from .. import _saola
 from ..aio.lifespan import Lifespan
 from ..aio.loops import new_loop
+from ..aio.observed import ObservedApp
 from ..aio.payload import Payload
-from ..glogging import Logger
 from ..lifecycle import Cause
 from .serving import TICK, EngineWorker
 
 #: Close codes of WebSockets (RFC 6455 section 7.4.1): the server stops; this worker makes room for another,
 #: come back at once.
 GOING_AWAY, SERVICE_RESTART = 1001, 1012
+
+#: Seconds after which WebSockets whose clients have not answered that close are cut: the engine's limit, and a little.
+GOODBYE = 1.05
+
+#: Seconds between two looks at applications that run although all is answered, or at connections that aiohttp has
+#: itself.
+LOOK = 0.02
 
 #: Seconds that tasks have to end once they were cancelled.
 CANCELLED_WAIT = 0.3
@@ -66,6 +73,7 @@ class ASGIWorker(EngineWorker):
         self.cleanup_is_exit_hook = False
         self.loop = None
         self.lifespan = None
+        self.observer = None
         self._pulse = None
         self._drained = None
         self._stopping = False
@@ -73,6 +81,7 @@ class ASGIWorker(EngineWorker):
         self._stop_began = None  # time.monotonic()
         self._exit_status = 0
         self._all_answered = False
+        self._given_up = False
         self.payload = Payload(self.cfg.payload_exit, self.log, self._payload_ended)
 
     # ---- the engine ---------------------------------------------------------------------------------
@@ -80,7 +89,8 @@ class ASGIWorker(EngineWorker):
     def engine_options(self):
         """The options of _saola.AsyncEngine, from the configuration."""
         options = super().engine_options()
-        for name in ("environ", "script_name", "observer", "file_range", "threads"):
+        self.observer = options.pop("observer")
+        for name in ("environ", "script_name", "file_range", "threads"):
             del options[name]
         cfg = self.cfg
         options |= {
@@ -98,14 +108,6 @@ class ASGIWorker(EngineWorker):
         }
         return options
 
-    def _observer(self):
-        for name in ("pre_request", "post_request"):
-            if not self.cfg.settings[name].is_default():
-                self.log.warning("The hook %s does not run in asgi workers yet.", name)
-        if self.core_log is None and type(self.log).access is not Logger.access:
-            self.log.warning("The access log of this logger class is not written by asgi workers yet.")
-        return None
-
     def log_fault(self, text, method, path):
         """The application broke ASGI's rules in a way that it did not notice itself."""
         self.log.error("Error handling request %s %s: %s", method, path, text)
@@ -115,7 +117,10 @@ class ASGIWorker(EngineWorker):
     def before_ready(self):
         """Makes the loop and runs the application's startup; nothing is accepted yet."""
         fds = [listener.fileno() for listener in self.sockets]
-        self.engine = _saola.AsyncEngine(self.wsgi, fds, self.slot, self.engine_options())
+        options = self.engine_options()
+        self._engine_observer = self.observer
+        app = self.wsgi if self.observer is None else ObservedApp(self.wsgi, self.observer)
+        self.engine = _saola.AsyncEngine(app, fds, self.slot, options)
         self.loop, self._pulse = new_loop(self.engine, self.cfg.asgi_loop)
         asyncio.set_event_loop(self.loop)
         self.lifespan = Lifespan(self.wsgi, self.cfg.asgi_lifespan, self.engine.state, self.log)
@@ -167,6 +172,8 @@ class ASGIWorker(EngineWorker):
         self.engine.accept()
         self._tick_on()
         await self._drained
+        while self.engine.active and not self._given_up:  # background tasks, and what a WebSocket leaves to be done
+            await asyncio.sleep(LOOK)
 
     def _tick_on(self):
         """Once a second: it is the loop that beats, so a blocked one is noticed."""
@@ -189,6 +196,7 @@ class ASGIWorker(EngineWorker):
         if not self._stopping:
             self._stopping = True
             self._stop_began = time.monotonic()
+            self.loop.call_later(GOODBYE, self._end_websockets)
             patience = self.cfg.graceful_timeout
             # Well before the arbiter's own patience ends: the application is to be cleaned up.
             self._limit = self.loop.call_later(
@@ -196,6 +204,11 @@ class ASGIWorker(EngineWorker):
         if self._quitting:
             self._limit.cancel()
             self._give_up()
+
+    def _end_websockets(self):
+        self.engine.tend_websockets()
+        if self._pulse is not None:
+            self._pulse.hasten()
 
     def _ends_for_good(self):
         """Nobody takes this worker's place: the server stops."""
@@ -209,6 +222,7 @@ class ASGIWorker(EngineWorker):
         self._limit = self.loop.call_later(CANCELLED_WAIT if count else 0, self._cut)
 
     def _cut(self):
+        self._given_up = True
         self.engine.cut()
         self._on_drained()
 

@@ -212,6 +212,7 @@ class Worker:
             self.reloader.start()
         self.cfg.post_worker_init(self)
 
+        self._watch_aiohttps_cleanup()
         if type(self).run is Worker.run:
             self.run()  # raises before the worker counts as booted
         self._start()
@@ -232,6 +233,22 @@ class Worker:
         codes = (getattr(member, "__code__", None) for c in theirs for member in vars(c).values())
         return any(step.opname == operation and step.argval == name for code in codes
                    if code is not None and name in code.co_names for step in dis.get_instructions(code))
+
+    def _watch_aiohttps_cleanup(self):
+        """aiohttp's own worker classes clean the application up inside run(): the requests are over by then,
+        and what counts from there on is exit_timeout."""
+        if not any(c.__module__ == "aiohttp.worker" for c in type(self).__mro__):
+            return
+        from aiohttp.web import Application
+        cleanup = Application.cleanup
+
+        async def cleanup_on_its_own_clock(app):
+            if self.slot is not None and not self.alive:
+                self.slot.drained()
+                self._end_of_requests()
+            await cleanup(app)
+
+        Application.cleanup = cleanup_on_its_own_clock
 
     def before_ready(self):
         """The application is loaded, nothing is accepted yet. What it raises, the boot has failed of.

@@ -16,13 +16,11 @@ import time
 from .. import _saola
 from ..aio.loops import new_loop
 from ..errors import AppImportError, ConfigError
-from .asgi import CANCELLED_WAIT, ASGIWorker
+from .asgi import CANCELLED_WAIT, LOOK, ASGIWorker
+from .serving import Observer
 
 #: Seconds after the stop when on_shutdown runs at the latest: connections are accepted till then.
 SHUTDOWN_AFTER = 0.6
-
-#: Seconds between two looks at connections that aiohttp has itself, while they end.
-LOOK = 0.05
 
 
 class AiohttpWorker(ASGIWorker):
@@ -57,6 +55,11 @@ class AiohttpWorker(ASGIWorker):
         # Whether the task of a request is cancelled is aiohttp's business: handler_cancellation.
         options |= {"disconnect_grace": -1.0, "expect_to_host": True}
         return options
+
+    def _observer(self):
+        """Only for the hooks: access logs are aiohttp's business, or the engine's."""
+        hooks = self._hook("pre_request"), self._hook("post_request")
+        return None if hooks == (None, None) else Observer(self, *hooks, None)
 
     # ---- life ---------------------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@
 
 enum {
     INBOX_MESSAGES = 16,
-    INBOX_BYTES = 65536, /* more is not taken in until the application has received some */
-    CLOSE_WITHIN_MS = 5000,
-    REST_AFTER_MS = 5000, /* of silence */
+    INBOX_BYTES = 65536,    /* more is not taken in until the application has received some */
+    CLOSE_WITHIN_MS = 5000, /* the client has to answer our close */
+    LEAVE_WITHIN_MS = 1000, /* ... when the worker leaves */
+    REST_AFTER_MS = 5000,   /* of silence */
 };
 
 static uint64_t
@@ -363,8 +364,10 @@ tend(struct sl_asgi_request *r, uint64_t now)
     if (s->ws == NULL)
         return;
     if (sl_ws_state(s->ws) != SL_WS_OPEN) {
-        if (now - s->closing_ms > CLOSE_WITHIN_MS)
+        if (now - s->closing_ms >= (aio->leaving ? LEAVE_WITHIN_MS : CLOSE_WITHIN_MS)) {
+            sl_response_fail(r->res, 500, NULL); /* nobody listens: nothing more is waited for */
             sl_asgi_socket_end(r);
+        }
         return;
     }
     if (!s->resting && now - s->busy_ms > REST_AFTER_MS && now - s->heard_ms > REST_AFTER_MS) {
@@ -402,6 +405,7 @@ Py_ssize_t
 sl_asgi_sockets_close(struct sl_aio *aio, unsigned code)
 {
     Py_ssize_t count = 0;
+    aio->leaving = true;
     for (struct sl_asgi_socket *s = aio->sockets, *next; s != NULL; s = next) {
         struct sl_asgi_request *r = s->request;
         next = s->next;

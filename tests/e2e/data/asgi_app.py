@@ -115,6 +115,17 @@ async def forever(scope, receive, send):
         raise
 
 
+async def timed_out(scope, receive, send):
+    """Waits for what does not come, and does something else meanwhile that is cancelled."""
+    other = asyncio.ensure_future(asyncio.Event().wait())
+    try:
+        await asyncio.wait_for(asyncio.Event().wait(), 0.002)
+    except asyncio.TimeoutError:
+        await respond(send, "timed out")
+    finally:
+        other.cancel()
+
+
 async def tell(scope, receive, send):
     told, notes[:] = " ".join(notes), []
     await respond(send, told)
@@ -190,6 +201,13 @@ async def background(scope, receive, send):
     assert (await receive())["type"] == "http.disconnect"
     await asyncio.sleep(0.05)
     notes.append("afterwards")
+
+
+async def afterwards(scope, receive, send):
+    """A background task that is still at work when the worker is asked to leave."""
+    await respond(send, "answered")
+    await asyncio.sleep(1)
+    print("all done", flush=True)
 
 
 async def boom(scope, receive, send):

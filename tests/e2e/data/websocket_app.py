@@ -127,6 +127,24 @@ async def crowd(scope, receive, send):
         everybody.discard(send)
 
 
+async def tidy(scope, receive, send):
+    """Has something to do when the client has gone."""
+    await accept(receive, send)
+    try:
+        while (await receive())["type"] == "websocket.receive":
+            pass
+    finally:
+        await asyncio.sleep(0.2)
+        print("tidied up", flush=True)
+
+
+async def lifespan(scope, receive, send):
+    for _ in range(2):
+        phase = (await receive())["type"]
+        await send({"type": phase + ".complete"})
+    print("cleanup", flush=True)
+
+
 async def http(scope, receive, send):
     path = scope["path"].removeprefix(scope["root_path"])
     text = "hello"
@@ -149,4 +167,4 @@ async def app(scope, receive, send):
     elif scope["type"] == "http":
         await http(scope, receive, send)
     else:
-        raise NotImplementedError(scope["type"])
+        await lifespan(scope, receive, send)
