@@ -243,7 +243,7 @@ class Worker:
         cleanup = Application.cleanup
 
         async def cleanup_on_its_own_clock(app):
-            if self.slot is not None and not self.alive:
+            if self.slot is not None and not self.alive_value:
                 self.slot.drained()
                 self._end_of_requests()
             await cleanup(app)
