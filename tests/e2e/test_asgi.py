@@ -13,6 +13,7 @@ from harness import DATA, TOP, Truncated, wait_until
 
 APP = "asgi_app:app"
 AIOHTTP = pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="no aiohttp")
+TORNADO = pytest.mark.skipif(importlib.util.find_spec("tornado") is None, reason="no tornado")
 UVLOOP = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="no uvloop for this Python")
 
 
@@ -276,7 +277,9 @@ class logger_class(Logger):
 
 
 @pytest.mark.log_may_contain("Traceback")
-@pytest.mark.parametrize("app, kind", [(APP, "asgi"), pytest.param("aiohttp_app:make_async", "aiohttp", marks=AIOHTTP)])
+@pytest.mark.parametrize("app, kind", [
+    (APP, "asgi"), pytest.param("aiohttp_app:make_async", "aiohttp", marks=AIOHTTP),
+    pytest.param("hello_tornado:app", "tornado", marks=TORNADO)])
 def test_hooks_around_a_request_and_another_logger_class(serve, app, kind):
     server = serve(app, "-k", kind, config=HOOKS)
     with server.connect() as c:

@@ -108,6 +108,11 @@ class ASGIWorker(EngineWorker):
         }
         return options
 
+    def observed(self, app):
+        """An ASGI application, seen by the hooks and the access log of whoever wants to. After engine_options()."""
+        self._engine_observer = self.observer
+        return app if self.observer is None else ObservedApp(app, self.observer)
+
     def log_fault(self, text, method, path):
         """The application broke ASGI's rules in a way that it did not notice itself."""
         self.log.error("Error handling request %s %s: %s", method, path, text)
@@ -118,9 +123,7 @@ class ASGIWorker(EngineWorker):
         """Makes the loop and runs the application's startup; nothing is accepted yet."""
         fds = [listener.fileno() for listener in self.sockets]
         options = self.engine_options()
-        self._engine_observer = self.observer
-        app = self.wsgi if self.observer is None else ObservedApp(self.wsgi, self.observer)
-        self.engine = _saola.AsyncEngine(app, fds, self.slot, options)
+        self.engine = _saola.AsyncEngine(self.observed(self.wsgi), fds, self.slot, options)
         self.loop, self._pulse = new_loop(self.engine, self.cfg.asgi_loop)
         asyncio.set_event_loop(self.loop)
         self.lifespan = Lifespan(self.wsgi, self.cfg.asgi_lifespan, self.engine.state, self.log)
@@ -183,7 +186,8 @@ class ASGIWorker(EngineWorker):
         if not self.alive:
             self._begin_stop()
         self.engine.tend_websockets()
-        self.loop.call_later(min(TICK, self.timeout) if self.timeout else TICK, self._tick_on)
+        loop = asyncio.get_running_loop()  # also while _close_loop() has taken it
+        loop.call_later(min(TICK, self.timeout) if self.timeout else TICK, self._tick_on)
 
     def _begin_stop(self):
         if self._drained is None or self._drained.done():

@@ -38,7 +38,7 @@ class TornadoWorker(ASGIWorker):
         """Makes the loop, which applications ask for while they are loaded, and loads."""
         fds = [listener.fileno() for listener in self.sockets]
         options = self.engine_options() | {"give_away": self._give_away, "disconnect_grace": -1.0}
-        self.engine = _saola.AsyncEngine(self._serve_request, fds, self.slot, options)
+        self.engine = _saola.AsyncEngine(self.observed(self._serve_request), fds, self.slot, options)
         self.loop, self._pulse = new_loop(self.engine, self.cfg.asgi_loop)
         asyncio.set_event_loop(self.loop)
         super().load_wsgi()
