@@ -293,6 +293,9 @@
 # Seconds that exit hooks may take once the requests are finished; 0 is no limit.
 # exit_timeout = 30
 
+# Processes that serve no HTTP, kept alive beside the web workers: {name: {option: value}}.
+# pools = {}
+
 # Seconds from the first byte of a request to the end of its header; 0 is no limit.
 # header_timeout = 10
 

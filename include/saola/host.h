@@ -60,6 +60,22 @@ struct sl_worker_info {
     struct sl_slot *slot; /* in shared memory; valid in the worker too */
 };
 
+/* What follows when a worker of a group ends by itself. Deaths by a signal and exits with another
+ * status than 0 are failures; so is a worker that hangs. */
+enum sl_restart { SL_RESTART_ALWAYS, SL_RESTART_ON_FAILURE, SL_RESTART_NEVER };
+
+/* A group beside "web", or instead of it. Its workers keep their places: a successor is made when
+ * the one before has been reaped, never beside it. 0 = that clock, that limit is off. */
+enum { SL_GROUPS = 31, SL_GROUP_NAME = 32 };
+struct sl_group {
+    char name[SL_GROUP_NAME];
+    unsigned workers;
+    bool exclusive; /* one worker in all arbiters of this service; workers is 1 */
+    enum sl_restart restart;
+    long long boot_ms, timeout_ms, graceful_ms, exit_ms, lifetime_ms;
+    long long memory; /* bytes; above it the worker is replaced */
+};
+
 struct sl_host {
     const char *name; /* "python", "native" */
 
@@ -74,6 +90,12 @@ struct sl_host {
     /* (arbiter) The generation just loaded is in force (its workers are ready), or it was given up
      * and the one before stays. May be NULL. */
     void (*generation_settle)(void *ctx, bool accepted);
+
+    /* (arbiter) The groups of the generation just loaded beside "web": writes at most SL_GROUPS.
+     * *ret_web (true before the call): whether there is a group "web"; without one there is at
+     * least one other, and the first takes TTIN and TTOU. May be NULL. */
+    int (*groups)(void *ctx, struct sl_group *ret_groups, size_t *ret_count, bool *ret_web,
+                  struct sl_error *err);
 
     /* (arbiter) Name of the worker class of the generation just loaded, for the log. Valid until
      * the next call. May be NULL, and may return NULL: the log says what the setting's default is.
@@ -103,6 +125,9 @@ struct sl_host {
     /* (arbiter) The worker was reaped: child_exit hook has run; release the object. pid is 0 when
      * it was never forked. */
     void (*worker_free)(void *ctx, void *worker, pid_t pid, int wait_status);
+    /* (arbiter) A child that is no worker was reaped: one that the host has forked for itself, or
+     * an orphan. May be NULL. */
+    void (*child_gone)(void *ctx, pid_t pid, int wait_status);
     /* (arbiter) Just before a worker that hangs gets SIGABRT. May be NULL. */
     void (*worker_aborted)(void *ctx, void *worker);
     /* (arbiter) Listeners of the workers that are made from now on (start; reload with another
@@ -138,9 +163,25 @@ int sl_arbiter_new(const struct sl_host *host, void *ctx, struct sl_arbiter **re
 int sl_arbiter_run(struct sl_arbiter *arbiter);
 void sl_arbiter_free(struct sl_arbiter *arbiter);
 
+/* sl_arbiter_run() in pieces, for a host with a loop of its own: begin (0, or the exit status: end
+ * all the same), then turns until one returns false, then end. Between two turns the host waits
+ * until one of the descriptors is readable or the limit is over (-1: there is none). In a worker
+ * turn does not return. */
+enum { SL_ARBITER_FDS = 3 };
+int sl_arbiter_begin(struct sl_arbiter *arbiter);
+size_t sl_arbiter_wait_for(const struct sl_arbiter *arbiter, int fds[SL_ARBITER_FDS],
+                           int *ret_limit_ms);
+bool sl_arbiter_turn(struct sl_arbiter *arbiter);
+int sl_arbiter_end(struct sl_arbiter *arbiter);
+
 /* For the host's "server" object: state now, and requests from user code (arbiter process). */
 unsigned sl_arbiter_workers_wanted(const struct sl_arbiter *arbiter);
 void sl_arbiter_set_workers(struct sl_arbiter *arbiter, unsigned count);
+/* The same for a group by its name, and: one worker less, this one. signal_number: TERM, or QUIT
+ * for a quick end. In idle() or between turns. SL_ENOENT: there is no such group, no such worker.
+ */
+int sl_arbiter_resize(struct sl_arbiter *arbiter, const char *group, unsigned count);
+int sl_arbiter_remove(struct sl_arbiter *arbiter, pid_t worker, int signal_number);
 /* As if the signal had arrived (TERM, HUP, TTIN, ...). Async-signal-safe. */
 void sl_arbiter_signal(struct sl_arbiter *arbiter, int signal_number);
 pid_t sl_arbiter_reexec_pid(const struct sl_arbiter *arbiter);

@@ -110,6 +110,7 @@ class Arbiter:
         self._exit_status = None  # decided by user code; otherwise the core's
         self._settled = False
         self._lives = lifecycle.Report()
+        self._pools = None  # saola.pool.group.Pools, once there are any
         # One byte in a pipe: who reads it tells the whole reason of a failed boot, others in short.
         self._boot_report = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         successor.take()
@@ -137,6 +138,10 @@ class Arbiter:
             self.log.warning("%s.%s() is never called: requests are read and answered in C; use the "
                              "hooks pre_request and post_request or a WSGI middleware instead",
                              self.worker_class.__name__, name)
+        if self.cfg.pools or self._pools is not None:
+            from .pool.group import Pools  # only who has pools pays for asyncio
+            self._pools = self._pools or Pools(self)
+            self._pools.load(self.cfg)
         self._apply_env()
         self.log.debug("Current configuration:\n%s", _Settings(self.cfg))
 
@@ -146,7 +151,13 @@ class Arbiter:
             raise RuntimeError("the server needs the main thread: call run() there, and start "
                                "your own threads beside it")
         self._warn_of_overrides()
-        status = self._core.run()
+        sys.exit(self._run())
+
+    def _run(self):
+        return self._close(self._core.run())
+
+    def _close(self, status):
+        """After the core has ended. Returns the exit status of the program."""
         if self.cfg.lifecycle_report:
             for line in self._lives.lines(self.pid):
                 self.log.info("%s", line)
@@ -154,7 +165,12 @@ class Arbiter:
             listener._let_go()
         for fd in self._boot_report:
             os.close(fd)
-        sys.exit(status if self._exit_status is None else self._exit_status)
+        if self._pools is not None:
+            self._pools.close()
+        return status if self._exit_status is None else self._exit_status
+
+    def _idle(self):
+        """Between two turns of the core's loop."""
 
     def _warn_of_overrides(self):
         for name in sorted(_IN_THE_CORE.intersection(dir(self))):
@@ -382,6 +398,8 @@ class Arbiter:
 
     def _reopen_logs(self):
         self.log.reopen_files()
+        if self._pools is not None:
+            self._pools.reopen_logs()
 
     def _hook(self, name, worker, new, old):
         """Runs one hook of the arbiter's side. False: it failed, and the log says how."""
@@ -418,6 +436,10 @@ class Arbiter:
     def _worker_new(self, group, age, generation, slot):
         cfg = self._loaded_by.setdefault(generation, self.cfg)
         self.worker_age = age
+        if group != "web":
+            worker = self._pools.make(group, age, generation, cfg)
+            worker.slot = slot
+            return worker
         worker = self._construct(cfg, age)
         worker.slot = slot
         self._lives.born(generation)
@@ -458,12 +480,25 @@ class Arbiter:
         if pid:
             self._lives.bury(worker, wait_status)
         worker.tmp.close()
+        if worker.group != "web":
+            self._pools.free(worker, wait_status)
+
+    def _child_gone(self, pid, wait_status):
+        if self._pools is not None:
+            self._pools.child_gone(pid, wait_status)
+
+    def _groups(self):
+        """(rows of the pools, whether there are web workers) of the generation just loaded."""
+        rows = [] if self._pools is None else self._pools.rows(self.cfg)
+        return rows, getattr(self.app, "serves_web", True)
 
     def _worker_main(self, worker):
         """The whole life of a worker process. Returns its exit status."""
         for number in (signal.SIGHUP, signal.SIGUSR2):  # nothing for a worker, also while it boots
             signal.signal(number, signal.SIG_IGN)
         worker.pid = os.getpid()
+        if worker.group == "web" and self._pools is not None:
+            self._pools.leave_arbiter()
         worker._watch_stacks()
         worker._watch_arbiter()
         # A handler raises at most once, and never after _leaving is set: two nets hold it.

@@ -599,7 +599,7 @@ def _default(row):
     if row.type == "list":
         return [] if text is None else [text]
     if row.type == "dict":
-        return dict(pair.split("=", 1) for pair in text.split(","))
+        return dict(pair.split("=", 1) for pair in (text or "").split(",") if pair)
     if row.type == "bool":
         return text == "true"
     if row.type == "octal":

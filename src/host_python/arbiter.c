@@ -116,6 +116,59 @@ host_worker_class(void *ctx)
     return name;
 }
 
+/* One row of the owner's _groups(). */
+static int
+group_parse(PyObject *row, struct sl_group *ret_group)
+{
+    const char *name;
+    int restart, exclusive;
+    struct sl_group group = {.name = ""};
+    if (!PyArg_ParseTuple(row, "sIpiLLLLLL", &name, &group.workers, &exclusive, &restart,
+                          &group.boot_ms, &group.timeout_ms, &group.graceful_ms, &group.exit_ms,
+                          &group.lifetime_ms, &group.memory))
+        return -1;
+    if (strlen(name) >= sizeof group.name) {
+        PyErr_Format(PyExc_ValueError, "the name of a pool has at most %d bytes: %s",
+                     SL_GROUP_NAME - 1, name);
+        return -1;
+    }
+    memcpy(group.name, name, strlen(name) + 1);
+    group.exclusive = exclusive != 0;
+    group.restart = (enum sl_restart)restart;
+    *ret_group = group;
+    return 0;
+}
+
+static int
+host_groups(void *ctx, struct sl_group *ret_groups, size_t *ret_count, bool *ret_web,
+            struct sl_error *err)
+{
+    struct arbiter_object *self = ctx;
+    char text[400];
+    PyObject *rows = NULL;
+    int web = 1;
+    Py_ssize_t count = -1;
+    PyObject *both = PyObject_CallMethod(self->owner, "_groups", NULL);
+    if (both != NULL && PyArg_ParseTuple(both, "O!p", &PyList_Type, &rows, &web))
+        count = PyList_GET_SIZE(rows);
+    if (count > SL_GROUPS) {
+        PyErr_Format(PyExc_ValueError, "there can be %d pools at most, not %zd", SL_GROUPS, count);
+        count = -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (group_parse(PyList_GET_ITEM(rows, i), &ret_groups[i]) < 0)
+            count = -1;
+    }
+    Py_XDECREF(both);
+    if (count < 0) {
+        sl_py_error_text(text, sizeof text, false);
+        return sl_error_set(err, SL_EHOST, "%s", text);
+    }
+    *ret_count = (size_t)count;
+    *ret_web = web != 0;
+    return SL_OK;
+}
+
 static void
 exec_argv_free(char **argv)
 {
@@ -269,6 +322,14 @@ host_worker_free(void *ctx, void *worker, pid_t pid, int wait_status)
 }
 
 static void
+host_child_gone(void *ctx, pid_t pid, int wait_status)
+{
+    struct arbiter_object *self = ctx;
+    finish(self, "child_gone",
+           PyObject_CallMethod(self->owner, "_child_gone", "ii", (int)pid, wait_status));
+}
+
+static void
 host_worker_aborted(void *ctx, void *worker)
 {
     struct arbiter_object *self = ctx;
@@ -311,8 +372,10 @@ static int
 host_idle(void *ctx)
 {
     struct arbiter_object *self = ctx;
-    if (PyErr_CheckSignals() == 0)
+    if (PyErr_CheckSignals() == 0) {
+        finish(self, "idle", PyObject_CallMethod(self->owner, "_idle", NULL));
         return SL_OK;
+    }
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         PyErr_Clear();
         sl_arbiter_signal(self->arbiter, SIGINT);
@@ -342,6 +405,7 @@ static const struct sl_host host_template = {
     .log = host_log,
     .generation_load = host_generation_load,
     .generation_settle = host_generation_settle,
+    .groups = host_groups,
     .worker_class = host_worker_class,
     .hook = host_hook,
     .worker_new = host_worker_new,
@@ -349,6 +413,7 @@ static const struct sl_host host_template = {
     .worker_forked = host_worker_forked,
     .worker_main = host_worker_main,
     .worker_free = host_worker_free,
+    .child_gone = host_child_gone,
     .worker_aborted = host_worker_aborted,
     .listeners_changed = host_listeners_changed,
     .reopen_logs = host_reopen_logs,
@@ -441,6 +506,70 @@ arbiter_run(PyObject *object, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+arbiter_begin(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct arbiter_object *self = (struct arbiter_object *)object;
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError, "the arbiter runs already");
+        return NULL;
+    }
+    self->running = true;
+    return PyLong_FromLong(sl_arbiter_begin(self->arbiter));
+}
+
+static PyObject *
+arbiter_wait_for(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    int fds[SL_ARBITER_FDS], limit_ms;
+    size_t count = sl_arbiter_wait_for(((struct arbiter_object *)object)->arbiter, fds, &limit_ms);
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        PyObject *fd = PyLong_FromLong(fds[i]);
+        if (fd == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, fd);
+    }
+    return list == NULL ? NULL : Py_BuildValue("Ni", list, limit_ms);
+}
+
+static PyObject *
+arbiter_turn(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(sl_arbiter_turn(((struct arbiter_object *)object)->arbiter));
+}
+
+static PyObject *
+arbiter_end(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct arbiter_object *self = (struct arbiter_object *)object;
+    int status = sl_arbiter_end(self->arbiter);
+    self->running = false;
+    return PyLong_FromLong(status);
+}
+
+static PyObject *
+arbiter_resize(PyObject *object, PyObject *args)
+{
+    const char *group;
+    unsigned count;
+    if (!PyArg_ParseTuple(args, "sI:resize", &group, &count))
+        return NULL;
+    int rc = sl_arbiter_resize(((struct arbiter_object *)object)->arbiter, group, count);
+    return PyBool_FromLong(rc == SL_OK);
+}
+
+static PyObject *
+arbiter_remove(PyObject *object, PyObject *args)
+{
+    int pid, number;
+    if (!PyArg_ParseTuple(args, "ii:remove", &pid, &number))
+        return NULL;
+    int rc = sl_arbiter_remove(((struct arbiter_object *)object)->arbiter, (pid_t)pid, number);
+    return PyBool_FromLong(rc == SL_OK);
+}
+
+static PyObject *
 arbiter_signal(PyObject *object, PyObject *argument)
 {
     long number = PyLong_AsLong(argument);
@@ -496,6 +625,22 @@ static PyMethodDef arbiter_methods[] = {
      "signal(number)\n--\n\nAct as if this signal had arrived (TERM, HUP, TTIN, ...)."},
     {"set_workers", arbiter_set_workers, METH_O,
      "set_workers(count)\n--\n\nWant this many workers in the group \"web\"."},
+    {"begin", arbiter_begin, METH_NOARGS,
+     "begin()\n--\n\nrun() in pieces: begin, turn() until it is False, end(). Returns 0, or the "
+     "exit "
+     "status when\nit failed: end() all the same."},
+    {"wait_for", arbiter_wait_for, METH_NOARGS,
+     "wait_for()\n--\n\n(descriptors, milliseconds): the next turn is due when one is readable, or "
+     "then; -1: never."},
+    {"turn", arbiter_turn, METH_NOARGS,
+     "turn()\n--\n\nDo what is due. False when all is over. In a worker it does not return."},
+    {"end", arbiter_end, METH_NOARGS, "end()\n--\n\nReturns the exit status."},
+    {"resize", arbiter_resize, METH_VARARGS,
+     "resize(group, count)\n--\n\nWant so many workers in this group. False: there is none of this "
+     "name."},
+    {"remove", arbiter_remove, METH_VARARGS,
+     "remove(pid, signal)\n--\n\nOne worker less in its group, this one. False: there is none of "
+     "this pid."},
     {NULL, NULL, 0, NULL},
 };
 

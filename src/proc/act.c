@@ -44,7 +44,7 @@ kill_worker(struct sl_arbiter *arbiter, const struct sl_plan_action *action)
     if (action->number == SIGABRT && arbiter->host->worker_aborted != NULL)
         arbiter->host->worker_aborted(arbiter->ctx, child->worker);
     if (action->number == SIGTERM || action->number == SIGQUIT) {
-        if (arbiter->current.lock_path != NULL) { /* an exclusive one: its successor waits for it */
+        if (child->exclusive) { /* its successor waits for it */
             sl_slot_announce_stop(child->slot);
             if (arbiter->next.binds.count > 0)
                 tell_ending(arbiter, &arbiter->current, false);
@@ -88,8 +88,8 @@ load(struct sl_arbiter *arbiter, unsigned id)
         return;
     }
     sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_LOADED,
-                                                    .groups = arbiter->groups,
-                                                    .group_count = arbiter->group_count});
+                                                    .groups = arbiter->next.groups,
+                                                    .group_count = arbiter->next.group_count});
 }
 
 static void

@@ -89,9 +89,10 @@ void
 sl_arbiter_drop_generation(struct sl_arbiter *arbiter, struct generation *generation)
 {
     sl_binds_drop(&arbiter->binds, &generation->binds);
-    sl_exclusive_remove(
-        generation->lock_path); /* stays when a worker of ours or another holds it */
-    free(generation->lock_path);
+    for (size_t i = 0; i < generation->group_count; i++) {
+        sl_exclusive_remove(generation->lock_paths[i]); /* stays when a worker of ours holds it */
+        free(generation->lock_paths[i]);
+    }
     sl_config_free(generation->config);
     *generation = (struct generation){0};
 }
@@ -253,20 +254,31 @@ sleep_limit_ms(const struct sl_arbiter *arbiter)
     return left_ms > INT_MAX ? INT_MAX : (int)left_ms;
 }
 
+size_t
+sl_arbiter_wait_for(const struct sl_arbiter *arbiter, int fds[SL_ARBITER_FDS], int *ret_limit_ms)
+{
+    size_t count = 0;
+    fds[count++] = arbiter->signals.read_fd;
+    fds[count++] = arbiter->ready_fds[0];
+    if (arbiter->parent_fd >= 0)
+        fds[count++] = arbiter->parent_fd;
+    *ret_limit_ms = sleep_limit_ms(arbiter);
+    return count;
+}
+
 static void
 sleep_until_something(struct sl_arbiter *arbiter)
 {
-    struct pollfd fds[] = {
-        {.fd = arbiter->signals.read_fd, .events = POLLIN},
-        {.fd = arbiter->ready_fds[0], .events = POLLIN},
-        {.fd = arbiter->parent_fd, .events = POLLIN}, /* -1 is ignored */
-    };
-    int limit_ms = sleep_limit_ms(arbiter);
+    struct pollfd polled[SL_ARBITER_FDS];
+    int fds[SL_ARBITER_FDS], limit_ms;
+    size_t count = sl_arbiter_wait_for(arbiter, fds, &limit_ms);
     if (limit_ms == 0)
         return;
+    for (size_t i = 0; i < count; i++)
+        polled[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
     if (arbiter->host->sleep_begin != NULL)
         arbiter->host->sleep_begin(arbiter->ctx);
-    (void)poll(fds, sizeof fds / sizeof fds[0], limit_ms);
+    (void)poll(polled, count, limit_ms);
     if (arbiter->host->sleep_end != NULL)
         arbiter->host->sleep_end(arbiter->ctx);
 }
@@ -278,23 +290,19 @@ run_host(struct sl_arbiter *arbiter)
         feed_signal(arbiter, SIGTERM);
 }
 
-static void
-loop(struct sl_arbiter *arbiter)
+bool
+sl_arbiter_turn(struct sl_arbiter *arbiter)
 {
-    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_START,
-                                                    .groups = arbiter->groups,
-                                                    .group_count = arbiter->group_count});
-    while (!arbiter->done) {
+    run_host(arbiter);
+    sl_arbiter_watch_parent(arbiter); /* a stop depends on it: whose are the files? */
+    take_signals(arbiter);
+    sl_arbiter_listen_to_workers(arbiter);
+    sl_arbiter_reap(arbiter);
+    take_requests(arbiter);
+    tick(arbiter);
+    if (!arbiter->done)
         sl_arbiter_tell_state(arbiter);
-        sleep_until_something(arbiter);
-        run_host(arbiter);
-        sl_arbiter_watch_parent(arbiter); /* a stop depends on it: whose are the files? */
-        take_signals(arbiter);
-        sl_arbiter_listen_to_workers(arbiter);
-        sl_arbiter_reap(arbiter);
-        take_requests(arbiter);
-        tick(arbiter);
-    }
+    return !arbiter->done;
 }
 
 /* ---- from begin to end ---------------------------------------------------------------------- */
@@ -337,13 +345,24 @@ end(struct sl_arbiter *arbiter)
 }
 
 int
-sl_arbiter_run(struct sl_arbiter *arbiter)
+sl_arbiter_begin(struct sl_arbiter *arbiter)
 {
     arbiter->pid = getpid();
     arbiter->status = sl_arbiter_start(arbiter);
-    bool started = arbiter->status == 0;
-    if (started)
-        loop(arbiter);
+    if (arbiter->status != 0)
+        return arbiter->status;
+    arbiter->started = true;
+    sl_arbiter_feed(arbiter, (struct sl_plan_event){.kind = SL_EV_START,
+                                                    .groups = arbiter->current.groups,
+                                                    .group_count = arbiter->current.group_count});
+    sl_arbiter_tell_state(arbiter);
+    return 0;
+}
+
+int
+sl_arbiter_end(struct sl_arbiter *arbiter)
+{
+    bool started = arbiter->started;
     /* Who went meanwhile? Pid file and sockets are left to another arbiter that lives. */
     if (started)
         sl_arbiter_watch_parent(arbiter);
@@ -354,6 +373,17 @@ sl_arbiter_run(struct sl_arbiter *arbiter)
     return arbiter->status;
 }
 
+int
+sl_arbiter_run(struct sl_arbiter *arbiter)
+{
+    if (sl_arbiter_begin(arbiter) == 0) {
+        do
+            sleep_until_something(arbiter);
+        while (sl_arbiter_turn(arbiter));
+    }
+    return sl_arbiter_end(arbiter);
+}
+
 /* ---- questions and requests of the host ------------------------------------------------------ */
 
 unsigned
@@ -361,7 +391,7 @@ sl_arbiter_workers_wanted(const struct sl_arbiter *arbiter)
 {
     if (arbiter->plan != NULL && sl_plan_generation(arbiter->plan) != 0)
         return sl_plan_workers_wanted(arbiter->plan);
-    return arbiter->groups[0].workers;
+    return arbiter->current.groups[0].workers;
 }
 
 /* User code may call it inside a hook, in the middle of a step: it is noted and done afterwards. */
@@ -370,6 +400,33 @@ sl_arbiter_set_workers(struct sl_arbiter *arbiter, unsigned count)
 {
     atomic_store(&arbiter->asked_workers, count > INT_MAX ? INT_MAX : (int)count);
     sl_signals_note(SIGCHLD); /* wakes the loop */
+}
+
+int
+sl_arbiter_resize(struct sl_arbiter *arbiter, const char *group, unsigned count)
+{
+    const struct generation *current = &arbiter->current;
+    for (unsigned i = 0; i < current->group_count; i++) {
+        if (strcmp(current->groups[i].name, group) != 0)
+            continue;
+        sl_arbiter_feed(arbiter, (struct sl_plan_event){
+                                     .kind = SL_EV_SET_WORKERS, .group = i, .number = (int)count});
+        return SL_OK;
+    }
+    return SL_ENOENT;
+}
+
+int
+sl_arbiter_remove(struct sl_arbiter *arbiter, pid_t worker, int signal_number)
+{
+    for (unsigned slot = 0; slot < arbiter->child_count; slot++) {
+        if (worker <= 0 || arbiter->children[slot].pid != worker)
+            continue;
+        sl_arbiter_feed(arbiter, (struct sl_plan_event){
+                                     .kind = SL_EV_REMOVE, .slot = slot, .number = signal_number});
+        return SL_OK;
+    }
+    return SL_ENOENT;
 }
 
 void

@@ -20,7 +20,10 @@ struct generation {
     unsigned id; /* 0: none */
     struct sl_config *config;
     struct sl_bind_set binds;
-    char *lock_path; /* of an exclusive group; NULL: none is */
+    struct sl_plan_group groups[SL_PLAN_GROUPS];
+    size_t group_count;
+    bool serves;                      /* the first group is "web" */
+    char *lock_paths[SL_PLAN_GROUPS]; /* of exclusive groups; NULL: it is none */
 };
 
 /* A worker process (one slot of the plan). */
@@ -29,6 +32,9 @@ struct child {
     bool told_ready, told_spent, told_drained;
     size_t told_stacks; /* bytes of its stacks that were logged */
     int lock_fd;        /* of an exclusive worker, between the lock and the fork; -1 */
+    bool exclusive;
+    bool serves; /* HTTP: it is of the group "web" */
+    unsigned group;
     struct sl_slot *slot;
     void *worker; /* the host's */
 };
@@ -53,8 +59,6 @@ struct sl_arbiter {
     char dead_words[768]; /* what is to be said of it */
     unsigned long ages;
     struct generation current, next;
-    struct sl_plan_group groups[SL_PLAN_GROUPS]; /* of the generation just loaded */
-    size_t group_count;
     unsigned told_binds; /* generation whose listeners the host knows */
     struct sl_binds binds;
 
@@ -78,7 +82,8 @@ struct sl_arbiter {
     char start_dir[4096];
 
     atomic_int asked_workers; /* by user code; -1: nothing */
-    bool settled;             /* the first generation serves */
+    bool started;
+    bool settled; /* the first generation serves */
     bool done;
     int status;
 };
@@ -99,7 +104,6 @@ int sl_arbiter_start(struct sl_arbiter *arbiter);
 /* After generation_load(): checks the configuration and finds out what follows from it. */
 int sl_arbiter_prepare(struct sl_arbiter *arbiter, struct generation *generation,
                        struct sl_error *err);
-size_t sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups);
 /* Tells the host which listeners the workers it makes from now on serve. */
 void sl_arbiter_tell_binds(struct sl_arbiter *arbiter, struct generation *generation);
 /* True if the generation being loaded serves other sockets than the one in force. */

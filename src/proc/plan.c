@@ -198,6 +198,24 @@ set_workers(struct sl_plan *plan, int count)
     plan->rested = 0;
 }
 
+/* Any other group: a pool. */
+static void
+resize(struct sl_plan *plan, unsigned index, int count)
+{
+    struct generation *current = &plan->current;
+    unsigned others = 0, wanted = count < 0 ? 0 : (unsigned)count;
+    if (index >= current->group_count)
+        return;
+    for (unsigned i = 0; i < current->group_count; i++)
+        others += i == index ? 0 : current->groups[i].target;
+    if (current->groups[index].spec.exclusive && wanted > 1)
+        sl_plan_say(plan, SL_SAY_EXCLUSIVE)->number = SIGTTIN;
+    else if (others + wanted > sl_plan_target_max(plan))
+        sl_plan_say(plan, SL_SAY_TOO_MANY)->number = (int)sl_plan_target_max(plan);
+    else
+        current->groups[index].target = wanted;
+}
+
 /* gunicorn obeys it in daemons only, since a terminal sends it, too. Those of a terminal do not
  * come here; while there is a successor it means what it does to nginx: let that one serve alone.
  */
@@ -409,21 +427,31 @@ dispatch(struct sl_plan *plan, const struct sl_plan_event *event)
         on_promoted(plan);
         break;
     case SL_EV_SET_WORKERS:
-        set_workers(plan, event->number);
+        if (event->group == 0)
+            set_workers(plan, event->number);
+        else
+            resize(plan, event->group, event->number);
+        break;
+    case SL_EV_REMOVE:
+        sl_plan_on_remove(plan, event);
         break;
     case SL_EV_COUNT:
         break;
     }
 }
 
-/* The first generation serves as soon as one of its workers does, or if it is to have none. */
+/* The first generation serves as soon as one worker of each group does, or if it is to have none. A
+ * group that waits for a holder elsewhere is not waited for if another one serves. */
 static void
 note_serving(struct sl_plan *plan)
 {
-    bool wanted = false;
-    for (size_t i = 0; i < plan->current.group_count; i++)
-        wanted = wanted || plan->current.groups[i].target > 0;
-    if (plan->phase != PHASE_STARTING || (wanted && !plan->current.any_ready))
+    bool wanted = false, all = true;
+    for (size_t i = 0; i < plan->current.group_count; i++) {
+        const struct group *group = &plan->current.groups[i];
+        wanted = wanted || sl_plan_wanted(group) > 0;
+        all = all && (sl_plan_wanted(group) == 0 || group->any_ready || group->locked);
+    }
+    if (plan->phase != PHASE_STARTING || (wanted && !(plan->current.any_ready && all)))
         return;
     move(plan, PHASE_SERVING);
     sl_plan_emit(plan, SL_DO_NOTIFY_READY);
@@ -478,7 +506,7 @@ spawn_wake_ms(const struct sl_plan *plan, const struct generation *generation)
         return -1;
     for (unsigned i = 0; i < generation->group_count; i++) {
         const struct group *group = &generation->groups[i];
-        if (sl_plan_occupants(plan, generation->id, i) >= group->target)
+        if (!sl_plan_misses(plan, generation, i))
             continue;
         if (group->spawn_at_ms > plan->now_ms)
             wake_ms = sooner(wake_ms, group->spawn_at_ms);

@@ -11,11 +11,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+#include <saola/host.h>
 #include <saola/log.h>
 
 enum {
-    SL_PLAN_GROUPS = 8,     /* groups of one generation */
-    SL_PLAN_NAME = 32,      /* bytes of a group's name, NUL included */
+    SL_PLAN_GROUPS = SL_GROUPS + 1, /* groups of one generation */
+    SL_PLAN_NAME = SL_GROUP_NAME,   /* bytes of a group's name, NUL included */
     SL_PLAN_BOOT_LIMIT = 5, /* failed rounds before a generation that never was ready is given up */
 };
 
@@ -23,7 +24,9 @@ enum {
 struct sl_plan_group {
     char name[SL_PLAN_NAME];
     unsigned workers;
-    bool exclusive; /* one worker; the old one is gone before the new one is made */
+    bool exclusive;   /* one worker; the old one is gone before the new one is made */
+    bool keeps_place; /* within a generation a worker's successor waits until it was reaped */
+    enum sl_restart restart;
     long long boot_ms, timeout_ms, request_ms, graceful_ms, exit_ms;
     long long drain_ms; /* from TERM to the stop; the first group's counts */
     long long lifetime_ms, lifetime_jitter_ms;
@@ -54,14 +57,15 @@ enum sl_plan_event_kind {
     SL_EV_UPGRADE_FAILED, /* why */
     SL_EV_UPGRADE_EXITED, /* pid, why */
     SL_EV_PROMOTED,       /* the arbiter that started this one (USR2) is gone */
-    SL_EV_SET_WORKERS,    /* number: workers wanted in the first group */
+    SL_EV_SET_WORKERS,    /* number: workers wanted in this group */
+    SL_EV_REMOVE,         /* slot, number = signal: one worker less in its group, this one */
     SL_EV_COUNT
 };
 
 struct sl_plan_event {
     enum sl_plan_event_kind kind;
     long long now_ms; /* monotonic */
-    unsigned slot;
+    unsigned slot, group;
     pid_t pid;
     int number;
     bool outside; /* EXITED: killed by another process, not for want of memory */

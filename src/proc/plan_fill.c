@@ -47,6 +47,32 @@ sl_plan_ready(const struct sl_plan *plan, unsigned generation, unsigned group)
     return count;
 }
 
+unsigned
+sl_plan_wanted(const struct group *group)
+{
+    return group->target > group->finished ? group->target - group->finished : 0;
+}
+
+/* Places that are taken: where workers keep theirs, also by those who leave. */
+static unsigned
+holders(const struct sl_plan *plan, const struct generation *generation, unsigned index)
+{
+    bool keep = generation->groups[index].spec.keeps_place;
+    unsigned count = 0;
+    for (unsigned slot = 0; slot < plan->slot_count; slot++) {
+        const struct worker *worker = &plan->workers[slot];
+        count += (keep ? is_live(worker) : occupies(plan, worker)) &&
+                 is_of(worker, generation->id, index);
+    }
+    return count;
+}
+
+bool
+sl_plan_misses(const struct sl_plan *plan, const struct generation *generation, unsigned group)
+{
+    return holders(plan, generation, group) < sl_plan_wanted(&generation->groups[group]);
+}
+
 /* True while somebody lives who must be gone before this group gets a worker. */
 static bool
 is_taken(const struct sl_plan *plan, const struct generation *generation, const struct group *group)
@@ -87,7 +113,7 @@ pick_surplus(const struct sl_plan *plan, unsigned generation, unsigned group)
 static void
 retire_surplus(struct sl_plan *plan, struct generation *generation, unsigned index)
 {
-    unsigned target = generation->groups[index].target;
+    unsigned target = sl_plan_wanted(&generation->groups[index]);
     unsigned count = sl_plan_occupants(plan, generation->id, index);
     for (; count > target; count--) {
         unsigned slot = pick_surplus(plan, generation->id, index);
@@ -174,12 +200,11 @@ static void
 spawn_missing(struct sl_plan *plan, struct generation *generation, unsigned index)
 {
     struct group *group = &generation->groups[index];
-    unsigned count = sl_plan_occupants(plan, generation->id, index);
-    if (count >= group->target || !may_spawn(plan, generation, group))
+    unsigned count = holders(plan, generation, index), wanted = sl_plan_wanted(group);
+    if (count >= wanted || !may_spawn(plan, generation, group))
         return;
     unsigned allowed = sl_plan_spawns_allowed(plan, generation, index);
-    for (unsigned slot = 0; slot < plan->slot_count && count < group->target && allowed > 0;
-         slot++) {
+    for (unsigned slot = 0; slot < plan->slot_count && count < wanted && allowed > 0; slot++) {
         if (is_live(&plan->workers[slot]))
             continue;
         sl_plan_spawn(plan, slot, generation, index);
@@ -242,7 +267,8 @@ may_go(const struct sl_plan *plan, const struct worker *worker)
         ready += other->state == WORKER_READY && !other->replaced &&
                  is_of(other, generation->id, worker->group);
     }
-    return group->spec.exclusive || ready >= group->target || (free_slots == 0 && ready > 0);
+    return group->spec.exclusive || group->spec.keeps_place || ready >= group->target ||
+           (free_slots == 0 && ready > 0);
 }
 
 /* Sends away those whose successors are ready. */

@@ -156,7 +156,7 @@ sl_plan_event_name(enum sl_plan_event_kind kind)
         "memory",    "forked",        "fork failed",    "locked",         "ready",
         "spent",     "drained",       "exited",         "loaded",         "load failed",
         "listening", "listen failed", "upgrade forked", "upgrade failed", "upgrade exited",
-        "promoted",  "set workers"};
+        "promoted",  "set workers",   "remove"};
     return names[kind];
 }
 

@@ -202,7 +202,8 @@ groups_ready(const struct sl_plan *plan, bool hand_over)
     const struct generation *next = &plan->next;
     for (unsigned i = 0; i < next->group_count; i++) {
         const struct group *group = &next->groups[i];
-        if (group->hand_over == hand_over && sl_plan_ready(plan, next->id, i) < group->target)
+        if (group->hand_over == hand_over &&
+            sl_plan_ready(plan, next->id, i) < sl_plan_wanted(group))
             return false;
     }
     return true;

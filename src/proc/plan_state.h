@@ -103,6 +103,8 @@ struct group {
     unsigned target;   /* spec.workers, changed by TTIN, TTOU, WINCH */
     unsigned round;    /* rises with each failure; workers of an older round do not count again */
     unsigned failures; /* rounds that failed in a row */
+    unsigned finished; /* workers that have ended and are not to come back */
+    bool any_ready;    /* of its workers, ever */
     long long spawn_at_ms;                    /* back-off: not before */
     bool locked;                              /* waits for a holder elsewhere, and has said so */
     long long memory_rest_ms, memory_from_ms; /* between two recyclings of young workers */
@@ -190,6 +192,7 @@ void sl_plan_on_locked(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_on_drained(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event);
+void sl_plan_on_remove(struct sl_plan *plan, const struct sl_plan_event *event);
 void sl_plan_reopen_logs(struct sl_plan *plan);
 void sl_plan_spawn(struct sl_plan *plan, unsigned slot, const struct generation *generation,
                    unsigned group);
@@ -222,6 +225,11 @@ void sl_plan_recycle(struct sl_plan *plan);
 /* plan_fill.c */
 unsigned sl_plan_occupants(const struct sl_plan *plan, unsigned generation, unsigned group);
 unsigned sl_plan_ready(const struct sl_plan *plan, unsigned generation, unsigned group);
+/* True when a worker of the group is missing, and its place is free. */
+bool sl_plan_misses(const struct sl_plan *plan, const struct generation *generation,
+                    unsigned group);
+/* Workers that the group should have now. */
+unsigned sl_plan_wanted(const struct group *group);
 /* True while a worker of the group has been ready for PROVEN_MS. */
 bool sl_plan_somebody_serves(const struct sl_plan *plan, unsigned generation, unsigned group);
 /* How many workers may be made now, however many are missing. */

@@ -344,6 +344,18 @@ count_against(struct sl_plan *plan, const struct worker *was, int code)
         judge_at_start(plan, was, code);
 }
 
+/* It has ended by itself, and its group's policy is to leave it at that. */
+static void
+note_finished(struct sl_plan *plan, const struct worker *was, bool orderly)
+{
+    struct generation *generation = sl_plan_find_generation(plan, was->generation);
+    if (generation == NULL || was->asked != 0)
+        return;
+    struct group *group = &generation->groups[was->group];
+    group->finished += group->spec.restart == SL_RESTART_NEVER ||
+                       (group->spec.restart == SL_RESTART_ON_FAILURE && orderly);
+}
+
 static void
 judge_death(struct sl_plan *plan, const struct worker *was, int code, bool outside)
 {
@@ -353,6 +365,7 @@ judge_death(struct sl_plan *plan, const struct worker *was, int code, bool outsi
     }
     bool alone = was->state == WORKER_READY || was->state == WORKER_EXITING;
     bool orderly = was->booted && alone && code == 0;
+    note_finished(plan, was, orderly);
     bool victim = outside && was->booted && plan->now_ms - was->ready_ms >= OUTSIDE_MS;
     if (!orderly && !victim && !was->leaving)
         count_against(plan, was, code);
@@ -455,7 +468,7 @@ sl_plan_on_ready(struct sl_plan *plan, const struct sl_plan_event *event)
     sl_plan_memory_ready(plan, worker);
     struct generation *generation = sl_plan_find_generation(plan, worker->generation);
     if (generation != NULL)
-        generation->any_ready = true;
+        generation->any_ready = generation->groups[worker->group].any_ready = true;
     if (worker->reopen)
         sl_plan_kill(plan, event->slot, SIGUSR1);
     worker->reopen = false;
@@ -486,6 +499,20 @@ sl_plan_on_exited(struct sl_plan *plan, const struct sl_plan_event *event)
     say_death(plan, &was, event->number, event->why);
     judge_death(plan, &was, WIFEXITED(event->number) ? WEXITSTATUS(event->number) : -1,
                 event->outside);
+}
+
+/* One that leaves already has been taken off the count, or is replaced: it is left alone. */
+void
+sl_plan_on_remove(struct sl_plan *plan, const struct sl_plan_event *event)
+{
+    const struct worker *worker = &plan->workers[event->slot];
+    bool ours = worker->generation == plan->current.id && worker->state != WORKER_FREE;
+    if (!ours || worker->leaving)
+        return;
+    struct group *group = &plan->current.groups[worker->group];
+    if (group->target > 0)
+        group->target--;
+    sl_plan_ask_to_leave(plan, event->slot, event->number);
 }
 
 /* USR1 would end a worker that has no handler for it yet, so booting ones get it when ready. */

@@ -89,8 +89,8 @@ run_child(struct sl_arbiter *arbiter, struct child *child, struct generation *ge
     sl_signals_leave(&arbiter->signals);
     sl_orphan_prepare(&(struct sl_orphan_setup){
         .parent = arbiter->pid,
-        .grace_ms = generation->config->graceful_timeout * 1000,
-        .exit_ms = generation->config->exit_timeout * 1000,
+        .grace_ms = generation->groups[child->group].graceful_ms,
+        .exit_ms = generation->groups[child->group].exit_ms,
         .slot = child->slot,
         .exclusive = child->lock_fd >= 0,
     });
@@ -101,7 +101,8 @@ run_child(struct sl_arbiter *arbiter, struct child *child, struct generation *ge
     if (child->lock_fd >= 0)
         sl_exclusive_sign(child->lock_fd);
     sl_signals_unblock(mask);
-    if (sl_binds_enter_worker(&arbiter->binds, &generation->binds, &err) != SL_OK) {
+    if (child->serves &&
+        sl_binds_enter_worker(&arbiter->binds, &generation->binds, &err) != SL_OK) {
         sl_arbiter_log(arbiter, SL_LOG_ERROR, "Worker cannot listen: %s", err.text);
         leave(SL_EXIT_WORKER_BOOT);
     }
@@ -115,15 +116,13 @@ static int
 prepare(struct sl_arbiter *arbiter, struct child *child, struct generation *generation,
         const struct sl_plan_action *action, struct sl_error *err)
 {
-    struct sl_plan_group groups[SL_PLAN_GROUPS];
-    sl_arbiter_groups(generation->config, groups);
     child->slot = sl_scoreboard_take(&arbiter->board, generation->id, arbiter->ready_fds[1]);
     if (child->slot == NULL)
         return sl_error_set(err, SL_EFULL, "no free place in the scoreboard");
     if (arbiter->stop_is_near)
         sl_slot_announce_end(child->slot);
     struct sl_worker_info info = {
-        .group = groups[action->group].name,
+        .group = generation->groups[action->group].name,
         .age = ++arbiter->ages,
         .generation = generation->id,
         .slot_index = sl_scoreboard_index(&arbiter->board, child->slot),
@@ -190,9 +189,11 @@ take_lock(struct sl_arbiter *arbiter, struct child *child, struct generation *ge
           unsigned slot)
 {
     struct sl_error err;
-    if (generation->lock_path == NULL)
+    const char *path = generation->lock_paths[child->group];
+    child->exclusive = path != NULL;
+    if (path == NULL)
         return true;
-    int rc = sl_exclusive_take(generation->lock_path, &child->lock_fd, &err);
+    int rc = sl_exclusive_take(path, &child->lock_fd, &err);
     if (rc != SL_OK)
         not_spawned(arbiter, slot, rc == SL_EBUSY ? SL_EV_LOCKED : SL_EV_FORK_FAILED, err.text);
     return rc == SL_OK;
@@ -204,7 +205,8 @@ sl_arbiter_spawn(struct sl_arbiter *arbiter, const struct sl_plan_action *action
     struct child *child = &arbiter->children[action->slot];
     struct generation *generation = sl_arbiter_generation(arbiter, action->generation);
     struct sl_error err;
-    *child = (struct child){.lock_fd = -1};
+    *child = (struct child){.lock_fd = -1, .group = action->group};
+    child->serves = generation->serves && action->group == 0;
     if (!take_lock(arbiter, child, generation, action->slot))
         return;
     if (prepare(arbiter, child, generation, action, &err) != SL_OK) {
@@ -311,7 +313,8 @@ epitaph(struct sl_arbiter *arbiter, const struct child *dead, int status, bool *
     char *words = arbiter->dead_words, requests[640];
     const char *who = who_killed(arbiter, status, ret_outside);
     bool orderly = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    if (orderly || sl_slot_condemned(dead->slot) || atomic_load(&dead->slot->ready_ms) == 0)
+    if (orderly || !dead->serves || sl_slot_condemned(dead->slot) ||
+        atomic_load(&dead->slot->ready_ms) == 0)
         return who;
     bool busy = sl_slot_requests_print(dead->slot, sl_clock_ns(), requests, sizeof requests);
     snprintf(words, sizeof arbiter->dead_words, "%s%s%s%s%s", who == NULL ? "" : who,
@@ -368,5 +371,7 @@ sl_arbiter_reap(struct sl_arbiter *arbiter)
             sl_arbiter_upgrade_gone(arbiter, status);
         else if (find_child(arbiter, pid, &slot))
             reaped(arbiter, slot, status);
+        else if (arbiter->host->child_gone != NULL)
+            arbiter->host->child_gone(arbiter->ctx, pid, status);
     }
 }

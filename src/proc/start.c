@@ -20,12 +20,12 @@ seconds(long long value)
     return value > 0 ? value * 1000 : 0;
 }
 
-/* The groups that a configuration describes. So far one, from the gunicorn-style settings. */
-size_t
-sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups)
+/* The group that the gunicorn-style settings describe. */
+static void
+web_group(const struct sl_config *config, struct sl_plan_group *ret_group)
 {
     bool exclusive = config->hand_over == SL_HAND_OVER_EXCLUSIVE;
-    groups[0] = (struct sl_plan_group){
+    *ret_group = (struct sl_plan_group){
         .name = "web",
         .workers = (unsigned)config->workers,
         .exclusive = exclusive,
@@ -42,7 +42,61 @@ sl_arbiter_groups(const struct sl_config *config, struct sl_plan_group *groups)
         .memory_hard = config->max_worker_memory_hard,
         .recycle_percent = (unsigned)config->recycle_share,
     };
-    return 1;
+}
+
+static void
+host_group(const struct sl_config *config, const struct sl_group *given,
+           struct sl_plan_group *ret_group)
+{
+    *ret_group = (struct sl_plan_group){
+        .workers = given->workers,
+        .exclusive = given->exclusive,
+        .keeps_place = true,
+        .restart = given->restart,
+        .boot_ms = given->boot_ms,
+        .timeout_ms = given->timeout_ms,
+        .graceful_ms = given->graceful_ms,
+        .exit_ms = given->exit_ms,
+        .drain_ms = seconds(config->drain_delay),
+        .lifetime_ms = given->lifetime_ms,
+        .memory_soft = given->memory,
+        .recycle_percent = 100,
+    };
+    memcpy(ret_group->name, given->name, sizeof ret_group->name);
+    ret_group->name[sizeof ret_group->name - 1] = '\0';
+}
+
+static int
+find_groups(struct sl_arbiter *arbiter, struct generation *generation, struct sl_error *err)
+{
+    struct sl_group given[SL_GROUPS];
+    size_t count = 0;
+    bool web = true;
+    if (arbiter->host->groups != NULL) {
+        int rc = arbiter->host->groups(arbiter->ctx, given, &count, &web, err);
+        if (rc != SL_OK)
+            return rc;
+    }
+    if (!web && count == 0)
+        return sl_error_set(err, SL_EINVAL, "there is nothing to run");
+    generation->serves = web;
+    if (web)
+        web_group(generation->config, &generation->groups[generation->group_count++]);
+    for (size_t i = 0; i < count; i++)
+        host_group(generation->config, &given[i], &generation->groups[generation->group_count++]);
+    return SL_OK;
+}
+
+/* "web" has the path itself. */
+static char *
+lock_path(const struct generation *generation, size_t group)
+{
+    char *path = sl_exclusive_path(generation->config), *full = NULL;
+    if (path == NULL || (generation->serves && group == 0))
+        return path;
+    int n = asprintf(&full, "%s-%s", path, generation->groups[group].name);
+    free(path);
+    return n < 0 ? NULL : full;
 }
 
 int
@@ -51,11 +105,15 @@ sl_arbiter_prepare(struct sl_arbiter *arbiter, struct generation *generation, st
     int rc = sl_config_check(generation->config, err);
     if (rc != SL_OK)
         return rc;
-    arbiter->group_count = sl_arbiter_groups(generation->config, arbiter->groups);
-    if (!arbiter->groups[0].exclusive)
-        return SL_OK;
-    generation->lock_path = sl_exclusive_path(generation->config);
-    return generation->lock_path != NULL ? SL_OK : sl_error_set(err, SL_ENOMEM, "out of memory");
+    rc = find_groups(arbiter, generation, err);
+    for (size_t i = 0; rc == SL_OK && i < generation->group_count; i++) {
+        if (!generation->groups[i].exclusive)
+            continue;
+        generation->lock_paths[i] = lock_path(generation, i);
+        if (generation->lock_paths[i] == NULL)
+            rc = sl_error_set(err, SL_ENOMEM, "out of memory");
+    }
+    return rc;
 }
 
 void
@@ -106,7 +164,7 @@ load(struct sl_arbiter *arbiter, struct sl_error *err)
     if (rc != SL_OK)
         return rc;
     struct sl_hook_call call = {.hook = SL_HOOK_nworkers_changed,
-                                .new_value = (int)arbiter->groups[0].workers,
+                                .new_value = (int)first->groups[0].workers,
                                 .old_value = -1};
     arbiter->host->hook(arbiter->ctx, &call);
     return SL_OK;
@@ -130,8 +188,11 @@ make_pipes(struct sl_arbiter *arbiter, struct sl_error *err)
 static int
 make_plan(struct sl_arbiter *arbiter, struct sl_error *err)
 {
-    const struct sl_config *config = arbiter->current.config;
-    unsigned long wanted = 2 * (unsigned long)config->workers + SLOTS_SPARE;
+    const struct generation *first = &arbiter->current;
+    const struct sl_config *config = first->config;
+    unsigned long wanted = SLOTS_SPARE;
+    for (size_t i = 0; i < first->group_count; i++)
+        wanted += 2 * (unsigned long)first->groups[i].workers;
     unsigned count = wanted < SLOTS_MIN ? SLOTS_MIN : (unsigned)wanted;
     arbiter->plan = sl_plan_new(count, config->daemon, arbiter->parent != 0);
     arbiter->children = calloc(count, sizeof *arbiter->children);
@@ -147,7 +208,7 @@ make_plan(struct sl_arbiter *arbiter, struct sl_error *err)
     if (arbiter->plan == NULL || arbiter->children == NULL || arbiter->stacks_fds == NULL ||
         arbiter->events == NULL || arbiter->actions == NULL ||
         sl_scoreboard_open(count, &arbiter->board) != SL_OK)
-        return sl_error_set(err, SL_ENOMEM, "no memory for %lld workers", config->workers);
+        return sl_error_set(err, SL_ENOMEM, "no memory for %lu workers", wanted / 2);
     return SL_OK;
 }
 
@@ -218,9 +279,9 @@ open_when_free(struct sl_arbiter *arbiter, struct generation *first, struct sl_e
     bool told = false;
     int rc, fd;
     while ((rc = sl_binds_open(&arbiter->binds, first->config, &first->binds, err)) == SL_EBUSY &&
-           first->lock_path != NULL && !told_to_stop(arbiter)) {
+           first->lock_paths[0] != NULL && !told_to_stop(arbiter)) {
         struct sl_error why;
-        int held = sl_exclusive_take(first->lock_path, &fd, &why);
+        int held = sl_exclusive_take(first->lock_paths[0], &fd, &why);
         if (held == SL_OK)
             close(fd);
         if (held != SL_EBUSY)
@@ -261,6 +322,8 @@ open_listeners(struct sl_arbiter *arbiter, struct sl_error *err)
     if (rc != SL_OK)
         return rc;
     sl_binds_forget(&arbiter->binds);
+    if (!first->serves)
+        return SL_OK;
     sl_bind_set_print(&first->binds, names, sizeof names);
     sl_arbiter_log(arbiter, SL_LOG_INFO, "Listening at: %s (%d)", names, (int)arbiter->pid);
     sl_arbiter_log(arbiter, SL_LOG_INFO, "Using worker: %s", worker_class(arbiter));

@@ -39,6 +39,8 @@ class Worker:
     #: The base class leaves run() by SystemExit when INT or QUIT asks for a quick end, for loops
     #: that do not look at `alive` in time. A class whose loop always notices sets this to False.
     interrupt_on_quit = True
+    #: Name of the group: "web", or the pool's.
+    group = "web"
 
     def __init__(self, age, ppid, sockets, app, timeout, cfg, log):
         self.age = age

@@ -186,6 +186,96 @@ test_a_crash_loop_makes_at_most_12_forks_in_10_seconds(void **state)
     done(bench);
 }
 
+/* web and a pool of two, all ready: slot 0 is web's, 1 and 2 are the pool's. */
+static struct bench *
+serving_with_pool(enum sl_restart restart)
+{
+    struct bench *bench = calloc(1, sizeof *bench);
+    bench->plan = sl_plan_new(SLOTS, false, false);
+    bench->now_ms = 1000;
+    struct sl_plan_group groups[] = {
+        {.name = "web", .workers = 1, .graceful_ms = 30000},
+        {.name = "pool", .workers = 2, .keeps_place = true, .restart = restart, .exit_ms = 5000},
+    };
+    groups[1].graceful_ms = 30000;
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_START, .groups = groups, .group_count = 2});
+    for (unsigned slot = 0; slot < 3; slot++)
+        fork_slot(bench, slot);
+    for (unsigned slot = 0; slot < 3; slot++)
+        make_ready(bench, slot);
+    return bench;
+}
+
+static void
+test_a_worker_that_keeps_its_place_has_a_successor_only_when_it_is_reaped(void **state)
+{
+    (void)state;
+    struct bench *bench = serving_with_pool(SL_RESTART_ALWAYS);
+    bench->plan->workers[1].spent = true; /* recycled: a pool's leaves first */
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_TICK});
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_DRAINED, .slot = 1});
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    dies(bench, 1, 0);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+}
+
+static void
+test_a_restart_policy_leaves_ends_at_that(void **state)
+{
+    (void)state;
+    struct bench *bench = serving_with_pool(SL_RESTART_ON_FAILURE);
+    dies(bench, 1, 0);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    assert_int_equal(sl_plan_wake_ms(bench->plan), -1);
+    dies(bench, 2, SIGSEGV);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+    bench = serving_with_pool(SL_RESTART_NEVER);
+    dies(bench, 1, SIGSEGV);
+    dies(bench, 2, 1 << 8);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    dies(bench, 0, SIGKILL); /* web has a policy of its own */
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 1);
+    done(bench);
+}
+
+static void
+test_a_group_is_resized_and_one_worker_of_it_removed(void **state)
+{
+    (void)state;
+    struct bench *bench = serving_with_pool(SL_RESTART_ALWAYS);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_SET_WORKERS, .group = 1, .number = 4});
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 2);
+    assert_int_equal(sl_plan_workers_wanted(bench->plan), 1); /* web's */
+    fork_slot(bench, 3);
+    fork_slot(bench, 4);
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_REMOVE, .slot = 2, .number = SIGTERM});
+    assert_int_equal(count(bench, SL_DO_KILL, SIGTERM), 1);
+    dies(bench, 2, 0);
+    assert_int_equal(count(bench, SL_DO_SPAWN, 0), 0);
+    done(bench);
+}
+
+static void
+test_a_start_waits_for_a_worker_of_each_group(void **state)
+{
+    (void)state;
+    struct bench *bench = calloc(1, sizeof *bench);
+    bench->plan = sl_plan_new(SLOTS, false, false);
+    struct sl_plan_group groups[] = {{.name = "web", .workers = 1}, {.name = "pool", .workers = 1}};
+    feed(bench, (struct sl_plan_event){.kind = SL_EV_START, .groups = groups, .group_count = 2});
+    fork_slot(bench, 0);
+    fork_slot(bench, 1);
+    make_ready(bench, 0);
+    assert_string_equal(sl_plan_phase_name(bench->plan), "starting");
+    dies(bench, 1, SL_EXIT_WORKER_BOOT << 8);
+    assert_string_equal(sl_plan_phase_name(bench->plan), "stopping");
+    done(bench);
+}
+
 static void
 test_orderly_exits_and_deaths_together_are_no_crash_loop(void **state)
 {
@@ -1055,6 +1145,10 @@ main(void)
         cmocka_unit_test(test_a_worker_above_its_limit_of_memory_is_recycled),
         cmocka_unit_test(test_a_limit_of_memory_that_is_too_low_is_obeyed_less_and_less),
         cmocka_unit_test(test_a_worker_above_its_hard_limit_is_aborted),
+        cmocka_unit_test(test_a_worker_that_keeps_its_place_has_a_successor_only_when_it_is_reaped),
+        cmocka_unit_test(test_a_restart_policy_leaves_ends_at_that),
+        cmocka_unit_test(test_a_group_is_resized_and_one_worker_of_it_removed),
+        cmocka_unit_test(test_a_start_waits_for_a_worker_of_each_group),
         cmocka_unit_test(test_messages_are_gunicorns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

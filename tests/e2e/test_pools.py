@@ -1,0 +1,232 @@
+"""Pools: processes that serve no HTTP, alone (Supervisor) and beside web workers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from signal import SIGINT, SIGKILL, SIGTERM
+
+import pytest
+
+from harness import is_alive, wait_until
+
+HEAD = """
+import asyncio, logging, os, signal, sys, time
+from saola.pool import Supervisor, WorkerBase
+
+def say(*words):
+    print("said", *words, flush=True)
+
+class Loop(WorkerBase):
+    def __init__(self, worker_id, loop):
+        super().__init__(worker_id, loop)
+        self.on_start(self.begin)
+        self.on_shutdown(self.end)
+        self.on_shutdown(lambda: say("sync-end", self.id))
+
+    async def begin(self):
+        say("begin", self.id, os.getpid())
+
+    async def end(self):
+        await asyncio.sleep(0.05)
+        say("async-end", self.id)
+
+    async def main(self):
+        while self.is_running():
+            await asyncio.sleep(0.05)
+
+class Plain(Loop):
+    def main(self):
+        while self.wait(60):
+            pass
+        say("main-over", self.id)
+"""
+
+
+@pytest.fixture
+def pool(serve, tmp_path):
+    """Runs a script: HEAD and the text given; `python script.py`."""
+    def start(text: str, *args: str, **options):
+        script = tmp_path / "pool.py"
+        script.write_text(HEAD + text)
+        return serve(script=script, script_args=args, wait=False, **options)
+    return start
+
+
+def pids_of(server, count: int) -> dict[int, int]:
+    """id -> pid of those who have said "begin", the last ones."""
+    server.wait_log(r"said begin", count)
+    return {int(i): int(pid) for i, pid in re.findall(r"said begin (\d+) (\d+)", server.log)}
+
+
+def count(server, words: str) -> int:
+    return len(re.findall(words, server.log))
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
+@pytest.mark.parametrize("kind", ["Loop", "Plain"])
+def test_both_kinds_of_main_end_in_order_and_run_every_callback(pool, kind, number):
+    server = pool(f"Supervisor({kind}, workers=2).main(); say('after', os.getpid())")
+    pids_of(server, 2)
+    assert server.stop(number) == 0
+    for words in ("async-end 0", "async-end 1", "sync-end 0", "sync-end 1"):
+        assert count(server, f"said {words}") == 1, server.log
+    assert re.findall(r"said after (\d+)", server.log) == [str(server.pid)]  # the parent's code, there only
+    assert count(server, "main-over") == (2 if (kind, number) == ("Plain", SIGTERM) else 0)
+
+
+@pytest.mark.log_may_contain("Traceback")
+def test_a_main_that_raises_shows_its_traceback_and_status_and_backs_off(pool):
+    server = pool("""
+class Raises(Loop):
+    async def main(self):
+        raise ValueError("boo")
+Supervisor(Raises, workers=1).main()
+say("after", os.getpid())
+""")
+    server.wait_log(r"died 3 times in a row; next attempt in")
+    assert "ValueError: boo" in server.log and "exited with code 1" in server.log
+    assert server.stop() == 0
+    assert re.findall(r"said after (\d+)", server.log) == [str(server.pid)]
+    assert count(server, "said async-end") == count(server, "said begin")
+
+
+@pytest.mark.log_may_contain("Traceback")
+def test_a_pool_that_cannot_boot_ends_the_program_with_3(pool):
+    server = pool("""
+class Fails(Loop):
+    async def begin(self):
+        raise ValueError("no database")
+Supervisor(Fails).main()
+""")
+    assert server.wait_exit() == 3
+    assert count(server, "ValueError: no database") == 1
+
+
+def test_killed_workers_come_back_with_their_ids(pool):
+    server = pool("Supervisor(Loop, workers=[3, 5]).main()")
+    before = pids_of(server, 2)
+    assert sorted(before) == [3, 5]
+    os.kill(before[3], SIGKILL)
+    after = pids_of(server, 3)
+    assert after[3] != before[3] and after[5] == before[5]
+    assert server.stop() == 0
+
+
+def test_a_supervisor_with_a_loop_runs_callbacks_and_changes_its_pool(pool):
+    server = pool("""
+async def begin():
+    say("supervisor-begins")
+    supervisor.loop.create_task(change())
+
+async def change():
+    while len([pid for pid in supervisor.workers.values() if pid]) < 2:
+        await asyncio.sleep(0.01)
+    supervisor.add_worker(7)
+    await supervisor.remove_worker(0)
+    say("removed", sorted(supervisor.workers))
+
+supervisor = Supervisor(Loop, workers=2)
+supervisor.on_start(begin)
+supervisor.on_shutdown(lambda: say("supervisor-ends"))
+supervisor.main()
+""")
+    server.wait_log(r"said removed \[1, 7\]")
+    assert sorted(pids_of(server, 3)) == [0, 1, 7]
+    assert server.stop() == 0
+    assert server.log.index("supervisor-begins") < server.log.index("said begin")
+    assert server.log.rindex("said sync-end") < server.log.index("supervisor-ends")
+    assert count(server, "said sync-end 0") == 1
+
+
+def test_workers_die_with_a_supervisor_that_is_killed_and_run_their_callbacks(pool, adopt):
+    server = pool("Supervisor(Plain, workers=2).main()")
+    pids = pids_of(server, 2)
+    others = [pid for pid in server.worker_pids]
+    for pid in others:
+        adopt(pid)
+    server.signal(SIGKILL)
+    server.wait_exit()
+    for pid in pids.values():
+        wait_until(lambda: not is_alive(pid), f"end of {pid}")
+    wait_until(lambda: not any(is_alive(pid) for pid in others), "end of the collector")
+    assert count(server, "async-end") == 2
+
+
+def test_a_worker_whose_loop_hangs_is_replaced(pool):
+    server = pool("""
+class Hangs(Loop):
+    async def main(self):
+        time.sleep(100)
+Supervisor(Hangs, workers=1, worker_timeout=1, graceful_timeout=1).main()
+""")
+    pids_of(server, 2)
+    assert "CRITICAL" in server.log
+    assert server.stop(SIGINT) == 0
+
+
+@pytest.mark.log_may_contain("Traceback")
+def test_output_is_live_prefixed_whole_and_bounded(pool):
+    """A worker that is torn off in a line, another that prints a megabyte without an end, log records."""
+    server = pool("""
+class Prints(Loop):
+    async def main(self):
+        os.write(2, b"x" * (1 << 20) + b"\\n")
+        logging.getLogger("mine").error("y" * (1 << 20))
+        logging.getLogger("mine").error("%d", "no number")
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            logging.getLogger("mine").exception("with traceback")
+        say("printed")
+        if self.id == 1:
+            sys.stdout.write("torn-off")
+            sys.stdout.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        await super().main()
+logging.basicConfig(format="REC %(name)s %(process)d %(message)s")
+Supervisor(Prints, workers=2, prefix="<{name}.{id}> ", name="p").main()
+""")
+    pids = pids_of(server, 3)
+    server.wait_log(r"^<p.1> torn-off$")
+    server.wait_log(r"said printed", 2)
+    assert server.stop(SIGINT) == 0
+    assert f"REC mine {pids[0]} with traceback\nTraceback" in server.log
+    assert "characters cut]" in server.log
+    lines = [line for line in server.log.splitlines() if set(line[6:]) == {"x"}]
+    assert lines and all(line.startswith(("<p.0> ", "<p.1> ")) for line in lines)
+    assert max(map(len, lines)) <= (128 << 10) + 6
+    assert sum(len(line) - 6 for line in lines if line.startswith("<p.0> ")) == 1 << 20
+
+
+def test_only_the_descriptors_meant_to_survive_do(pool):
+    server = pool("""
+import socket
+kept, other = socket.socket(), socket.socket()
+class Looks(Loop):
+    async def main(self):
+        def kind(fd):
+            try:
+                return os.readlink(f"/proc/self/fd/{fd}").split(":")[0]
+            except OSError as exc:
+                return "closed"
+        say("fds", self.id, kind(kept.fileno()), kind(other.fileno()))
+        await super().main()
+Supervisor(Looks, workers=2, preserve_fds=[kept.fileno()]).main()
+""")
+    server.wait_log(r"said fds \d socket (/dev/null|closed)", 2)
+    assert server.stop() == 0
+
+
+@pytest.mark.log_may_contain("Traceback")
+def test_the_supervisors_loop_says_so_when_a_worker_uses_it(pool):
+    server = pool("""
+loop = asyncio.new_event_loop()
+class Uses(Loop):
+    async def begin(self):
+        loop.call_soon(print)
+Supervisor(Uses, loop=loop).main()
+""")
+    assert server.wait_exit() == 3
+    assert "this event loop is the supervisor's" in server.log and "self.loop" in server.log
