@@ -477,7 +477,7 @@ class Arbiter:
 
     def _worker_free(self, worker, pid, wait_status):
         self.WORKERS.pop(pid, None)
-        if pid:
+        if pid and worker.group == "web":
             self._lives.bury(worker, wait_status)
         worker.tmp.close()
         if worker.group != "web":

@@ -33,11 +33,13 @@ class Loop(WorkerBase):
         say("async-end", self.id)
 
     async def main(self):
+        say("main-begun", self.id)
         while self.is_running():
             await asyncio.sleep(0.05)
 
 class Plain(Loop):
     def main(self):
+        say("main-begun", self.id)
         while self.wait(60):
             pass
         say("main-over", self.id)
@@ -68,7 +70,7 @@ def count(server, words: str) -> int:
 @pytest.mark.parametrize("kind", ["Loop", "Plain"])
 def test_both_kinds_of_main_end_in_order_and_run_every_callback(pool, kind, number):
     server = pool(f"Supervisor({kind}, workers=2).main(); say('after', os.getpid())")
-    pids_of(server, 2)
+    server.wait_log("said main-begun", 2)
     assert server.stop(number) == 0
     for words in ("async-end 0", "async-end 1", "sync-end 0", "sync-end 1"):
         assert count(server, f"said {words}") == 1, server.log
