@@ -9,13 +9,14 @@ SERVER_SOFTWARE = f"saola/{__version__}"
 
 
 def run(app, *, bind="127.0.0.1:8000", workers=1, threads=None, on_exit=None, on_start=None,
-        config=None, factory=None, **settings):
+        config=None, factory=None, pools=None, **settings):
     """Serves app until the program is told to stop, then exits with the server's status.
 
     app: a WSGI callable; or a function without parameters that makes one, called once in each
     worker; or "package.module:name". factory=True or False says which of the first two it is
     when that cannot be seen. on_start(app) runs in each worker after loading, on_exit(app) at its
-    every orderly end, after the last request. config: a configuration file. Other settings by
+    every orderly end, after the last request. pools: processes beside the web workers, a list of
+    saola.pool.Pool or {name: {option: value}}; docs/pools.md. config: a configuration file. Other settings by
     name, as in the settings reference: max_requests=1000, timeout=60, ...
 
     Call it in the main thread of a script; it does not return.
@@ -25,4 +26,7 @@ def run(app, *, bind="127.0.0.1:8000", workers=1, threads=None, on_exit=None, on
     settings = {"bind": bind, "workers": workers, **settings}
     if threads is not None:
         settings["threads"] = threads
+    if pools is not None:
+        from .pool.spec import read_pools
+        settings["pools"] = {pool.name: pool for pool in read_pools(pools)}
     ScriptApplication(app, factory, on_start, on_exit, config, settings).run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
@@ -232,3 +233,86 @@ Supervisor(Uses, loop=loop).main()
 """)
     assert server.wait_exit() == 3
     assert "this event loop is the supervisor's" in server.log and "self.loop" in server.log
+
+
+def test_the_shim_runs_a_script_written_for_aioworkerpool(serve, tmp_path):
+    """The shape of the original's documented example: a socket bound before, shared by descriptor."""
+    script = tmp_path / "sockets.py"
+    script.write_text("""
+import asyncio, os, socket
+from aioworkerpool import master, worker
+
+class Handler(worker.WorkerBase):
+    def __init__(self, worker_id, loop):
+        super().__init__(worker_id, loop)
+        self.on_start(self.init)
+        self.on_shutdown(self.close)
+
+    async def answer(self, reader, writer):
+        await reader.readuntil(b"\\r\\n\\r\\n")
+        body = b"pong from %d %d" % (self.id, os.getpid())
+        writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\nConnection: close\\r\\n\\r\\n%s"
+                     % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    async def init(self):
+        self.server = await asyncio.start_server(self.answer, sock=sock)
+        print("Listening at: http://127.0.0.1:%d (1)" % sock.getsockname()[1], flush=True)
+
+    async def close(self):
+        self.server.close()
+
+    async def main(self):
+        while self.is_running():
+            await asyncio.sleep(0.05)
+
+sock = socket.socket()
+sock.bind(("127.0.0.1", 0))
+master.Supervisor(worker_factory=Handler, workers=4, preserve_fds=[sock.fileno()]).main()
+""")
+    server = serve(command=[sys.executable, "-m", "saola.aioworkerpool", str(script)], bind=None, wait=False)
+    server.wait_log("Listening at", 4)
+    seen = set()
+    wait_until(lambda: seen.add(server.get("/").body) or len(seen) > 1, "answers of two workers")
+    assert all(body.startswith(b"pong from ") for body in seen)
+    assert server.stop() == 0
+
+
+def test_pools_and_scheduled_functions_run_beside_web_workers(serve, tmp_path):
+    (tmp_path / "jobs.py").write_text("""
+import os, time
+def tick():
+    print("said tick", os.getpid(), flush=True)
+async def follow(worker):
+    print("said follow", worker.id, os.getpid(), flush=True)
+    await worker.stopped()
+    print("said follow-over", flush=True)
+def once():
+    print("said once", flush=True)
+""")
+    web = tmp_path / "web.py"
+    web.write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'web']\n")
+    server = serve("web:app", "--pythonpath", str(tmp_path), workers=2, config="""
+pools = {
+    "ticker": {"run": "jobs:tick", "every": 0.3},
+    "follower": {"run": "jobs:follow", "workers": 2},
+    "once": {"run": "jobs:once", "restart": "on-failure"},
+}
+""")
+    server.wait_log(r"^\[ticker/0\] said tick", 3)
+    server.wait_log(r"^\[follower/1\] said follow 1 \d+")
+    assert server.get("/").body == b"web"
+    assert len(set(re.findall(r"said tick (\d+)", server.log))) == 1
+    server.signal(signal.SIGHUP)
+    server.wait_log(r"said follow \d", 4)
+    server.wait_log(r"said follow-over", 2)
+    assert count(server, "said once") <= 2
+    assert server.stop() == 0
+
+
+def test_a_wrong_pool_is_one_line(serve, tmp_path):
+    (tmp_path / "web.py").write_text("def app(environ, start):\n    return []\n")
+    server = serve("web:app", "--pythonpath", str(tmp_path), config="pools = {'p': {'run': 'a:b', 'wokers': 2}}", wait=False)
+    assert server.wait_exit() == 1
+    assert "there is no option 'wokers'; did you mean workers?" in server.log

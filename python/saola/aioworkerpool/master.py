@@ -1,0 +1,5 @@
+"""aioworkerpool.master: the Supervisor."""
+
+from ..pool.supervisor import Supervisor
+
+__all__ = ["Supervisor"]
