@@ -4,6 +4,7 @@
 
 #include <saola/app.h>
 #include <saola/hooks.h>
+#include <saola/pool.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,6 +19,9 @@ struct sl_run_options {
     /* Used unless NULL; then the setting worker_class says which. */
     const struct sl_worker_class *worker_class;
     const struct sl_hooks *hooks; /* NULL: those of the setting, if any */
+    /* Pools beside those that the command line names, ended by NULL. With a pool there need be no
+     * application. May be NULL. */
+    const struct sl_pool *const *pools;
     /* Pairs of name and value, ended by NULL: defaults of this program. Environment and command
      * line go before them. May be NULL. */
     const char *const *defaults;

@@ -10,6 +10,7 @@
 #include <saola/http.h>
 #include <saola/log.h>
 #include <saola/mount.h>
+#include <saola/pool.h>
 #include <saola/run.h>
 #include <saola/status.h>
 #include <saola/websocket.h>

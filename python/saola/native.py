@@ -59,6 +59,8 @@ def check_mounts(cfg):
     if cfg.native_hooks:
         raise RuntimeError("native_hooks: is for applications in C; a server for Python has its hooks in the "
                            "configuration file")
+    if cfg.native_pools:
+        raise RuntimeError("pool: is for applications in C; a server for Python has the setting pools")
     if not cfg.mount:
         if cfg.app_settings:
             raise RuntimeError("app_settings: is for applications in C, and none is mounted")
@@ -105,7 +107,7 @@ def is_shared_object(text):
 
 def start_if_named(argv):
     """Executes the C program in place of this one when the command line names an application or a
-    worker class of a shared object. Returns when it does not. argv with the program's name."""
+    worker class of a shared object, or pools of such and no application. Returns when it does not. argv with the program's name."""
     if not any(".so" in arg for arg in argv[1:]):
         return
     from . import successor
@@ -117,7 +119,8 @@ def start_if_named(argv):
     except UsageError:
         return  # said again, and properly, by who reads it next
     app = given.args[0] if given.args else getattr(given, "wsgi_app", None)
-    if not is_shared_object(app) and not is_shared_object(given.worker_class):
+    pools_only = app is None and getattr(given, "native_pools", None)
+    if not (is_shared_object(app) or is_shared_object(given.worker_class) or pools_only):
         return
     program = ROOT / "bin" / "saola"
     # USR2 starts what argv[0] says: this command again, which may belong to a newer release by then.

@@ -124,7 +124,9 @@ sl_generation_new(struct sl_host_c *host, struct sl_commandline *line,
         rc = choose_class(host, generation, line->worker_class, err);
     if (rc == SL_OK)
         rc = load_hooks(host, generation, err);
-    if (rc == SL_OK && generation->site_count == 0 &&
+    if (rc == SL_OK)
+        rc = sl_pools_load(host, generation, err);
+    if (rc == SL_OK && generation->site_count == 0 && generation->pool_count == 0 &&
         (generation->worker_class == &sl_worker_sync ||
          generation->worker_class == &sl_worker_gthread))
         rc = sl_error_set(err, SL_EINVAL, "No application: name one, as in saola ./app.so");
@@ -149,6 +151,7 @@ free_generation(struct sl_generation *generation)
         free(site->prefix);
     }
     free(generation->sites);
+    sl_pools_release(generation);
     sl_values_release(&generation->class_values);
     sl_object_close(&generation->class_object);
     sl_object_close(&generation->hooks_object);

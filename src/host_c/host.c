@@ -111,6 +111,8 @@ host_generation_load(void *ctx, bool reload, struct sl_config **ret_config, stru
         return rc;
     host->first = NULL;
     rc = preload(generation, err);
+    if (rc == SL_OK)
+        rc = sl_pools_open(generation, reload ? host->current : NULL, err);
     struct sl_config *copy = rc == SL_OK ? sl_config_copy(generation->config) : NULL;
     if (rc == SL_OK && copy == NULL)
         rc = sl_error_set(err, SL_ENOMEM, "no memory for the configuration");
@@ -147,6 +149,26 @@ host_generation_settle(void *ctx, bool accepted)
     /* Whoever fails to boot from now on says why. */
     (void)!read(host->current->report_fds[0], &byte, 1);
     (void)!write(host->current->report_fds[1], "1", 1);
+}
+
+/* Without an application there are pools only, unless a worker class of one's own needs none. */
+static bool
+serves_web(const struct sl_generation *generation)
+{
+    const struct sl_worker_class *class = generation->worker_class;
+    return generation->site_count > 0 || (class != &sl_worker_sync && class != &sl_worker_gthread);
+}
+
+static int
+host_groups(void *ctx, struct sl_group *ret_groups, size_t *ret_count, bool *ret_web,
+            struct sl_error *err)
+{
+    const struct sl_host_c *host = ctx;
+    const struct sl_generation *generation = host->next != NULL ? host->next : host->current;
+    (void)err;
+    *ret_count = sl_pools_groups(generation, ret_groups);
+    *ret_web = serves_web(generation);
+    return SL_OK;
 }
 
 static const char *
@@ -195,6 +217,12 @@ host_worker_new(void *ctx, const struct sl_worker_info *info, void **ret_worker,
     worker->stop_fd = -1;
     worker->generation = find_generation(host, info->generation);
     worker->generation->refs++;
+    worker->pool = sl_pools_find(worker->generation, info->group);
+    if (worker->pool != NULL && (worker->place = sl_pools_take_place(worker->pool)) < 0) {
+        worker->pool = NULL;
+        free_worker(worker);
+        return sl_error_set(err, SL_ENOMEM, "out of memory");
+    }
     worker->listeners = calloc(host->listener_count + 1, sizeof *worker->listeners);
     if (worker->listeners == NULL) {
         free_worker(worker);
@@ -232,10 +260,16 @@ host_worker_main(void *ctx, void *opaque)
 static void
 host_worker_free(void *ctx, void *opaque, pid_t pid, int wait_status)
 {
+    struct sl_worker *worker = opaque;
     (void)ctx;
-    (void)pid;
-    (void)wait_status;
-    free_worker(opaque);
+    if (worker->pool != NULL) {
+        enum sl_restart restart = worker->pool->table->restart;
+        bool ended = pid != 0 && sl_slot_cause(worker->info.slot) == 0; /* by itself */
+        sl_pools_leave_place(worker->pool, worker->place,
+                             ended && (restart == SL_RESTART_NEVER ||
+                                       (restart == SL_RESTART_ON_FAILURE && wait_status == 0)));
+    }
+    free_worker(worker);
 }
 
 static void
@@ -314,6 +348,7 @@ sl_host_c_init(struct sl_host_c *host)
         .log = host_log,
         .generation_load = host_generation_load,
         .generation_settle = host_generation_settle,
+        .groups = host_groups,
         .worker_class = host_worker_class,
         .hook = host_hook,
         .worker_new = host_worker_new,

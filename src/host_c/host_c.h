@@ -10,6 +10,7 @@
  *   life.c         a worker's life; signals.c: what it does upon signals
  *   worker.c       <saola/worker.h>; loop.c: its timers, descriptors, posts; later.c: late answers
  *   serve.c        the classes sync and gthread; options.c: settings to the engine's options
+ *   pool.c         pools; schedule.c: when those with a schedule run
  *   mount.c        applications below a path
  *   log.c          the error log; syslog.c: to syslog
  *   reloader.c     a HUP when a shared object was built anew (--reload)
@@ -24,6 +25,7 @@
 #include <saola/access_log.h>
 #include <saola/files.h>
 #include <saola/saola.h>
+#include "schedule.h"
 
 /* ---- settings of one's own (values.c) ---------------------------------------------------------
  */
@@ -43,7 +45,7 @@ void sl_values_release(struct sl_values *values);
 /* ---- shared objects (object.c) ----------------------------------------------------------------
  */
 
-enum sl_table_kind { SL_TABLE_APP, SL_TABLE_WORKER_CLASS, SL_TABLE_HOOKS };
+enum sl_table_kind { SL_TABLE_APP, SL_TABLE_WORKER_CLASS, SL_TABLE_HOOKS, SL_TABLE_POOL };
 
 /* "PATH.so[:NAME]". The file as it was at some moment: a rebuilt one is another file. */
 struct sl_object {
@@ -80,6 +82,16 @@ struct sl_site {
     bool loaded, started;
 };
 
+/* A pool, and in the arbiter who has which place in it. */
+struct sl_pool_site {
+    const struct sl_pool *table;
+    struct sl_object object; /* unless the table was given to sl_run() */
+    struct sl_schedule schedule;
+    long *left; /* one a place */
+    size_t place_count;
+    long departures;
+};
+
 struct sl_generation {
     unsigned number; /* 0 as long as no worker was made of it */
     unsigned refs;
@@ -92,6 +104,8 @@ struct sl_generation {
     char *class_name;
     const struct sl_hooks *hooks;
     struct sl_object hooks_object;
+    struct sl_pool_site *pools;
+    size_t pool_count;
     int report_fds[2]; /* holds a byte until a worker has said why it cannot boot */
 };
 
@@ -117,6 +131,29 @@ int sl_generation_load_tables(struct sl_generation *generation, int *ret_exit,
 int sl_generation_load_apps(struct sl_generation *generation, struct sl_error *err);
 /* Does the first in a process of its own, and check() of the worker class; says what came of it. */
 int sl_generation_check(struct sl_generation *generation, int *ret_exit, struct sl_error *err);
+
+/* ---- pools (pool.c) ---------------------------------------------------------------------------
+ */
+
+/* (arbiter) Finds the tables that the program and the setting native_pools name. */
+int sl_pools_load(struct sl_host_c *host, struct sl_generation *generation, struct sl_error *err);
+/* (arbiter) Calls open() of those that the generation before does not have. */
+int sl_pools_open(struct sl_generation *generation, const struct sl_generation *before,
+                  struct sl_error *err);
+void sl_pools_release(struct sl_generation *generation);
+/* (arbiter) Writes a row for each; returns how many. */
+size_t sl_pools_groups(const struct sl_generation *generation, struct sl_group *ret_groups);
+/* NULL: there is none of this name. */
+struct sl_pool_site *sl_pools_find(struct sl_generation *generation, const char *name);
+/* (arbiter) The place of a new worker; -1 without memory. */
+int sl_pools_take_place(struct sl_pool_site *site);
+/* (arbiter) Its worker has ended; final: and is not to come back. */
+void sl_pools_leave_place(struct sl_pool_site *site, int place, bool final);
+long long sl_pools_timeout_ms(const struct sl_pool *table); /* 0: none */
+/* (worker) The steps of its life. */
+int sl_pools_start(struct sl_worker *worker, struct sl_error *err);
+int sl_pools_main(struct sl_worker *worker);
+void sl_pools_stop(struct sl_worker *worker);
 
 /* ---- the host (host.c) ------------------------------------------------------------------------
  */
@@ -217,6 +254,8 @@ struct sl_worker {
     struct sl_host_c *host;
     struct sl_generation *generation;
     struct sl_worker_info info;
+    struct sl_pool_site *pool; /* NULL: it serves the web */
+    int place;                 /* in its pool */
     pid_t pid;
     int *listeners;
     size_t listener_count;

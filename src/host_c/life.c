@@ -7,6 +7,7 @@
  * generation, and the exit status says whether the application (4) or something else (3) is wrong.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -53,7 +54,7 @@ static int
 start_listening(struct sl_worker *worker, struct sl_error *err)
 {
     const struct sl_config *config = worker->generation->config;
-    if (sl_config_number(config, "reuse_port") == 0)
+    if (worker->pool != NULL || sl_config_number(config, "reuse_port") == 0)
         return SL_OK;
     for (size_t i = 0; i < worker->listener_count; i++) {
         int on = 0;
@@ -67,16 +68,18 @@ start_listening(struct sl_worker *worker, struct sl_error *err)
 }
 
 static int
-choose_tick(const struct sl_config *config)
+choose_tick(const struct sl_worker *worker)
 {
-    long long timeout_ms = sl_config_number(config, "timeout") * 1000;
+    long long timeout_ms = worker->pool != NULL
+                               ? sl_pools_timeout_ms(worker->pool->table)
+                               : sl_config_number(worker->generation->config, "timeout") * 1000;
     return timeout_ms > 0 && timeout_ms / 2 < TICK_MAX_MS ? (int)timeout_ms / 2 : TICK_MAX_MS;
 }
 
 static int
 open_parts(struct sl_worker *worker, struct sl_error *err)
 {
-    worker->tick_ms = choose_tick(worker->generation->config);
+    worker->tick_ms = choose_tick(worker);
     worker->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->stop_fd < 0 || sl_loop_c_open(&worker->loop) != SL_OK)
         return sl_error_set(err, SL_ESYS, "no event loop for the worker: %s", strerror(errno));
@@ -88,6 +91,8 @@ static int
 load_all(struct sl_worker *worker, int *ret_status, struct sl_error *err)
 {
     struct sl_generation *generation = worker->generation;
+    if (worker->pool != NULL)
+        return sl_pools_start(worker, err);
     bool loaded = sl_config_number(generation->config, "preload_app") != 0;
     int rc = loaded ? SL_OK : sl_generation_load_tables(generation, ret_status, err);
     if (rc != SL_OK)
@@ -157,31 +162,60 @@ end(struct sl_worker *worker)
     worker->listener_count = 0;
     if (worker->loop != NULL)
         sl_loop_c_turn(worker->loop, 0); /* what was posted last */
-    if (worker->inited && worker->class->exit != NULL)
+    if (worker->pool != NULL)
+        sl_pools_stop(worker);
+    else if (worker->inited && worker->class->exit != NULL)
         worker->class->exit(worker, worker->class_state);
     sl_sites_exit(worker);
     sl_slot_count(worker->info.slot, SL_LIFE_EXIT);
     (void)run_hook(worker, SL_HOOK_worker_exit);
 }
 
+static int
+run_class(struct sl_worker *worker)
+{
+    int result = worker->class->run(worker, worker->class_state);
+    if (result < 0)
+        sl_errlog_format(worker->log, SL_LOG_ERROR, "run() of worker class %s failed (%s)",
+                         worker->generation->class_name, sl_status_name(result));
+    else if (result == 0 && !worker->stopping)
+        sl_errlog_format(worker->log, SL_LOG_WARNING,
+                         "run() of worker class %s ended though nobody asked it to stop",
+                         worker->generation->class_name);
+    return result < 0 ? SL_EXIT_INTERNAL : result & 0xff;
+}
+
+static int
+run_pool(struct sl_worker *worker)
+{
+    enum { ASKED = 1 };
+    int result = sl_pools_main(worker);
+    if (worker->stopping)
+        sl_slot_set_cause(worker->info.slot, ASKED);
+    if (result < 0)
+        sl_errlog_format(worker->log, SL_LOG_ERROR, "main() of worker %d of pool %s failed (%s)",
+                         worker->place, worker->info.group, sl_status_name(result));
+    return result < 0 ? SL_EXIT_INTERNAL : result & 0xff;
+}
+
+static void
+set_title(struct sl_worker *worker)
+{
+    char role[SL_GROUP_NAME + 16];
+    snprintf(role, sizeof role, "%s/%d", worker->info.group, worker->place);
+    sl_host_c_title(worker->host, worker->pool != NULL ? role : "worker", worker->generation, "");
+}
+
 int
 sl_worker_live(struct sl_worker *worker)
 {
     worker->pid = getpid();
-    sl_host_c_title(worker->host, "worker", worker->generation, "");
+    set_title(worker);
     sl_errlog_configure(worker->log, worker->generation);
     sl_errlog_format(worker->log, SL_LOG_INFO, "Booting worker with pid: %d", (int)worker->pid);
     int status = boot(worker);
     if (status == SL_EXIT_OK) {
-        int result = worker->class->run(worker, worker->class_state);
-        status = result < 0 ? SL_EXIT_INTERNAL : result & 0xff;
-        if (result < 0)
-            sl_errlog_format(worker->log, SL_LOG_ERROR, "run() of worker class %s failed (%s)",
-                             worker->generation->class_name, sl_status_name(result));
-        else if (result == 0 && !worker->stopping)
-            sl_errlog_format(worker->log, SL_LOG_WARNING,
-                             "run() of worker class %s ended though nobody asked it to stop",
-                             worker->generation->class_name);
+        status = worker->pool != NULL ? run_pool(worker) : run_class(worker);
         if (worker->quitting)
             (void)run_hook(worker, SL_HOOK_worker_int);
     }

@@ -50,6 +50,7 @@ load(struct sl_mounts *mounts, const struct sl_config *config, struct sl_error *
         return sl_error_set(err, SL_ENOMEM, "out of memory");
     (void)sl_config_set(line.config, "wsgi_app", NULL, NULL, NULL); /* the other host's */
     (void)sl_config_set(line.config, "native_hooks", NULL, NULL, NULL);
+    (void)sl_config_clear(line.config, "native_pools");
     int rc = sl_generation_new(&mounts->host, &line, &worker->generation, err);
     sl_commandline_release(&line);
     if (rc == SL_OK)

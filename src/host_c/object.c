@@ -1,10 +1,10 @@
 /* Shared objects that hold tables: "PATH.so[:NAME]".
  *
- * The arbiter opens the file and never loads it (but for hooks): each worker loads the file that
- * its generation has opened. So a rebuilt one is loaded by the next generation's workers, while a
- * worker of the old one that has to be replaced still gets the old code. dlopen() knows files by
- * device and inode; linkers, install(1) and mv(1) make a new file, which is why one that is copied
- * over in place (cp) would change the code of running workers: nobody can help that.
+ * The arbiter opens the file and never loads it (but for hooks and pools): each worker loads the
+ * file that its generation has opened. So a rebuilt one is loaded by the next generation's workers,
+ * while a worker of the old one that has to be replaced still gets the old code. dlopen() knows
+ * files by device and inode; linkers, install(1) and mv(1) make a new file, which is why one that
+ * is copied over in place (cp) would change the code of running workers: nobody can help that.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,6 +24,7 @@ static const struct kind {
     [SL_TABLE_WORKER_CLASS] = {"a worker class", "worker_class", "SL_WORKER_CLASS",
                                SL_WORKER_CLASS_ABI},
     [SL_TABLE_HOOKS] = {"a table of hooks", "hooks", "SL_HOOKS", SL_HOOKS_ABI},
+    [SL_TABLE_POOL] = {"a pool", "pool", "SL_POOL", SL_POOL_ABI},
 };
 
 /* Where the name begins: behind a colon that follows the last slash. */

@@ -34,7 +34,7 @@ sl_worker_stop(struct sl_worker *worker)
         (void)!write(worker->stop_fd, &(uint64_t){1}, sizeof(uint64_t));
     if (worker->loop != NULL)
         sl_loop_c_wake(worker->loop);
-    if (worker->inited && worker->class->stop != NULL)
+    if (worker->inited && worker->pool == NULL && worker->class->stop != NULL)
         worker->class->stop(worker, worker->class_state);
     errno = saved;
 }

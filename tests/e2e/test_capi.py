@@ -6,6 +6,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def interpreter_is_loaded(pid: int) -> bool:
 
 
 def test_mistakes_end_in_one_line_and_gunicorns_exit_codes(build, place):
-    hello, kv, echo = build("hello"), build("kv"), build("echo_worker")
+    hello, kv, echo, pool = build("hello"), build("kv"), build("echo_worker"), build("pool")
     broken = place.parent / "broken.so"
     broken.write_text("no shared object")
     for status, says, args in [
@@ -45,6 +46,8 @@ def test_mistakes_end_in_one_line_and_gunicorns_exit_codes(build, place):
         (1, "workers", ["-w", "many", hello]),
         (1, "configuration file is a Python program", ["-c", "x.py", hello]),
         (1, "gevent needs Python", ["-k", "gevent", hello]),
+        (1, "is an application, not a pool", ["--pool", f"{hello}:app"]),
+        (1, "there are two pools of the name pong", ["--pool", f"{pool}:pong", "--pool", f"{pool}:pong"]),
         (1, "such a setting; did you mean limit?", ["--set", "limi=3", kv]),
         (1, "limit", ["--set", "limit=0", kv]),
         (1, "the class echo knows one", ["-k", f"{echo}:echo", "--threads", "2"]),
@@ -305,6 +308,56 @@ def test_a_server_in_somebodys_main(serve, build, tmp_path, place, adopt):
     server.wait_log("Booting worker", 6)
     adopt([int(pid) for pid in re.findall(r"\[(\d+)\] \[INFO\] Starting saola", server.log)][-1])
     assert server.get().text == "embedded\n"
+    assert server.stop() == 0
+
+
+# ---- pools --------------------------------------------------------------------------------------------
+
+
+def ask(port: int) -> tuple[int, int]:
+    """(id, pid) of the worker that answers a datagram."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(30)
+        client.sendto(b"ping", ("127.0.0.1", port))
+        match = re.fullmatch(rb"pong from #(\d) (\d+)\n", client.recv(100))
+    return int(match[1]), int(match[2])
+
+
+def test_pools_in_c_share_a_socket_keep_their_ids_and_run_at_times(serve_c, build):
+    pool = build("pool")
+    server = serve_c(None, "--pool", f"{pool}:pong", "--pool", f"{pool}:cleaner", wait=False)
+    port = int(server.wait_log(r"pong: port (\d+)")[1])
+    pids = server.wait_workers(5)
+    assert not interpreter_is_loaded(server.pid)
+    server.wait_log("cleaner: cleaning", 2)
+    seen = {}
+    for _ in range(4):  # who has answered is stopped, so that the others must
+        number, pid = ask(port)
+        seen[number] = pid
+        server.signal(signal.SIGSTOP, pid)
+    assert sorted(seen) == [0, 1, 2, 3] and set(seen.values()) < set(pids)
+    server.signal(signal.SIGCONT, seen[0])
+    server.signal(signal.SIGKILL, seen[2])
+    server.wait_log("Booting worker", 6)
+    answer = wait_until(lambda: next((pid for number, pid in [ask(port)] if number == 2), None), "worker 2")
+    assert answer not in pids
+    for number in (1, 3):
+        server.signal(signal.SIGCONT, seen[number])
+    server.signal(signal.SIGHUP)
+    server.wait_log("Reload done: generation 2")
+    assert ask(port)[1] not in pids and server.log.count("pong: port") == 1
+    assert server.stop() == 0
+    assert server.log.count("pong: worker") == 8
+
+
+def test_a_pool_in_c_beside_an_application(serve_c, build):
+    hello, pool = build("hello"), build("pool")
+    server = serve_c(hello, "--pool", f"{pool}:pong", workers=2)
+    port = int(server.wait_log(r"pong: port (\d+)")[1])
+    server.wait_workers(6)
+    assert server.get("/").text == "Hello, world\n" and ask(port)[0] in range(4)
+    title = Path(f"/proc/{ask(port)[1]}/cmdline").read_bytes().rstrip(b"\0")
+    assert title.startswith(b"saola: pong/")
     assert server.stop() == 0
 
 
