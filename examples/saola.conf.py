@@ -403,5 +403,8 @@
 # times.
 # app_settings = []
 
+# A pool of processes written in C, for the program without Python; may be given several times.
+# native_pools = []
+
 # Hooks written in C, for the program without Python.
 # native_hooks = None

@@ -171,6 +171,8 @@ class Arbiter:
 
     def _idle(self):
         """Between two turns of the core's loop."""
+        if self._pools is not None:
+            self._pools.idle()
 
     def _warn_of_overrides(self):
         for name in sorted(_IN_THE_CORE.intersection(dir(self))):
@@ -562,7 +564,7 @@ class Arbiter:
                 self.log.error("%s", advice.of_copy(worker))
             os._exit(status)
         self.log.info("Worker exiting (pid: %s)", worker.pid)
-        limit, drained_at = worker.cfg.exit_timeout, time.monotonic()
+        limit, drained_at = worker.exit_timeout, time.monotonic()
         try:
             worker.slot.drained()
             worker._end_of_requests()

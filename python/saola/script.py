@@ -78,7 +78,7 @@ class ScriptApplication(BaseApplication):
 
     def _wrap_start(self, hook):
         def post_worker_init(worker):
-            if self._on_start is not None:
+            if self._on_start is not None and worker.group == "web":
                 self._on_start(self._served)
             hook(worker)
         return post_worker_init
@@ -87,7 +87,7 @@ class ScriptApplication(BaseApplication):
         def worker_exit(server, worker):
             try:
                 # Nothing was served by a worker whose application did not load.
-                if self._on_exit is not None and self._served is not None:
+                if self._on_exit is not None and self._served is not None and worker.group == "web":
                     self._on_exit(self._served)
             finally:
                 hook(server, worker)

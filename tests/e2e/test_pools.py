@@ -11,61 +11,7 @@ from signal import SIGINT, SIGKILL, SIGTERM
 import pytest
 
 from harness import is_alive, wait_until
-
-HEAD = """
-import asyncio, logging, os, signal, sys, time
-from saola.pool import Supervisor, WorkerBase
-
-def say(*words):
-    print("said", *words, flush=True)
-
-class Loop(WorkerBase):
-    def __init__(self, worker_id, loop):
-        super().__init__(worker_id, loop)
-        self.on_start(self.begin)
-        self.on_shutdown(self.end)
-        self.on_shutdown(lambda: say("sync-end", self.id))
-
-    async def begin(self):
-        say("begin", self.id, os.getpid())
-
-    async def end(self):
-        await asyncio.sleep(0.05)
-        say("async-end", self.id)
-
-    async def main(self):
-        say("main-begun", self.id)
-        while self.is_running():
-            await asyncio.sleep(0.05)
-
-class Plain(Loop):
-    def main(self):
-        say("main-begun", self.id)
-        while self.wait(60):
-            pass
-        say("main-over", self.id)
-"""
-
-
-@pytest.fixture
-def pool(serve, tmp_path):
-    """Runs a script: HEAD and the text given; `python script.py`."""
-    def start(text: str, *args: str, **options):
-        script = tmp_path / "pool.py"
-        script.write_text(HEAD + text)
-        return serve(script=script, script_args=args, wait=False, **options)
-    return start
-
-
-def pids_of(server, count: int) -> dict[int, int]:
-    """id -> pid of those who have said "begin", the last ones."""
-    server.wait_log(r"said begin", count)
-    return {int(i): int(pid) for i, pid in re.findall(r"said begin (\d+) (\d+)", server.log)}
-
-
-def count(server, words: str) -> int:
-    return len(re.findall(words, server.log))
-
+from pool_scripts import count, pids_of, pool  # noqa: F401 (a fixture)
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGINT])
 @pytest.mark.parametrize("kind", ["Loop", "Plain"])
@@ -316,3 +262,24 @@ def test_a_wrong_pool_is_one_line(serve, tmp_path):
     server = serve("web:app", "--pythonpath", str(tmp_path), config="pools = {'p': {'run': 'a:b', 'wokers': 2}}", wait=False)
     assert server.wait_exit() == 1
     assert "there is no option 'wokers'; did you mean workers?" in server.log
+
+
+def test_uvloop_in_supervisor_and_workers(pool):
+    pytest.importorskip("uvloop")
+    server = pool("""
+import uvloop
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+class Uv(Loop):
+    async def begin(self):
+        await super().begin()
+        say("loop", type(self.loop).__module__)
+supervisor = Supervisor(Uv, workers=2, loop=uvloop.new_event_loop())
+supervisor.on_start(lambda: say("supervisor", type(supervisor.loop).__module__))
+supervisor.main()
+""")
+    server.wait_log("said loop uvloop", 2)
+    assert "said supervisor uvloop" in server.log
+    os.kill(pids_of(server, 2)[1], SIGKILL)
+    server.wait_log("said loop uvloop", 3)
+    assert server.stop() == 0
+    assert count(server, "said async-end") == 2

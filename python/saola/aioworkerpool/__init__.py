@@ -22,5 +22,5 @@ def install():
                                "before")
         return
     sys.modules["aioworkerpool"] = sys.modules[__name__]
-    for name in ("master", "worker"):
+    for name in ("logging", "master", "worker"):
         sys.modules[f"aioworkerpool.{name}"] = importlib.import_module(f"{__name__}.{name}")

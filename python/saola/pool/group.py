@@ -6,11 +6,14 @@ import contextlib
 import gc
 import os
 import sys
+import time
 from typing import Any, Dict, List, Optional, Set, Tuple
 
 from .output import Output
 from .process import PoolProcess, forbid_loops
 from .spec import Pool, read_pools
+
+_LOOK = 0.25  # seconds between two looks at the pipes
 
 
 def open_descriptors() -> Set[int]:
@@ -23,16 +26,41 @@ def open_descriptors() -> Set[int]:
     return found
 
 
+class _Places:
+    """Who has which id of a pool, in one generation."""
+
+    def __init__(self) -> None:
+        self._held: Set[int] = set()
+        self._left: List[int] = []  # ids whose worker has ended; the likeliest to come back is the last
+
+    def take(self, ids: List[int]) -> int:
+        """The id of a new worker: one that nobody had yet, or the one that was left last; beyond all of them
+        after TTIN."""
+        new = [number for number in ids if number not in self._held and number not in self._left]
+        back = [number for number in reversed(self._left) if number in ids]
+        number = (new or back or [max([*ids, *self._held], default=-1) + 1])[0]
+        if number in self._left:
+            self._left.remove(number)
+        self._held.add(number)
+        return number
+
+    def leave(self, number: int, final: bool) -> None:
+        """Its worker has ended; final: and is not to come back."""
+        self._held.discard(number)
+        self._left.insert(0 if final else len(self._left), number)
+
+
 class Pools:
     """Kept by the arbiter's object; arbiter process unless said otherwise."""
 
     def __init__(self, arbiter: Any):
         self._arbiter = arbiter
         self._loaded: Dict[int, Dict[str, Pool]] = {}  # generation -> its pools
-        self._taken: Dict[Tuple[int, str], Set[int]] = {}
+        self._places: Dict[Tuple[int, str], _Places] = {}
         self._next: Dict[str, Pool] = {}
         self._output: Optional[Output] = None
         self._loops: Optional[List[Any]] = None
+        self._look_at = 0.0
         #: Descriptors that were open before the arbiter opened its own: the user's.
         self.inherited: Set[int] = set()
 
@@ -50,19 +78,30 @@ class Pools:
         """The pool of this name as a generation knows it."""
         return self._loaded.setdefault(generation, self._next)[name]
 
-    def forget(self, keep: int) -> None:
-        """Generations before this one make no worker any more."""
-        self._loaded = {number: pools for number, pools in self._loaded.items() if number >= keep}
+    def _processes(self) -> List[PoolProcess]:
+        return [worker for worker in self._arbiter.WORKERS.values() if worker.group != "web"]
+
+    def _forget_old(self) -> None:
+        """What nobody needs any more: generations without workers, places that are gone."""
+        workers = self._processes()
+        newest = max(self._loaded)
+        kept = {newest, *(worker.generation for worker in workers)}
+        self._loaded = {number: pools for number, pools in self._loaded.items() if number in kept}
+        self._places = {key: places for key, places in self._places.items() if key[0] in kept}
+        if self._output is None:
+            return
+        wanted = {(worker.group, worker.worker_id) for worker in workers}
+        for name, pool in {**self._loaded[newest], **self._next}.items():
+            wanted.update((name, number) for number in pool.ids)
+        for key in self._output.places() - wanted:
+            self._output.forget(key)
 
     # ---- workers --------------------------------------------------------------------------------
 
     def make(self, name: str, age: int, generation: int, cfg: Any) -> PoolProcess:
         """The worker object for the next free place."""
         pool = self.find(generation, name)
-        taken = self._taken.setdefault((generation, name), set())
-        worker_id = next((number for number in pool.ids if number not in taken), None)
-        if worker_id is None:  # TTIN
-            worker_id = max([*pool.ids, *taken], default=-1) + 1
+        worker_id = self._places.setdefault((generation, name), _Places()).take(pool.ids)
         arbiter = self._arbiter
         if pool.capture:
             if self._output is None:
@@ -73,18 +112,34 @@ class Pools:
             self._output.prepare((name, worker_id), prefix)
         worker = PoolProcess(self, pool, worker_id, age, arbiter.pid, arbiter.app, cfg, arbiter.log)
         worker.generation = generation
-        taken.add(worker_id)
         self._find_loops()
         return worker
 
     def free(self, worker: PoolProcess, wait_status: int) -> None:
-        """The worker was reaped, or never forked; its place is free unless it is not to come back."""
+        """The worker was reaped, or never forked."""
         restart = worker.pool.restart
         final = restart == "never" or (restart == "on-failure" and wait_status == 0)
-        if not final or worker.pid == "[booting]":
-            self._taken.get((worker.generation, worker.group), set()).discard(worker.worker_id)
+        asked = worker.slot is not None and worker.slot.cause != 0
+        self._places[worker.generation, worker.group].leave(
+            worker.worker_id, final and not asked and worker.pid != "[booting]")
         if self._output is not None:
             self._output.worker_gone((worker.group, worker.worker_id))
+        self._forget_old()
+
+    def idle(self) -> None:
+        """Between two turns of the arbiter. Whoever waits for a slow reader of its output cannot beat, and does not
+        hang: the arbiter beats for it."""
+        now = time.monotonic()
+        if self._output is None or now < self._look_at:
+            return
+        self._look_at = now + _LOOK
+        self._output.tell_rest()
+        waiting = self._output.waiting()
+        if waiting:
+            for worker in self._processes():
+                if worker.slot is not None and (
+                        None in waiting or (worker.group, worker.worker_id) in waiting):
+                    worker.slot.beat()
 
     def child_gone(self, pid: int, wait_status: int) -> None:
         """Another child was reaped."""

@@ -70,8 +70,12 @@ class SocketHandler(logging.Handler):
         super().__init__()
         self._socket = sock
         self._plain = logging.Formatter()
+        self._last: Optional[logging.LogRecord] = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record is self._last:  # by way of two loggers
+            return
+        self._last = record
         try:
             self._socket.send(encode(record, self._plain))
         except OSError:  # nobody will read it any more
@@ -80,12 +84,18 @@ class SocketHandler(logging.Handler):
             self.handleError(record)
 
 
+#: (worker process) The handler of route().
+handler: Optional[SocketHandler] = None
+
+
 def route(sock: socket.socket) -> None:
     """From here on all records of this process go through sock; the collector, which has the handlers of
     before, hands each to the logger of the same name."""
+    global handler
     handler = SocketHandler(sock)
-    root = logging.getLogger()
     for logger in list(logging.root.manager.loggerDict.values()):
         if isinstance(logger, logging.Logger) and logger.handlers:
             logger.handlers = [] if logger.propagate else [handler]
-    root.handlers = [handler]
+    logging.getLogger().handlers = [handler]
+    # A program may clear the root's handlers (aioworkerpool's examples do): ours are said all the same.
+    logging.getLogger("aioworkerpool").handlers = [handler]

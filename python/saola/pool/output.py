@@ -20,12 +20,13 @@ import gc
 import json
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
 import sys
 import time
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 from .. import util
 from . import logs
@@ -105,6 +106,9 @@ class Output:
         self._pipes: Dict[Key, Tuple[Tuple[int, int], Tuple[int, int]]] = {}
         self._targets: Dict[str, Tuple[Any, Any]] = {}  # pool -> where its output goes
         self._prefixes: Dict[Key, str] = {}
+        self._untold: List[Tuple[Dict[str, Any], Tuple[int, ...]]] = []
+        self._full = select.poll()  # writing ends: those that are not writable keep somebody waiting
+        self._places: Dict[int, Key] = {}
         self._control: Optional[Tuple[socket.socket, socket.socket]] = None
         self._logs: Optional[Tuple[socket.socket, socket.socket]] = None
         self._collector = 0
@@ -121,14 +125,38 @@ class Output:
             self._logs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._control[0].setblocking(False)
+            self._full.register(self._logs[1], select.POLLOUT)
         if key not in self._pipes:
-            self._pipes[key] = (os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC))
+            self._pipes[key] = pipes = (os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC))
             self._prefixes[key] = prefix
+            for pipe in pipes:
+                self._full.register(pipe[1], select.POLLOUT)
+                self._places[pipe[1]] = key
             if self._collector:
-                reading = [pipe[0] for pipe in self._pipes[key]]
-                self._tell({"new": key, "prefix": prefix}, reading)
+                self._tell({"new": key, "prefix": prefix}, pipes[0][0], pipes[1][0])
         if not self._collector:
             self._fork()
+
+    def places(self) -> Set[Key]:
+        """Those that have pipes."""
+        return set(self._pipes)
+
+    def waiting(self) -> Set[Optional[Key]]:
+        """Places whose workers wait for the reader, if they print at all; None among them: whoever logs."""
+        if self._logs is None:
+            return set()
+        fds = {self._logs[1].fileno(), *self._places}
+        return {self._places.get(fd) for fd in fds.difference(fd for fd, _ in self._full.poll(0))}
+
+    def forget(self, key: Key) -> None:
+        """Nobody comes to this place any more. The collector still reads what was written there."""
+        pipes = self._pipes.pop(key, ())
+        self._untold = [(message, fds) for message, fds in self._untold if message.get("new") != key]
+        for pipe in pipes:
+            self._full.unregister(pipe[1])
+            del self._places[pipe[1]]
+            for fd in pipe:
+                os.close(fd)
 
     def enter(self, key: Key) -> None:
         """In the worker: standard output and error, and all log records, go to the collector."""
@@ -200,21 +228,27 @@ class Output:
             time.sleep(0.005)
         self._log.warning("Output of the pools is still being read (pid:%s)", pid)
 
-    def _tell(self, message: Dict[str, Any], fds: Any = ()) -> None:
-        assert self._control is not None
-        data = [json.dumps(message).encode()]
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        try:
-            self._control[0].sendmsg(data, rights)
-        except OSError as exc:
-            if fds:  # it is behind: the next one knows all pipes from its fork
-                self._log.debug("The collector is not told (%s); it is replaced", exc)
-                os.kill(self._collector, signal.SIGKILL)
+    def _tell(self, message: Dict[str, Any], *fds: int) -> None:
+        if (message, fds) not in self._untold:  # one is enough, however often a worker has died
+            self._untold.append((message, fds))
+        self.tell_rest()
+
+    def tell_rest(self) -> None:
+        """What the collector could not be told because it was behind."""
+        while self._untold and self._control is not None:
+            message, fds = self._untold[0]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            try:
+                self._control[0].sendmsg([json.dumps(message).encode()], rights)
+            except OSError:
+                return
+            del self._untold[0]
 
     def _fork(self) -> None:
-        # Not more than one a second for one that dies at once.
+        # Not more than five a second of such as die at once.
         time.sleep(max(0.0, min(0.2, self._forked_at + 0.2 - time.monotonic())))
         self._forked_at = time.monotonic()
+        self._untold = []  # the new one knows it from the fork
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
@@ -313,6 +347,9 @@ class _Collector:
         stream.flush()
         self._selector.unregister(fd)
         os.close(fd)
+        read = [event.data for event in self._selector.get_map().values()]
+        self._streams = {key: both for key, both in self._streams.items()
+                         if stream not in both or any(other in read for other in both)}
         return False
 
     def _on_log(self) -> None:

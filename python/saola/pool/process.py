@@ -34,6 +34,10 @@ class PoolProcess(Worker):
         self._beat = min(limit / 4, 5.0) if limit else 0.0
         self._ended = threading.Event()
 
+    @property
+    def exit_timeout(self) -> float:
+        return float(self.cfg.exit_timeout if self.pool.exit_timeout is None else self.pool.exit_timeout)
+
     def __str__(self) -> str:
         return f"<Worker {self.pid} of pool {self.group}, id {self.worker_id}>"
 

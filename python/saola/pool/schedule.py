@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import FrozenSet, List
+from typing import Iterator, List
 
 _FIELDS = (("second", 0, 59), ("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12),
            ("weekday", 0, 7))
@@ -42,13 +42,12 @@ class Cron:
             parts.insert(0, "0")
         if len(parts) != 6:
             raise ValueError(f"cron {text!r} has {len(parts)} fields; it is minute hour day month weekday")
-        self._sets: List[FrozenSet[int]] = [self._field(part, *field)
-                                            for part, field in zip(parts, _FIELDS)]
+        self._sets: List[List[int]] = [self._field(part, *field) for part, field in zip(parts, _FIELDS)]
         self._any_day, self._any_weekday = parts[3][0] == "*", parts[5][0] == "*"
-        self._sets[5] = frozenset(day % 7 for day in self._sets[5])
+        self._sets[5] = [day % 7 for day in self._sets[5]]
         self.after(0.0)
 
-    def _field(self, part: str, name: str, low: int, high: int) -> FrozenSet[int]:
+    def _field(self, part: str, name: str, low: int, high: int) -> List[int]:
         values = set()
         for piece in part.lower().split(","):
             span, _, step = piece.partition("/")
@@ -62,7 +61,7 @@ class Cron:
             if step and every < 1 or not low <= begin <= end <= high:
                 raise ValueError(f"cron {self.text!r}: {piece!r} is no {name} from {low} to {high}")
             values.update(range(begin, end + 1, every or 1))
-        return frozenset(values)
+        return sorted(values)
 
     def _number(self, text: str, name: str, low: int) -> int:
         names = _NAMES.get(name, [])
@@ -89,10 +88,20 @@ class Cron:
             day = start.date() + datetime.timedelta(days=days)
             if not self._day_fits(day):
                 continue
-            for hour in sorted(self._sets[2]):
-                for minute in sorted(self._sets[1]):
-                    for second in sorted(self._sets[0]):
-                        due = datetime.datetime(day.year, day.month, day.day, hour, minute, second)
-                        if due >= start and due.timestamp() > now:
-                            return due.timestamp()
+            for time in self._times(start.time() if days == 0 else datetime.time.min):
+                due = datetime.datetime.combine(day, time).timestamp()
+                if due > now and datetime.datetime.fromtimestamp(due).hour == time.hour:
+                    return due
         raise ValueError(f"cron {self.text!r}: there is no such day")
+
+    def _times(self, first: datetime.time) -> Iterator[datetime.time]:
+        """The times of a day from the first on."""
+        for hour in self._sets[2]:
+            if hour < first.hour:
+                continue
+            for minute in self._sets[1]:
+                if (hour, minute) < (first.hour, first.minute):
+                    continue
+                for second in self._sets[0]:
+                    if (hour, minute, second) >= (first.hour, first.minute, first.second):
+                        yield datetime.time(hour, minute, second)

@@ -102,7 +102,7 @@ class Supervisor:
         self._start_callbacks: List[Callback] = []
         self._shutdown_callbacks: List[Callback] = []
         self._requests: Deque[Callable[[], None]] = collections.deque()
-        self._workers: Dict[int, Optional[PoolProcess]] = {}
+        self._workers: Dict[int, PoolProcess] = {}
         self._leaving: Dict[int, "asyncio.Future[None]"] = {}
         self._arbiter: Optional[_Arbiter] = None
         self._handle: Optional[asyncio.TimerHandle] = None
@@ -225,17 +225,17 @@ class Supervisor:
         assert self._arbiter is not None
         worker = self._workers.get(worker_id)
         quick = signal.SIGQUIT if sig in (signal.SIGINT, signal.SIGQUIT) else signal.SIGTERM
-        if worker is None or not self._arbiter._core.remove(worker.pid, quick):
-            self._resize(count)
-        elif sig not in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        if worker is not None and self._arbiter._core.remove(worker.pid, quick) \
+                and sig not in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             os.kill(worker.pid, sig)
+        self._resize(count)  # also when it was leaving already, to be replaced
 
     def _forked(self, worker: PoolProcess) -> None:
         self._workers[worker.worker_id] = worker
 
     def _exited(self, worker: PoolProcess) -> None:
         if self._workers.get(worker.worker_id) is worker:
-            self._workers[worker.worker_id] = None
+            del self._workers[worker.worker_id]
         future = self._leaving.pop(worker.worker_id, None)
         if future is not None and not future.done():
             future.set_result(None)
@@ -243,6 +243,8 @@ class Supervisor:
     # ---- running ----------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
+        if "umask" in self._app._settings:
+            os.umask(self._app.cfg.umask)
         inherited = open_descriptors()
         self._arbiter = _Arbiter(self._app, self)
         assert self._arbiter._pools is not None

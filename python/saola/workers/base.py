@@ -85,6 +85,11 @@ class Worker:
     def alive(self, value):
         self.alive_value = bool(value)
 
+    @property
+    def exit_timeout(self):
+        """Seconds from the end of the drain to the end of the process; 0 is no limit."""
+        return self.cfg.exit_timeout
+
     # ---- what the arbiter sees ------------------------------------------------------------------
 
     @property
