@@ -34,27 +34,30 @@ open_streams(struct sl_error *err)
     return SL_OK;
 }
 
-/* The arguments of this process, for a program that has not given those of its main(). Never freed.
- */
-static char **
-own_arguments(void)
+/* The arguments of this process, one behind the other, for a program that has not given those of
+ * its main(). The caller's to free. */
+static char *
+own_arguments(size_t *ret_len)
 {
     char *text = malloc(ARGUMENTS_BYTES);
-    char **argv = calloc(ARGUMENTS_MAX + 1, sizeof *argv);
     int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
     ssize_t len = fd >= 0 && text != NULL ? read(fd, text, ARGUMENTS_BYTES - 1) : -1;
     if (fd >= 0)
         close(fd);
-    if (len <= 0 || argv == NULL) {
+    if (len <= 0) {
         free(text);
-        free(argv);
         return NULL;
     }
     text[len] = '\0';
-    size_t count = 0;
-    for (char *p = text; p < text + len && count < ARGUMENTS_MAX; p += strlen(p) + 1)
-        argv[count++] = p;
-    return argv;
+    *ret_len = (size_t)len;
+    return text;
+}
+
+static int
+add_argument(struct sl_host_c *host, size_t count, const char *arg, struct sl_error *err)
+{
+    host->exec_argv[count] = strdup(arg);
+    return host->exec_argv[count] != NULL ? SL_OK : sl_error_set(err, SL_ENOMEM, "out of memory");
 }
 
 /* USR2 starts the same program with the same arguments; the title may overwrite the originals. */
@@ -62,23 +65,24 @@ static int
 copy_arguments(struct sl_host_c *host, struct sl_error *err)
 {
     const struct sl_run_options *options = host->options;
-    if (options->argc == 0) {
-        host->exec_argv = own_arguments();
-    } else {
-        host->exec_argv = calloc((size_t)options->argc + 1, sizeof *host->exec_argv);
-        for (int i = 0; host->exec_argv != NULL && i < options->argc; i++)
-            host->exec_argv[i] = options->argv[i];
-    }
-    if (host->exec_argv == NULL)
+    size_t len = 0, count = 0;
+    char *own = options->argc == 0 ? own_arguments(&len) : NULL;
+    size_t max = options->argc > 0 ? (size_t)options->argc : ARGUMENTS_MAX;
+    host->exec_argv = calloc(max + 1, sizeof *host->exec_argv);
+    if (host->exec_argv == NULL || (options->argc == 0 && own == NULL)) {
+        free(own);
         return sl_error_set(err, SL_ENOMEM, "the arguments of this program cannot be had");
-    for (char **arg = host->exec_argv; *arg != NULL; arg++) {
-        *arg = strdup(*arg);
-        if (*arg == NULL)
-            return sl_error_set(err, SL_ENOMEM, "out of memory");
     }
+    int rc = SL_OK;
+    for (const char *p = own; rc == SL_OK && p != NULL && p < own + len && count < max;
+         p += strlen(p) + 1)
+        rc = add_argument(host, count++, p, err);
+    for (; rc == SL_OK && own == NULL && count < max; count++)
+        rc = add_argument(host, count, options->argv[count], err);
+    free(own);
     host->table.exec_argv = host->exec_argv;
     host->table.exec_program = host->exec_argv[0];
-    return SL_OK;
+    return rc;
 }
 
 static int
