@@ -26,6 +26,7 @@ enum {
     STOP_SWEEP_MS = 50,          /* ... while stopping */
     SLOW_TURN_MS = 50,           /* a turn that takes longer shows in the time-outs */
     BEAT_MS = 200,
+    BUSY_BATCH = 4,          /* events at once: there will be some when these are served */
     SPARE_CONNECTIONS = 256, /* free records kept */
 };
 
@@ -458,10 +459,14 @@ static int
 wait_events(struct sl_engine *engine, int timeout_ms)
 {
     const struct sl_engine_options *opt = &engine->opt;
-    int n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, 0);
-    /* That look may have swallowed the loop's wake-up; the flag tells. */
-    if (n != 0 || timeout_ms == 0 || atomic_exchange(&engine->woken, false))
-        return n;
+    int n;
+    /* Who is busy looks first: to sleep may cost more than the look (the interpreter's lock). */
+    if (timeout_ms == 0 || (opt->sleep_begin != NULL && engine->event_count >= BUSY_BATCH)) {
+        n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, 0);
+        /* That look may have swallowed the loop's wake-up; the flag tells. */
+        if (n != 0 || timeout_ms == 0 || atomic_exchange(&engine->woken, false))
+            return n;
+    }
     if (opt->sleep_begin != NULL)
         opt->sleep_begin(opt->ctx);
     n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, timeout_ms);
