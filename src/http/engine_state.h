@@ -144,13 +144,21 @@ struct sl_exchange {
     uint64_t moved; /* ... and bytes that came or went in it */
 };
 
+/* A field in sl_workspace.headers: where it ends, and how long its name is. */
+enum { SL_FIELDS_KEPT = 16 };
+struct sl_kept_field {
+    size_t end, name_len;
+};
+
 /* What a thread needs to serve: nothing here is shared. */
 struct sl_workspace {
     struct sl_engine *engine;
     struct sl_exchange x;
-    struct sl_header *fields; /* capacity engine->field_capacity */
-    struct sl_buf headers;    /* formatted response fields of x */
-    struct sl_buf substitute; /* X-Sendfile of x */
+    struct sl_header *fields;                  /* capacity engine->field_capacity */
+    struct sl_buf headers;                     /* formatted response fields of x */
+    struct sl_kept_field kept[SL_FIELDS_KEPT]; /* whose text is in headers: of x up to kept_next, */
+    unsigned kept_next, kept_count;            /* then of the exchange before */
+    struct sl_buf substitute;                  /* X-Sendfile of x */
     char status_text[128];
     size_t status_len;
     struct sl_out out; /* output of the connection being served */
@@ -365,6 +373,13 @@ size_t sl_body_skip(struct sl_body *body, const char *data, size_t len);
 
 /* response.c */
 void sl_response_init(struct sl_response *res, struct sl_workspace *ws);
+/* No field of the response is there; the text of those before is left (response_field.c). */
+static inline void
+sl_response_rewind_fields(struct sl_workspace *ws)
+{
+    ws->headers.len = 0;
+    ws->kept_next = 0;
+}
 /* Formats the head. whole: the body has len bytes and is given at once. SL_OK or SL_ENOMEM. */
 int sl_response_commit(struct sl_response *res, bool whole, size_t len);
 /* Blocks until nothing waits for the client: as sl_response_wait(), but nothing goes to a file. */

@@ -291,6 +291,7 @@ save_memory(struct sl_exchange *x)
     if (sl_out_empty(&ws->out))
         sl_out_release(&ws->out);
     sl_buf_release(&ws->headers);
+    ws->kept_count = 0;
 }
 
 int

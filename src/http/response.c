@@ -31,7 +31,7 @@ void
 sl_response_init(struct sl_response *res, struct sl_workspace *ws)
 {
     *res = (struct sl_response){.ws = ws};
-    ws->headers.len = 0;
+    sl_response_rewind_fields(ws);
 }
 
 /* ---- head ----------------------------------------------------------------------------------- */
@@ -83,7 +83,7 @@ sl_response_start(struct sl_response *res, const char *status, size_t len)
     res->has_length = false;
     res->length = 0;
     res->substituted = false;
-    res->ws->headers.len = 0;
+    sl_response_rewind_fields(res->ws);
     return SL_OK;
 }
 
@@ -97,114 +97,6 @@ sl_response_start_code(struct sl_response *res, int status)
         return SL_EINVAL;
     int len = snprintf(text, sizeof text, "%d %s", status, sl_http_reason(status));
     return sl_response_start(res, text, (size_t)len);
-}
-
-/* name is a token, so that no control is taken for a '-'; what is lower-case and as long. */
-static bool
-named(const char *name, size_t len, const char *what)
-{
-    return sl_chars_equal_lower(name, what, len);
-}
-
-/* Fields that belong to the connection, not to the message (RFC 9110 section 7.6.1), and those that
- * the server itself writes. The length tells most names apart. */
-static bool
-is_servers(const char *name, size_t len)
-{
-    switch (len) {
-    case 2:
-        return named(name, len, "te");
-    case 4:
-        return named(name, len, "date");
-    case 6:
-        return named(name, len, "server");
-    case 7:
-        return named(name, len, "upgrade");
-    case 8:
-        return named(name, len, "trailers");
-    case 10:
-        return named(name, len, "connection") || named(name, len, "keep-alive");
-    case 16:
-        return named(name, len, "proxy-connection");
-    case 17:
-        return named(name, len, "transfer-encoding");
-    case 18:
-        return named(name, len, "proxy-authenticate");
-    case 19:
-        return named(name, len, "proxy-authorization");
-    default:
-        return false;
-    }
-}
-
-static int
-take_length(struct sl_response *res, const char *value, size_t len)
-{
-    uint64_t n = 0;
-    if (len == 0 || len > 19 || res->has_length)
-        return SL_EINVAL;
-    for (size_t i = 0; i < len; i++) {
-        if (!is_digit(value[i]))
-            return SL_EINVAL;
-        n = n * 10 + (uint64_t)(value[i] - '0');
-    }
-    res->has_length = true;
-    res->length = n;
-    return SL_OK;
-}
-
-static bool
-may_substitute(const struct sl_response *res)
-{
-    const struct sl_front *front = res->ws->engine->opt.front;
-    return front != NULL && front->send_file != NULL;
-}
-
-static int
-take_substitute(struct sl_response *res, const char *value, size_t len)
-{
-    struct sl_buf *path = &res->ws->substitute;
-    if (len == 0 || res->substituted)
-        return SL_EINVAL;
-    path->len = 0;
-    res->substituted = true;
-    return sl_buf_append(path, value, len);
-}
-
-int
-sl_response_header(struct sl_response *res, const char *name, size_t name_len, const char *value,
-                   size_t value_len)
-{
-    struct sl_buf *out = &res->ws->headers;
-    while (value_len > 0 && (value[0] == ' ' || value[0] == '\t'))
-        value++, value_len--;
-    while (value_len > 0 && (value[value_len - 1] == ' ' || value[value_len - 1] == '\t'))
-        value_len--;
-    if (!sl_http_is_token(name, name_len) || !sl_http_is_value(value, value_len))
-        return SL_EINVAL;
-    if (is_servers(name, name_len)) {
-        if (name_len == 10 && value_len == 5 && strncasecmp(value, "close", 5) == 0)
-            res->close = true;
-        return SL_OK;
-    }
-    if (name_len == 14 && named(name, name_len, "content-length"))
-        return take_length(res, value, value_len);
-    if (name_len == 10 && named(name, name_len, "x-sendfile") && may_substitute(res))
-        return take_substitute(res, value, value_len);
-    if (name_len > SIZE_MAX - value_len - 4 || sl_buf_reserve(out, name_len + value_len + 4) < 0)
-        return SL_ENOMEM;
-    char *p = out->ptr + out->len;
-    memcpy(p, name, name_len);
-    p += name_len;
-    *p++ = ':';
-    *p++ = ' ';
-    if (value_len > 0)
-        memcpy(p, value, value_len);
-    p += value_len;
-    *p++ = '\r';
-    *p++ = '\n';
-    out->len += name_len + value_len + 4;
-    return SL_OK;
 }
 
 /* Server and Date change once a second at most: kept ready for a copy. */
@@ -591,6 +483,7 @@ sl_response_upgrade(struct sl_response *res, const char *protocol, size_t len)
     struct sl_buf *fields = &res->ws->headers;
     if (!res->started || res->committed || res->status != 101 || !sl_http_is_value(protocol, len))
         return SL_EINVAL;
+    res->ws->kept_count = 0;
     if (sl_buf_append(fields, "Upgrade: ", 9) < 0 || sl_buf_append(fields, protocol, len) < 0 ||
         sl_buf_append(fields, "\r\n", 2) < 0)
         return sl_response_gone(res);
@@ -617,6 +510,7 @@ sl_response_raw(struct sl_response *res, int status, const void *head, size_t le
     res->status = status;
     res->started = res->committed = res->raw = true;
     ws->headers.len = 0;
+    ws->kept_count = 0;
     fields++;
     size_t fields_len = len - (size_t)(fields - (const char *)head);
     if (ws->engine->opt.access_log != NULL && fields_len > 2 && /* without the empty line */
