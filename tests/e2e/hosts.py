@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import DATA, SERVER
-from test_capi import compile_app
+from capi import compile_app
 
 sys.path.append(str(DATA))
 import probe  # noqa: E402,F401  (for its pieces)

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from harness import SANITIZED, TOP
-from test_capi import flags, native
+from capi import flags, native
 
 GUIDE = (TOP / "docs" / "pools.md").read_text()
 FILES = dict(re.findall(r"```python (\S+)\n(.*?)```", GUIDE, re.DOTALL))

@@ -11,7 +11,7 @@ import signal
 import pytest
 
 from harness import TOP, Truncated, is_alive, wait_until
-from test_capi import compile_app
+from capi import compile_app
 
 EXAMPLES = TOP / "examples" / "worker"
 

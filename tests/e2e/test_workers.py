@@ -13,7 +13,7 @@ import textwrap
 import pytest
 
 from harness import DATA, SERVER, TOP, children_of, wait_until
-from test_capi import compile_app
+from capi import compile_app
 
 # ---- the contract ------------------------------------------------------------------------------------
 
