@@ -158,12 +158,18 @@ is_ended_at_once(struct orphan like, int by)
     assert_int_equal(WTERMSIG(status), by);
 }
 
+/* Of many threads only one may have run between two looks when the machine has far more to do than
+ * it can, and that is taken for a hanging one; but not again and again. */
 static void
 gets_its_time(struct orphan like)
 {
-    int status;
+    int status, tries = like.spinners > 1 ? 5 : 1;
+    long long ms;
     like.grace_ms = GRACE_MS;
-    assert_true(die(&like, &status) >= GRACE_MS - 1);
+    do
+        ms = die(&like, &status);
+    while (--tries > 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_true(ms >= GRACE_MS - 1);
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGABRT);
 }
