@@ -6,18 +6,15 @@ with one underscore, to load generations, run hooks and live the workers' lives.
 leaves those methods on purpose: what user code raises is caught and logged here.
 """
 
-import atexit
 import contextlib
 import os
 import signal
 import sys
 import threading
 import time
-import traceback
-from _thread import allocate_lock, start_new_thread
 
 import saola
-from . import _saola, errors, lifecycle, native, staticfiles, successor, util
+from . import _saola, errors, lifecycle, native, staticfiles, successor, util, workerlife
 from .errors import HaltServer
 from .sock import wrap_listener
 from .workers import advice
@@ -32,10 +29,6 @@ _OF_START = frozenset(("on_starting", "when_ready"))
 _IN_THE_CORE = frozenset("""spawn_worker spawn_workers manage_workers murder_workers reap_workers
     init_signals signal sleep maybe_promote_master handle_chld handle_hup handle_term handle_int
     handle_quit handle_ttin handle_ttou handle_usr1 handle_usr2 handle_winch""".split())
-
-
-#: Seconds that a worker serves at least whose end, unasked, is no failure.
-SETTLED = 1.0
 
 
 class _LoadFailed(Exception):
@@ -426,7 +419,7 @@ class Arbiter:
         except SystemExit as exc:
             self.log.error("%s hook asked to exit", name)
             if name in _OF_START:
-                self._exit_status = _status_of(exc)
+                self._exit_status = workerlife.status_of(exc)
         except BaseException as exc:
             self.log.error("Exception in %s hook\n%s", name, errors.format_app_traceback(exc))
         else:
@@ -496,90 +489,7 @@ class Arbiter:
 
     def _worker_main(self, worker):
         """The whole life of a worker process. Returns its exit status."""
-        for number in (signal.SIGHUP, signal.SIGUSR2):  # nothing for a worker, also while it boots
-            signal.signal(number, signal.SIG_IGN)
-        worker.pid = os.getpid()
-        if worker.group == "web" and self._pools is not None:
-            self._pools.leave_arbiter()
-        worker._watch_stacks()
-        worker._watch_arbiter()
-        # A handler raises at most once, and never after _leaving is set: two nets hold it.
-        try:
-            try:
-                status = self._worker_run(worker)
-            except SystemExit as exc:
-                status = _status_of(exc)
-            worker._leaving = True
-        except SystemExit as exc:
-            status = _status_of(exc)
-        worker._leaving = True
-        return self._worker_end(worker, status)
-
-    def _worker_run(self, worker):
-        self.cfg = self.app.cfg = worker.cfg
-        try:
-            util._setproctitle(f"worker [{worker.cfg.proc_name}]")
-            self.log.info("Booting worker with pid: %s", worker.pid)
-            worker.cfg.post_fork(self, worker)
-            worker.init_process()
-            return self._left_unasked(worker, advice.of_return(worker), 0)
-        except SystemExit as exc:
-            status = _status_of(exc)
-            return self._left_unasked(worker, advice.of_exit(worker, status), status)
-        except BaseException as exc:
-            worker._will_stop(lifecycle.Cause.FAILED)
-            if worker.booted:
-                self.log.error("Exception in worker process\n%s", errors.format_app_traceback(exc))
-                return 255
-            return self._boot_failed(exc)
-
-    def _left_unasked(self, worker, sentence, status):
-        """Exit status of a worker whose run() is over. One that ends at once, and with 0, would be started
-        again and again without a pause."""
-        if sentence is None or worker.is_copy():
-            return status
-        self.log.error("%s", sentence)
-        age = worker.slot.age - worker.slot.steps["ready"][1]
-        return status or (1 if age < SETTLED else 0)
-
-    def _boot_failed(self, exc):
-        text, status = errors.describe_boot_failure(exc)
-        if isinstance(exc, errors.AppImportError):
-            self.log.debug("Exception while loading the application", exc_info=exc)
-        else:
-            text = f"Exception in worker process\n{text}"
-        try:
-            os.read(self._boot_report[0], 1)
-        except BlockingIOError:  # told already
-            say = self.log.error if self._settled else self.log.debug
-            say("Worker failed to boot again: %s", text.splitlines()[-1].strip())
-        else:
-            self.log.error("%s", text)
-            successor.tell(text)
-        return status
-
-    def _worker_end(self, worker, status):
-        if worker.is_copy():
-            if worker.alive_value:
-                self.log.error("%s", advice.of_copy(worker))
-            os._exit(status)
-        self.log.info("Worker exiting (pid: %s)", worker.pid)
-        limit, drained_at = worker.exit_timeout, time.monotonic()
-        try:
-            worker.slot.drained()
-            worker._end_of_requests()
-            for listener in worker.sockets:  # clients are for those who still serve
-                listener.close()
-            worker.tmp.close()
-            worker.cfg.worker_exit(self, worker)
-        except BaseException:
-            self.log.warning("Exception during worker exit:\n%s", traceback.format_exc())
-        worker._end_of_application()
-        if limit:  # a little less than what the arbiter still gives
-            limit = max(0.1, 0.9 * (drained_at + limit - time.monotonic()))
-        _end_interpreter(self.log, limit, status)
-        worker.step_once("exit", f"status {status}")
-        return status
+        return workerlife.live(self, worker)
 
 
 def _forget_inherited():
@@ -597,45 +507,3 @@ class _Settings:
 
     def __str__(self):
         return str(self._cfg)
-
-
-def _status_of(exc):
-    """Exit status of a SystemExit, as the interpreter takes it."""
-    if exc.code is None:
-        return 0
-    if isinstance(exc.code, int):
-        return exc.code & 0xff
-    print(exc.code, file=sys.stderr, flush=True)
-    return 1
-
-
-def _end_interpreter(log, limit, status):
-    """What the interpreter does at its end, without its end: joins threads (at most limit seconds; 0 is
-    no limit), runs atexit functions, flushes. The worker then leaves by _exit(), so that nothing of the
-    arbiter's stack is unwound here and signals cannot kill it half-way."""
-    def give_up():
-        names = ", ".join(thread.name for thread in threading.enumerate()
-                          if not thread.daemon and thread is not threading.main_thread())
-        log.warning("Worker (pid:%s) left behind after %.3g s: %s", os.getpid(), limit,
-                    f"thread {names}" if names else "its atexit functions")
-        os._exit(status)
-
-    # A thread of the system's, also where gevent has put greenlets in their place.
-    over = allocate_lock()
-    over.acquire()
-    try:
-        if limit:
-            start_new_thread(lambda: over.acquire(timeout=limit) or give_up(), ())
-    except RuntimeError:  # no thread to be had: the arbiter's own clock ends a worker, too
-        pass
-    try:
-        threading._shutdown()
-        atexit._run_exitfuncs()
-    except BaseException:
-        log.warning("Exception at the worker's end:\n%s", traceback.format_exc())
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass
-    over.release()
