@@ -114,6 +114,20 @@ def test_an_application_whose_init_gives_settings_and_reads_the_command_line(run
     serves(server)
 
 
+def test_a_program_that_is_a_module(serve, place):
+    (place / "shop.py").write_text(textwrap.dedent(APP))
+    (place / "program.py").write_text(textwrap.dedent("""
+        import sys
+        from gunicorn.app.wsgiapp import run
+        assert __name__ == "__main__"
+        sys.argv += ["-b", "127.0.0.1:0", "shop:app"]
+        run()
+        """))
+    server = serve(command=[sys.executable, "-m", "saola.gunicorn", "-m", "program", "-w", "2"], bind=None)
+    server.wait_workers(2)
+    serves(server)
+
+
 def test_a_wsgiapplication_with_app_uri_and_load_config(run):
     server = run("""
         from gunicorn.app.wsgiapp import WSGIApplication
