@@ -3,6 +3,7 @@ break it."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import signal
@@ -80,6 +81,26 @@ def test_an_entry_point_is_a_worker_class(serve, tmp_path, name):
     (about / "entry_points.txt").write_text("[gunicorn.workers]\nmine = tiny:TinyWorker\n")
     server = serve("hello:app", "-k", name, env={"PYTHONPATH": f"{about.parent}:{DATA}"})
     assert b"pid=" in server.get("/").body
+    assert server.stop() == 0
+
+
+def needs(module):
+    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"no {module} for this Python")
+
+
+@pytest.mark.parametrize("name, loop", [
+    ("Streams", "asyncio"), pytest.param("Streams", "uvloop", marks=needs("uvloop")),
+    pytest.param("Gevent", "", marks=needs("gevent")), pytest.param("GeventDetached", "", marks=needs("gevent")),
+    pytest.param("Tornado", "", marks=needs("tornado")),
+])
+def test_the_sockets_are_what_loops_take(serve, name, loop):
+    server = serve("hello:app", worker_class=f"loop_workers.{name}", workers=2, env={"LOOP": loop})
+    first = server.wait_workers(2)
+    for _ in range(4):
+        assert server.get("/").text == "ok"
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: not set(first) & set(server.worker_pids), "new workers")
+    assert server.get("/").text == "ok"
     assert server.stop() == 0
 
 
