@@ -323,6 +323,7 @@ def app(environ, start_response):
     yield b"begin"
     while True:
         try:
+            print("asleep", flush=True)
             time.sleep(60)
         except BaseException:
             pass
@@ -337,10 +338,11 @@ def test_a_second_int_makes_it_faster(serve, place):
     with server.connect() as connection:
         connection.send(harness.format_request())
         connection.read_until(b"begin")
+        server.wait_log("asleep")  # from here on it catches everything
         server.signal(signal.SIGINT)
         server.wait_log("Handling signal: int")
         server.signal(signal.SIGINT)
-        assert server.wait_exit() == 0
+        assert server.wait_exit() == 0, server.log
     assert "Quick shutdown requested" in server.log
 
 
