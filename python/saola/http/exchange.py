@@ -159,7 +159,7 @@ class Exchange:
             environ["SERVER_NAME"], port = name, port or {"https": "443"}.get(scheme, "80")
         environ["SERVER_PORT"] = str(port)
         environ["wsgi.url_scheme"] = scheme
-        environ["wsgi.input"] = io.BufferedReader(self._body, 65536)
+        environ["wsgi.input"] = io.BufferedReader(self._body)
         environ["wsgi.early_hints"] = self._early_hints
         return environ
 
