@@ -308,6 +308,9 @@
 # Bytes a second of an answer that the client must take; 0 is no limit.
 # min_response_rate = 240
 
+# Longest request line and header fields together; 0 is 128M.
+# limit_request_head = 131072
+
 # Longest request body, as in 100M; 0 is no limit.
 # limit_request_body = 1073741824
 

@@ -30,6 +30,7 @@ struct sl_http_limits {
     uint32_t request_line; /* bytes without CRLF; 0 = the parser's own maximum */
     uint32_t fields;       /* number of header fields */
     uint32_t field_size;   /* bytes of one field line; 0 = the parser's own maximum */
+    uint32_t head;         /* bytes of a whole head, or of trailers; 0 = the parser's own maximum */
     bool permit_obsolete_folding;
     bool strip_header_spaces;
     bool permit_unconventional_method;

@@ -89,6 +89,7 @@ fill_limits(const struct sl_config *config, struct sl_http_limits *limits)
     limits->request_line = number(config, "limit_request_line");
     limits->fields = number(config, "limit_request_fields");
     limits->field_size = number(config, "limit_request_field_size");
+    limits->head = number(config, "limit_request_head");
     limits->permit_obsolete_folding = number(config, "permit_obsolete_folding") != 0;
     limits->strip_header_spaces = number(config, "strip_header_spaces") != 0;
     limits->permit_unconventional_method = number(config, "permit_unconventional_http_method") != 0;

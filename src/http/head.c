@@ -92,6 +92,7 @@ setup(struct sl_lines *ps, char *buf, size_t len, size_t capacity, uint64_t *res
     ps->max_line = at_most(limits->request_line, SL_HEAD_MAX_LINE, SL_HEAD_MAX_LINE);
     ps->max_field = size > 2 ? size - 2 : 0; /* gunicorn counts the CRLF */
     ps->max_fields = fields < capacity ? fields : capacity;
+    ps->max_bytes = at_most(limits->head, SL_HEAD_MAX_BYTES, SL_HEAD_MAX_BYTES);
     ps->trailers = false;
     ps->sentence = NULL;
 }
@@ -139,8 +140,9 @@ parse_head(struct sl_lines *ps, struct sl_head *head, const struct sl_head_trust
     rc = sl_lines_best()->fields(ps, next, head->fields, &framing, &count, &next);
     if (rc <= 0)
         return rc;
-    if (next - ps->buf > SL_HEAD_MAX_BYTES)
-        return sl_lines_refuse(ps, 431, "The request head is too long.");
+    rc = sl_lines_check_place(ps, next);
+    if (rc < 0)
+        return rc;
     req->headers = head->fields;
     req->header_count = count;
     rc = sl_framing_end(&framing, &authority, trust, req, &ps->sentence);
@@ -198,6 +200,8 @@ sl_head_parse_trailers(struct sl_header *fields, size_t capacity, size_t *ret_co
         rc = rescan(&ps);
     if (rc > 0)
         rc = sl_lines_best()->fields(&ps, buf, fields, NULL, ret_count, &next);
+    if (rc > 0 && sl_lines_check_place(&ps, next) < 0)
+        rc = -431;
     if (rc < 0)
         *ret_sentence = ps.sentence;
     if (rc <= 0)

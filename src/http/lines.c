@@ -75,6 +75,14 @@ sl_lines_check_length(struct sl_lines *ps, const char *line, const char *end)
     return len > ps->max_field ? sl_lines_refuse(ps, 431, "A header field is too long.") : 0;
 }
 
+int
+sl_lines_check_place(struct sl_lines *ps, const char *line)
+{
+    if ((size_t)(line - ps->buf) <= ps->max_bytes)
+        return 0;
+    return sl_lines_refuse(ps, 431, "The header fields together are too long.");
+}
+
 COLD int
 sl_lines_wait(struct sl_lines *ps, const char *line, size_t count)
 {
@@ -85,8 +93,6 @@ sl_lines_wait(struct sl_lines *ps, const char *line, size_t count)
     /* A line end that may be folded is looked at again together with the next byte. */
     if (at.seen > 0 && ps->end[-1] == '\n')
         at.seen--;
-    if (at.line > SL_HEAD_MAX_BYTES)
-        return sl_lines_refuse(ps, 431, "The request head is too long.");
     *ps->resume = pack(&at);
     return 0;
 }
@@ -188,6 +194,9 @@ sl_lines_field(struct sl_lines *ps, char *line, struct sl_header *out, bool *ret
 int
 sl_lines_look(struct sl_lines *ps, const char *line, size_t count)
 {
+    int rc = sl_lines_check_place(ps, line);
+    if (rc < 0)
+        return rc;
     if (line == ps->end)
         return 0;
     if (*line == '\r') {

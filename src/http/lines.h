@@ -15,7 +15,7 @@ struct sl_lines {
     uint64_t *resume;
     const struct sl_http_limits *limits;
     const char *const *forwarder_headers; /* of a trusted peer, or NULL */
-    size_t max_line, max_field, max_fields;
+    size_t max_line, max_field, max_fields, max_bytes;
     bool trailers;
     const char *sentence;
 };
@@ -48,6 +48,10 @@ char *sl_lines_find_end(const struct sl_lines *ps, char *line, char *from);
 
 /* 0, or minus the status if [line, end) is too long, a line end not counted. */
 int sl_lines_check_length(struct sl_lines *ps, const char *line, const char *end);
+
+/* 0, or minus the status if what comes before `line` is too much already. Goes before whatever may
+ * be wrong with the line, since the answer must not depend on how much of it is here. */
+int sl_lines_check_place(struct sl_lines *ps, const char *line);
 
 /* The line is not complete: 0, and *resume says where to go on; or it is already too long. */
 int sl_lines_wait(struct sl_lines *ps, const char *line, size_t count);

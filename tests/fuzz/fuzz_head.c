@@ -43,6 +43,7 @@ choose(const uint8_t *data)
     bool small = b & 8;
     return (struct setup){
         .limits = {.request_line = small ? 40 : 4094,
+                   .head = small ? 100 : 0,
                    .fields = small ? 3 : 100,
                    .field_size = small ? 40 : 8190,
                    .permit_obsolete_folding = a & 1,

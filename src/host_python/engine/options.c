@@ -35,6 +35,7 @@ static const struct row rows[] = {
     {"limit_request_line", U32, AT(limits.request_line), UINT32_MAX},
     {"limit_request_fields", U32, AT(limits.fields), UINT32_MAX},
     {"limit_request_field_size", U32, AT(limits.field_size), UINT32_MAX},
+    {"limit_request_head", U32, AT(limits.head), UINT32_MAX},
     {"permit_obsolete_folding", BOOL, AT(limits.permit_obsolete_folding), 1},
     {"strip_header_spaces", BOOL, AT(limits.strip_header_spaces), 1},
     {"permit_unconventional_http_method", BOOL, AT(limits.permit_unconventional_method), 1},

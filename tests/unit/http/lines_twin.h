@@ -33,7 +33,8 @@ twin_parse(const struct sl_lines_way *way, char *buf, size_t len,
                              .limits = limits,
                              .max_line = 4094,
                              .max_field = max_field,
-                             .max_fields = max_fields};
+                             .max_fields = max_fields,
+                             .max_bytes = SIZE_MAX};
     char *next = buf;
     out->rc = way->fields(&lines, buf, out->fields, &out->framing, &out->count, &next);
     out->used = out->rc == 1 ? (size_t)(next - buf) : 0;
