@@ -255,7 +255,7 @@ size_t sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const 
 void sl_session_stash(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t pos,
                       size_t len, bool own);
 
-/* upload.c: the owner's, for a request that may have a body to come. */
+/* upload.c: the owner's, for a request that has a body. */
 /* Decides whether the handler may run: of the body `have` bytes are here, and it is complete or too
  * large to be awaited. Else conn->need says how many bytes to wait for. */
 bool sl_upload_is_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_request *req,

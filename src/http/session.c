@@ -22,6 +22,7 @@ enum outcome {
     LATER,  /* the host answers later; the workspace is the request's now */
 };
 
+static const char too_long[] = "The request body is too long.";
 static const char no_place[] = "There is no room for the request body at the moment.";
 
 /* ---- input that waits ----------------------------------------------------------------------- */
@@ -259,6 +260,30 @@ take_proxy_header(struct sl_workspace *ws, struct sl_conn *conn, const char *buf
     return (size_t)n;
 }
 
+/* Of a body `have` bytes are here. SERVED: the handler may run. */
+static enum outcome
+await_body(struct sl_workspace *ws, struct sl_conn *conn, const char *body, size_t have,
+           size_t head_len)
+{
+    const struct sl_engine_options *opt = &ws->engine->opt;
+    const struct sl_request *req = &ws->x.req;
+    if (sl_body_too_long(opt, req->content_length)) {
+        sl_conn_refuse(ws, conn, 413, too_long, req);
+        return ENDED;
+    }
+    if (!sl_upload_has_place(ws->engine, conn, req)) {
+        sl_conn_refuse(ws, conn, 503, no_place, req);
+        return ENDED;
+    }
+    if (!sl_upload_is_ready(ws, conn, req, body, have, head_len))
+        return MORE;
+    if (req->body == SL_BODY_CHUNKED && sl_body_too_long(opt, conn->body.left)) {
+        sl_conn_refuse(ws, conn, 413, too_long, req);
+        return ENDED;
+    }
+    return SERVED;
+}
+
 /* Serves the request at buf[pos]; on SERVED *ret_pos is where the next one starts. */
 static enum outcome
 next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t pos, size_t len,
@@ -280,20 +305,10 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
         return ENDED;
     }
     size_t body = pos + (size_t)n;
-    if (sl_body_too_long(&engine->opt, x->req.content_length)) {
-        sl_conn_refuse(ws, conn, 413, "The request body is too long.", &x->req);
-        return ENDED;
-    }
-    if (!sl_upload_has_place(engine, conn, &x->req)) {
-        sl_conn_refuse(ws, conn, 503, no_place, &x->req);
-        return ENDED;
-    }
-    if (!sl_upload_is_ready(ws, conn, &x->req, buf + body, len - body, (size_t)n))
-        return MORE;
-    conn->need = 0;
-    if (x->req.body == SL_BODY_CHUNKED && sl_body_too_long(&engine->opt, conn->body.left)) {
-        sl_conn_refuse(ws, conn, 413, "The request body is too long.", &x->req);
-        return ENDED;
+    if (x->req.body != SL_BODY_NONE) {
+        enum outcome outcome = await_body(ws, conn, buf + body, len - body, (size_t)n);
+        if (outcome != SERVED)
+            return outcome;
     }
     sl_exchange_begin(x, conn, buf + body, len - body);
     sl_response_init(&x->res, ws);

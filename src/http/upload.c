@@ -75,8 +75,6 @@ bool
 sl_upload_is_ready(struct sl_workspace *ws, struct sl_conn *conn, const struct sl_request *req,
                    const char *body, size_t have, size_t head_len)
 {
-    if (req->body == SL_BODY_NONE)
-        return true;
     const struct sl_engine_options *opt = &ws->engine->opt;
     uint64_t limit = buffer_limit(ws->engine, conn);
     if (req->expect_continue && opt->expect_to_host)
