@@ -26,7 +26,7 @@ enum {
     STOP_SWEEP_MS = 50,          /* ... while stopping */
     SLOW_TURN_MS = 50,           /* a turn that takes longer shows in the time-outs */
     BEAT_MS = 200,
-    BUSY_BATCH = 4,          /* events at once: there will be some when these are served */
+    BUSY_BATCH = 2,          /* events at once: there will be some when these are served */
     SPARE_CONNECTIONS = 256, /* free records kept */
 };
 

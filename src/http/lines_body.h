@@ -22,12 +22,20 @@ struct LINES_WAY(block) {
     uint64_t controls;
 };
 
-/* The first block from p on, by steps of 64, that has a control. end is at least 64 behind the
- * beginning of the input, and no load goes beyond it: what is left in the end is marked together
- * with bytes before. A call of its own, because the compiler would load its constants again for
- * each line. */
+/* Controls among len bytes, less than 64, of an input that is no longer. */
+static __attribute__((noinline)) LINES_TARGET uint64_t
+LINES_WAY(mark_short)(const char *p, size_t len)
+{
+    char copy[64];
+    memcpy(copy, p, len);
+    return LINES_CONTROLS(copy) & ((UINT64_C(1) << len) - 1);
+}
+
+/* The first block from p on, by steps of 64, that has a control; the input begins at first. No load
+ * goes beyond it: what is left in the end is marked together with bytes before. A call of its own,
+ * because the compiler would load its constants again for each line. */
 static __attribute__((noinline)) LINES_TARGET struct LINES_WAY(block)
-    LINES_WAY(find_block)(const char *end, const char *p)
+    LINES_WAY(find_block)(const char *first, const char *end, const char *p)
 {
     for (; end - p >= 64; p += 64) {
         uint64_t controls = LINES_CONTROLS(p);
@@ -35,7 +43,9 @@ static __attribute__((noinline)) LINES_TARGET struct LINES_WAY(block)
             return (struct LINES_WAY(block)){p, controls};
     }
     if (p < end) {
-        uint64_t controls = LINES_CONTROLS(end - 64) >> (64 - (end - p));
+        size_t left = (size_t)(end - p);
+        uint64_t controls = end - first >= 64 ? LINES_CONTROLS(end - 64) >> (64 - left)
+                                              : LINES_WAY(mark_short)(p, left);
         if (controls != 0)
             return (struct LINES_WAY(block)){p, controls};
     }
@@ -44,12 +54,13 @@ static __attribute__((noinline)) LINES_TARGET struct LINES_WAY(block)
 
 /* First control from line on, or NULL. *block is where line begins, or before. */
 INLINE const char *
-LINES_WAY(find_control)(struct LINES_WAY(block) * block, const char *end, const char *line)
+LINES_WAY(find_control)(struct LINES_WAY(block) * block, const char *first, const char *end,
+                        const char *line)
 {
     size_t at = (size_t)(line - block->start);
     if (__builtin_expect(at < 64 && block->controls >> at != 0, 1))
         return line + __builtin_ctzll(block->controls >> at);
-    *block = LINES_WAY(find_block)(end, at < 64 ? block->start + 64 : line);
+    *block = LINES_WAY(find_block)(first, end, at < 64 ? block->start + 64 : line);
     if (block->start == NULL)
         return NULL;
     return block->start + __builtin_ctzll(block->controls);
@@ -69,16 +80,18 @@ static LINES_TARGET int
 LINES_WAY(fields)(struct sl_lines *ps, char *line, struct sl_header *fields,
                   struct sl_framing *framing, size_t *ret_count, char **ret_next)
 {
-    const char *end = ps->end - 1, *last = ps->end - 32;
-    if (framing == NULL || ps->limits->permit_obsolete_folding || end - ps->buf < 64 || line >= end)
+    const char *end = ps->end - 1;
+    if (framing == NULL || ps->limits->permit_obsolete_folding || ps->end - ps->buf < 32 ||
+        line >= end)
         return sl_lines_fields_portable(ps, line, fields, framing, ret_count, ret_next);
-    struct LINES_WAY(block) block = LINES_WAY(find_block)(end, line);
+    const char *last = ps->end - 32;
+    struct LINES_WAY(block) block = LINES_WAY(find_block)(ps->buf, end, line);
     size_t max_field = ps->max_field;
     /* A line that is dropped counts, too, and brings stop nearer. */
     struct sl_header *field = fields, *stop = fields + ps->max_fields;
     uint32_t initials = 0;
     for (;;) {
-        const char *cr = LINES_WAY(find_control)(&block, end, line);
+        const char *cr = LINES_WAY(find_control)(&block, ps->buf, end, line);
         size_t len = (size_t)(cr - line);
         if (cr != NULL && sl_lines_are(cr, "\r\n") && len <= max_field) {
             if (len == 0)
