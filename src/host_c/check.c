@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include <fcntl.h>
 #include "host_c.h"
@@ -32,24 +31,16 @@ try_tables(struct sl_generation *generation, int fd)
     _exit(write(fd, &verdict, sizeof verdict) == (ssize_t)sizeof verdict ? 0 : 1);
 }
 
-static long long
-now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Reads the verdict; false when there is none, or none in time. */
 static bool
 await(int fd, long long limit_ms, struct verdict *verdict)
 {
     struct pollfd ready = {.fd = fd, .events = POLLIN};
     bool limited = limit_ms > 0 && limit_ms < 3600000;
-    long long until_ms = now_ms() + limit_ms;
+    long long until_ms = sl_now_ms() + limit_ms;
     int rc;
     do {
-        long long left_ms = until_ms - now_ms();
+        long long left_ms = until_ms - sl_now_ms();
         rc = poll(&ready, 1, !limited ? -1 : left_ms > 0 ? (int)left_ms : 0);
     } while (rc < 0 && errno == EINTR);
     return rc > 0 && read(fd, verdict, sizeof *verdict) == (ssize_t)sizeof *verdict;

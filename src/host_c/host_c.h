@@ -22,10 +22,19 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 #include <saola/access_log.h>
 #include <saola/files.h>
 #include <saola/saola.h>
 #include "schedule.h"
+
+static inline long long
+sl_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 /* ---- settings of one's own (values.c) ---------------------------------------------------------
  */

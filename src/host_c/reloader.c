@@ -39,14 +39,6 @@ struct sl_reloader {
     long long looked_ms;
 };
 
-static long long
-now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static struct signature
 sign(int rc, const struct stat *status)
 {
@@ -185,7 +177,7 @@ const char *
 sl_reloader_look(struct sl_reloader *reloader)
 {
     const char *changed = NULL;
-    long long now = now_ms();
+    long long now = sl_now_ms();
     if (now - reloader->looked_ms < LOOK_MS / 2)
         return NULL;
     reloader->looked_ms = now;

@@ -6,19 +6,10 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include "host_c.h"
 
 enum { STOPPING_TICK_MS = 20, STOPPING_TURN_MS = 100, CLOSE_MS = 500, LAST_LINES_MS = 2000 };
-
-static uint64_t
-now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* ---- requests ---------------------------------------------------------------------------------
  */
@@ -263,7 +254,7 @@ static void
 serve_until_stopped(struct sl_worker *worker, unsigned threads)
 {
     const struct sl_config *config = worker->generation->config;
-    uint64_t stop_at = 0;
+    long long stop_at = 0;
     while (!worker->quitting) {
         int rc = turn(worker, threads, choose_tick(worker, threads));
         if (threads > 0) /* else the engine beats */
@@ -275,10 +266,10 @@ serve_until_stopped(struct sl_worker *worker, unsigned threads)
         if (!worker->stopping)
             continue;
         if (stop_at == 0) {
-            stop_at = now_ms() + (uint64_t)sl_config_number(config, "graceful_timeout") * 1000;
+            stop_at = sl_now_ms() + sl_config_number(config, "graceful_timeout") * 1000;
             sl_sites_stop(worker);
             sl_engine_stop(worker->engine);
-        } else if (now_ms() >= stop_at) {
+        } else if (sl_now_ms() >= stop_at) {
             break;
         }
     }
