@@ -47,7 +47,7 @@
 enum {
     SL_AIOHTTP_BLOCKS = 64, /* slots of the caches; powers of two */
     SL_AIOHTTP_URLS = 128,
-    SL_AIOHTTP_PROTOCOLS = 64,     /* kept for the next requests */
+    SL_AIOHTTP_PROTOCOLS = 1024,   /* kept for the next requests: making one takes long */
     SL_AIOHTTP_KEY_MAX = 8 * 1024, /* longest block of fields that is kept */
 };
 
