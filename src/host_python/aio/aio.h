@@ -254,8 +254,12 @@ PyObject *sl_asgi_scope_new(struct sl_asgi_request *request);
 
 /* ---- request.c ----------------------------------------------------------------------------- */
 
-extern PyType_Spec sl_asgi_request_spec;
-void sl_asgi_spares_free(struct sl_aio *aio);
+/* The application has ended; exception: what left it, or NULL. */
+void sl_asgi_app_ended(struct sl_asgi_request *request, PyObject *exception);
+/* The exception that is set has left the application. True: it goes on to the task. */
+bool sl_asgi_app_raised(struct sl_asgi_request *request);
+/* Its application runs no more. */
+void sl_asgi_request_unlist(struct sl_asgi_request *request);
 /* The engine's handler; the lock is held. */
 int sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *res);
 void sl_asgi_event(struct sl_request *req, unsigned what);
@@ -270,6 +274,18 @@ Py_ssize_t sl_asgi_cancel_all(struct sl_aio *aio);
 void sl_asgi_start_grace(struct sl_asgi_request *request);
 /* Logs: the application broke the protocol; an exception left it. */
 void sl_asgi_fault(struct sl_asgi_request *request, const char *sentence);
+
+/* ---- coroutine.c --------------------------------------------------------------------------- */
+
+extern PyType_Spec sl_asgi_request_spec;
+/* The object for a request, a spare one or a new one. NULL with an exception. */
+struct sl_asgi_request *sl_asgi_request_new(struct sl_aio *aio, struct sl_request *req,
+                                            struct sl_response *res);
+/* The handler is over, and with it the caller's reference. */
+void sl_asgi_request_give_back(struct sl_aio *aio, struct sl_asgi_request *request);
+void sl_asgi_spares_free(struct sl_aio *aio);
+/* coroutine.close() */
+PyObject *sl_asgi_request_close(PyObject *request, PyObject *ignored);
 
 /* ---- websocket.c --------------------------------------------------------------------------- */
 

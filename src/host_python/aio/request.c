@@ -1,4 +1,5 @@
-/* One ASGI request: the engine's handler, and the coroutine that the task runs.
+/* One ASGI request: the engine's handler, and what becomes of the exchange (the coroutine that the
+ * task runs: coroutine.c).
  *
  * The coroutine is this object, around the application's: so the end of the application is seen
  * where it happens, without a callback of the task. The exchange ends when the response is complete
@@ -6,7 +7,6 @@
  * (background tasks) is its own business.
  */
 #include "aio.h"
-#include <structmember.h>
 
 /* ---- exchange ------------------------------------------------------------------------------- */
 
@@ -63,8 +63,8 @@ sl_asgi_end_exchange(struct sl_asgi_request *r)
     }
 }
 
-static void
-unlist(struct sl_asgi_request *r)
+void
+sl_asgi_request_unlist(struct sl_asgi_request *r)
 {
     if (!r->listed)
         return;
@@ -135,14 +135,14 @@ report(struct sl_asgi_request *r, PyObject *exception)
 }
 
 /* exception: what left the application, or NULL. */
-static void
-app_ended(struct sl_asgi_request *r, PyObject *exception)
+void
+sl_asgi_app_ended(struct sl_asgi_request *r, PyObject *exception)
 {
     Py_CLEAR(r->inner);
     Py_CLEAR(r->task);
     if (r->timer != NULL)
         stop_timer(r);
-    unlist(r);
+    sl_asgi_request_unlist(r);
     if (r->protocol != NULL)
         sl_aiohttp_end(r);
     if (exception != NULL)
@@ -173,13 +173,13 @@ keep_exit(struct sl_aio *aio)
 }
 
 /* The exception that is set has left the application. True: it goes on to the task. */
-static bool
-app_raised(struct sl_asgi_request *r)
+bool
+sl_asgi_app_raised(struct sl_asgi_request *r)
 {
     PyObject *exception = sl_py_take_exception();
     if (exception == NULL)
         return false;
-    app_ended(r, exception);
+    sl_asgi_app_ended(r, exception);
     bool passes = !PyErr_GivenExceptionMatches(exception, PyExc_Exception);
     bool ends = PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
                 PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt);
@@ -193,218 +193,8 @@ app_raised(struct sl_asgi_request *r)
     return passes;
 }
 
-/* ---- coroutine ----------------------------------------------------------------------------------
- */
-
-static PySendResult
-request_am_send(PyObject *self, PyObject *value, PyObject **ret_result)
-{
-    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    PyObject *inner = r->inner;
-    if (inner == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
-        *ret_result = NULL;
-        return PYGEN_ERROR;
-    }
-    Py_INCREF(inner);
-    PySendResult rc = PyIter_Send(inner, value, ret_result);
-    Py_DECREF(inner);
-    if (rc == PYGEN_NEXT)
-        return rc;
-    if (rc == PYGEN_RETURN) {
-        Py_CLEAR(*ret_result);
-        app_ended(r, NULL);
-    } else if (app_raised(r)) {
-        *ret_result = NULL;
-        return PYGEN_ERROR;
-    }
-    *ret_result = Py_NewRef(Py_None);
-    return PYGEN_RETURN;
-}
-
-static PyObject *
-as_iterator_result(PySendResult rc, PyObject *result)
-{
-    if (rc == PYGEN_NEXT)
-        return result;
-    if (rc == PYGEN_RETURN) {
-        if (result == Py_None)
-            PyErr_SetNone(PyExc_StopIteration);
-        else
-            PyErr_SetObject(PyExc_StopIteration, result);
-        Py_DECREF(result);
-    }
-    return NULL;
-}
-
-static PyObject *
-request_send(PyObject *self, PyObject *value)
-{
-    PyObject *result = NULL;
-    PySendResult rc = request_am_send(self, value, &result);
-    return as_iterator_result(rc, result);
-}
-
-static PyObject *
-request_next(PyObject *self)
-{
-    return request_send(self, Py_None);
-}
-
-static PyObject *
-request_throw(PyObject *self, PyObject *args)
-{
-    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    PyObject *inner = r->inner;
-    if (inner == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
-        return NULL;
-    }
-    Py_INCREF(inner);
-    PyObject *method = PyObject_GetAttr(inner, r->aio->text_throw);
-    PyObject *result = method ? PyObject_Call(method, args, NULL) : NULL;
-    Py_XDECREF(method);
-    Py_DECREF(inner);
-    if (result != NULL)
-        return result;
-    if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        PyErr_Clear();
-        app_ended(r, NULL);
-    } else if (app_raised(r)) {
-        return NULL;
-    }
-    PyErr_SetNone(PyExc_StopIteration);
-    return NULL;
-}
-
-static PyObject *
-request_close(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    if (r->inner == NULL)
-        Py_RETURN_NONE;
-    PyObject *inner = Py_NewRef(r->inner);
-    PyObject *done = PyObject_CallMethodNoArgs(inner, r->aio->text_close);
-    Py_DECREF(inner);
-    if (done == NULL) {
-        if (app_raised(r))
-            return NULL;
-        Py_RETURN_NONE;
-    }
-    Py_DECREF(done);
-    if (r->inner != NULL) {
-        r->gone = true; /* no complaint about a response that is missing */
-        app_ended(r, NULL);
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-request_await(PyObject *self)
-{
-    return Py_NewRef(self);
-}
-
-/* cr_frame, cr_code, __name__, ...: debuggers and asyncio's repr see the application. */
-static PyObject *
-request_getattro(PyObject *self, PyObject *name)
-{
-    PyObject *value = PyObject_GenericGetAttr(self, name);
-    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    if (value != NULL || r->inner == NULL || !PyErr_ExceptionMatches(PyExc_AttributeError))
-        return value;
-    PyErr_Clear();
-    return PyObject_GetAttr(r->inner, name);
-}
-
-static void
-clear_parts(struct sl_asgi_request *r)
-{
-    Py_CLEAR(r->inner);
-    Py_CLEAR(r->task);
-    if (r->protocol != NULL)
-        sl_aiohttp_end(r);
-    Py_CLEAR(r->payload);
-    Py_CLEAR(r->waiters);
-    Py_CLEAR(r->timer);
-    Py_CLEAR(r->trailers);
-    Py_CLEAR(r->method);
-    Py_CLEAR(r->path);
-    Py_CLEAR(r->owner);
-}
-
 /* ---- the engine's handler
  * ------------------------------------------------------------------------ */
-
-/* Most requests are answered before their handler returns, and nobody keeps anything of them: the
- * object and its two functions serve the next one. */
-static struct sl_asgi_request *
-take_spare(struct sl_aio *aio)
-{
-    if (aio->spare_count == 0)
-        return NULL;
-    struct sl_asgi_request *r = aio->spares[--aio->spare_count];
-    PyObject_GC_Track(r);
-    return r;
-}
-
-/* Whether nobody but its functions and the caller refers to it. */
-static bool
-is_alone(const struct sl_asgi_request *r)
-{
-    Py_ssize_t own = 1;
-    for (int i = 0; i < 2; i++) {
-        PyObject *function = i == 0 ? r->receive : r->send;
-        if (function != NULL && Py_REFCNT(function) != 1)
-            return false;
-        own += function != NULL;
-    }
-    return Py_REFCNT(r) == own;
-}
-
-/* The handler is over, and with it the caller's reference. */
-static void
-give_back(struct sl_aio *aio, struct sl_asgi_request *r)
-{
-    if (!is_alone(r) || r->listed || r->socket != NULL || aio->spare_count == SL_AIO_SPARES) {
-        Py_CLEAR(r->receive);
-        Py_CLEAR(r->send);
-        Py_DECREF(r);
-        return;
-    }
-    PyObject_GC_UnTrack(r);
-    clear_parts(r);
-    memset((char *)r + offsetof(struct sl_asgi_request, owner), 0,
-           sizeof *r - offsetof(struct sl_asgi_request, owner));
-    aio->spares[aio->spare_count++] = r;
-}
-
-void
-sl_asgi_spares_free(struct sl_aio *aio)
-{
-    while (aio->spare_count > 0) {
-        struct sl_asgi_request *r = take_spare(aio);
-        Py_CLEAR(r->receive);
-        Py_CLEAR(r->send);
-        Py_DECREF(r);
-    }
-}
-
-static struct sl_asgi_request *
-request_new(struct sl_aio *aio, struct sl_request *req, struct sl_response *res)
-{
-    PyTypeObject *type = aio->state->asgi_request_type;
-    struct sl_asgi_request *r = take_spare(aio);
-    if (r == NULL)
-        r = (struct sl_asgi_request *)type->tp_alloc(type, 0);
-    if (r == NULL)
-        return NULL;
-    r->aio = aio;
-    r->owner = Py_NewRef(aio->owner);
-    r->req = req;
-    r->res = res;
-    return r;
-}
 
 /* What the application returned, as something that can be sent to. Steals result. */
 static PyObject *
@@ -451,7 +241,7 @@ start(struct sl_asgi_request *r)
 {
     r->inner = r->aio->aiohttp != NULL ? sl_aiohttp_call(r) : call_app(r);
     if (r->inner == NULL) {
-        if (app_raised(r))
+        if (sl_asgi_app_raised(r))
             keep_exit(r->aio);
         return;
     }
@@ -461,7 +251,7 @@ start(struct sl_asgi_request *r)
         PyObject *type, *value, *trace;
         PyErr_Fetch(&type, &value, &trace);
         if (r->inner != NULL) {
-            PyObject *done = request_close((PyObject *)r, NULL);
+            PyObject *done = sl_asgi_request_close((PyObject *)r, NULL);
             Py_XDECREF(done);
         }
         PyErr_Restore(type, value, trace);
@@ -486,7 +276,7 @@ sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *r
         return code;
     if (aio->give_away != NULL && sl_ws_is_upgrade(req))
         return sl_aio_give_away(aio, aio->give_away, req, res);
-    struct sl_asgi_request *r = request_new(aio, req, res);
+    struct sl_asgi_request *r = sl_asgi_request_new(aio, req, res);
     if (r == NULL) {
         PyErr_WriteUnraisable(aio->app);
         return SL_ENOMEM;
@@ -507,50 +297,12 @@ sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *r
         return SL_PENDING;
     }
     sl_asgi_end_exchange(r);
-    give_back(aio, r);
+    sl_asgi_request_give_back(aio, r);
     return 0;
 }
 
 /* ---- what happens to the connection
  * -------------------------------------------------------------- */
-
-/* After the grace period. */
-static PyObject *
-cancel_task(struct sl_asgi_request *r)
-{
-    if (r->task == NULL)
-        Py_RETURN_NONE;
-    PyObject *task = Py_NewRef(r->task);
-    PyObject *done = PyObject_CallMethodNoArgs(task, r->aio->text_cancel);
-    Py_DECREF(task);
-    return done;
-}
-
-static PyObject *
-request_abandon(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    Py_CLEAR(r->timer);
-    return cancel_task(r);
-}
-
-/* More of a body has come, for aiohttp's reader. */
-static PyObject *
-request_pump(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    if (r->payload != NULL)
-        sl_aiohttp_pump(r);
-    Py_RETURN_NONE;
-}
-
-/* The exchange was over while the engine told of an event; now it may end. */
-static PyObject *
-request_end(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    sl_asgi_end_exchange((struct sl_asgi_request *)self);
-    Py_RETURN_NONE;
-}
 
 void
 sl_asgi_start_grace(struct sl_asgi_request *r)
@@ -618,83 +370,3 @@ sl_asgi_cancel_all(struct sl_aio *aio)
     Py_DECREF(tasks);
     return count;
 }
-
-/* ---- type
- * ---------------------------------------------------------------------------------------- */
-
-static int
-request_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(r->receive);
-    Py_VISIT(r->send);
-    Py_VISIT(r->owner);
-    Py_VISIT(r->inner);
-    Py_VISIT(r->task);
-    Py_VISIT(r->waiters);
-    Py_VISIT(r->timer);
-    Py_VISIT(r->trailers);
-    if (r->socket != NULL) {
-        Py_VISIT(r->socket->inbox);
-        Py_VISIT(r->socket->farewell);
-    }
-    Py_VISIT(r->protocol);
-    Py_VISIT(r->payload);
-    return 0;
-}
-
-static int
-request_clear(PyObject *self)
-{
-    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    if (r->aio != NULL && r->owner != NULL) {
-        unlist(r);
-        sl_asgi_socket_free(r);
-    }
-    clear_parts(r);
-    Py_CLEAR(r->receive);
-    Py_CLEAR(r->send);
-    return 0;
-}
-
-static void
-request_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    request_clear(self);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static PyMethodDef request_methods[] = {
-    {"send", request_send, METH_O, NULL},
-    {"throw", request_throw, METH_VARARGS, NULL},
-    {"close", request_close, METH_NOARGS, NULL},
-    {"_abandon", request_abandon, METH_NOARGS, NULL},
-    {"_pump", request_pump, METH_NOARGS, NULL},
-    {"_end", request_end, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot request_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t) "The coroutine of one ASGI request."},
-    {Py_tp_traverse, (void *)(uintptr_t)request_traverse},
-    {Py_tp_clear, (void *)(uintptr_t)request_clear},
-    {Py_tp_dealloc, (void *)(uintptr_t)request_dealloc},
-    {Py_tp_getattro, (void *)(uintptr_t)request_getattro},
-    {Py_tp_iter, (void *)(uintptr_t)PyObject_SelfIter},
-    {Py_tp_iternext, (void *)(uintptr_t)request_next},
-    {Py_am_await, (void *)(uintptr_t)request_await},
-    {Py_am_send, (void *)(uintptr_t)request_am_send},
-    {Py_tp_methods, request_methods},
-    {0, NULL},
-};
-
-PyType_Spec sl_asgi_request_spec = {
-    .name = "saola._saola.ASGIRequest",
-    .basicsize = sizeof(struct sl_asgi_request),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = request_slots,
-};
