@@ -104,14 +104,15 @@ Supervisor(Deaf, workers=2).main()
 STRUCK = """
 class Struck(Loop):
     async def begin(self):
-        await super().begin()
         asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, self.leave)
         self.code = None
+        await super().begin()
 
     def leave(self):
         self.code = int(open(f"code.{self.id}").read())
 
     async def main(self):
+        say("main-begun", self.id)
         while self.is_running():
             if self.code is not None:
                 sys.exit(self.code)
@@ -128,6 +129,7 @@ def strike(server, seconds: float, seed: int) -> None:
     before, begun, orderly = descriptors(server.pid), 4, 0
     end = time.monotonic() + seconds
     while time.monotonic() < end or begun < 10:
+        server.wait_log("said main-begun", begun)
         number = dice.choice(sorted(pids))
         how = dice.choice([SIGTERM, SIGINT, SIGQUIT, SIGKILL, SIGSEGV, SIGABRT, SIGHUP, signal.SIGWINCH])
         (server.cwd / f"code.{number}").write_text(str(dice.choice([0, 1, 3, 4, 77, 255])))
@@ -141,6 +143,7 @@ def strike(server, seconds: float, seed: int) -> None:
         assert sorted(after) == [2, 3, 5, 7], server.log[-3000:]
         assert {key for key in pids if after[key] != pids[key]} == {number}
         pids = after
+    server.wait_log("said main-begun", begun)
     wait_reaped(server)
     wait_until(lambda: descriptors(server.pid) <= before, "no more descriptors than before")
     assert server.stop() == 0

@@ -18,6 +18,8 @@ class Floods(Loop):
     async def main(self):
         for number in range(LINES):
             sys.stdout.write("%08d" % number + "x" * 91 + "\\n")
+            if number % 1000 == 0:
+                await asyncio.sleep(0)
         say("flooded", self.id)
         await super().main()
 Supervisor(Floods, workers=1, worker_timeout=1, prefix="", stdout=open("out", "wb")).main()
