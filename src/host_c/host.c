@@ -112,7 +112,7 @@ host_generation_load(void *ctx, bool reload, struct sl_config **ret_config, stru
     host->first = NULL;
     rc = preload(generation, err);
     if (rc == SL_OK)
-        rc = sl_pools_open(generation, reload ? host->current : NULL, err);
+        rc = sl_pools_open(host, generation, err);
     struct sl_config *copy = rc == SL_OK ? sl_config_copy(generation->config) : NULL;
     if (rc == SL_OK && copy == NULL)
         rc = sl_error_set(err, SL_ENOMEM, "no memory for the configuration");

@@ -146,8 +146,8 @@ int sl_generation_check(struct sl_generation *generation, int *ret_exit, struct 
 
 /* (arbiter) Finds the tables that the program and the setting native_pools name. */
 int sl_pools_load(struct sl_host_c *host, struct sl_generation *generation, struct sl_error *err);
-/* (arbiter) Calls open() of those that the generation before does not have. */
-int sl_pools_open(struct sl_generation *generation, const struct sl_generation *before,
+/* (arbiter) Calls open() of those for which it was not called yet. */
+int sl_pools_open(struct sl_host_c *host, const struct sl_generation *generation,
                   struct sl_error *err);
 void sl_pools_release(struct sl_generation *generation);
 /* (arbiter) Writes a row for each; returns how many. */
@@ -172,6 +172,8 @@ struct sl_host_c {
     struct sl_host table;
     struct sl_arbiter *arbiter;
     struct sl_generation *current, *next, *first;
+    const struct sl_pool **opened; /* tables whose open() was called */
+    size_t opened_count;
     struct sl_title title;
     struct sl_errlog *log;
     struct sl_reloader *reloader;

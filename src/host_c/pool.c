@@ -79,14 +79,24 @@ add_object(struct sl_generation *generation, const char *text, struct sl_error *
     return rc;
 }
 
-static bool
-is_known(const struct sl_generation *before, const struct sl_pool *table)
+/* Notes the table; not *ret_first when it was noted before, also for a reload that failed later. */
+static int
+note_opening(struct sl_host_c *host, const struct sl_pool *table, bool *ret_first)
 {
-    for (size_t i = 0; before != NULL && i < before->pool_count; i++) {
-        if (before->pools[i].table == table)
-            return true;
+    for (size_t i = 0; i < host->opened_count; i++) {
+        if (host->opened[i] == table) {
+            *ret_first = false;
+            return SL_OK;
+        }
     }
-    return false;
+    const struct sl_pool **more =
+        realloc(host->opened, (host->opened_count + 1) * sizeof *host->opened);
+    if (more == NULL)
+        return SL_ENOMEM;
+    host->opened = more;
+    host->opened[host->opened_count++] = table;
+    *ret_first = true;
+    return SL_OK;
 }
 
 int
@@ -115,15 +125,19 @@ sl_pools_load(struct sl_host_c *host, struct sl_generation *generation, struct s
 }
 
 int
-sl_pools_open(struct sl_generation *generation, const struct sl_generation *before,
-              struct sl_error *err)
+sl_pools_open(struct sl_host_c *host, const struct sl_generation *generation, struct sl_error *err)
 {
     for (size_t i = 0; i < generation->pool_count; i++) {
         const struct sl_pool *table = generation->pools[i].table;
-        if (table->open == NULL || is_known(before, table))
+        bool first = false;
+        if (table->open != NULL && note_opening(host, table, &first) != SL_OK)
+            return sl_error_set(err, SL_ENOMEM, "out of memory");
+        if (!first)
             continue;
         *err = (struct sl_error){.text = ""};
         int rc = table->open(err);
+        if (rc < 0)
+            host->opened_count--; /* the next reload tries again */
         if (rc < 0 && err->text[0] == '\0')
             sl_error_set(err, rc, "open() of the pool %s failed (%s)", table->name,
                          sl_status_name(rc));
@@ -289,9 +303,12 @@ run_at_times(struct sl_worker *worker)
             continue;
         }
         int rc = pool->table->worker->main(worker, worker->class_state);
-        if (rc != 0)
+        if (rc < 0)
             sl_worker_log(worker, SL_LOG_ERROR, "The run of pool %s at its time failed (%s)",
-                          worker->info.group, rc < 0 ? sl_status_name(rc) : "status");
+                          worker->info.group, sl_status_name(rc));
+        else if (rc > 0)
+            sl_worker_log(worker, SL_LOG_ERROR, "The run of pool %s at its time ended with %d",
+                          worker->info.group, rc);
         now = wall_ms();
         due = sl_schedule_after_ms(&pool->schedule, now > due ? now : due);
     }

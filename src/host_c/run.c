@@ -129,6 +129,7 @@ release(struct sl_host_c *host)
     sl_reloader_free(host->reloader);
     sl_errlog_close(host->log);
     free(host->listener_copy);
+    free(host->opened);
     for (char **arg = host->exec_argv; arg != NULL && *arg != NULL; arg++)
         free(*arg);
     free(host->exec_argv);

@@ -54,7 +54,7 @@ class Hangs(Loop):
     async def begin(self):
         say("hangs")
         time.sleep(1000)
-Supervisor(Hangs, workers=1, boot_timeout=1).main()
+Supervisor(Hangs, workers=1, boot_timeout=3).main()
 """)
     assert server.wait_exit() not in (0, None)
     assert "CRITICAL" in server.log and "time.sleep(1000)" not in server.log
@@ -71,7 +71,7 @@ class Hangs({kind}):
         say("hangs", self.id)
         while True:
             time.sleep(1)
-Supervisor(Hangs, workers=2, graceful_timeout=1, exit_timeout=1).main()
+Supervisor(Hangs, workers=2, graceful_timeout=2, exit_timeout=2).main()
 """)
     if where == "end":
         server.wait_log("said main-begun", 2)

@@ -22,7 +22,7 @@ class Floods(Loop):
                 await asyncio.sleep(0)
         say("flooded", self.id)
         await super().main()
-Supervisor(Floods, workers=1, worker_timeout=1, prefix="", stdout=open("out", "wb")).main()
+Supervisor(Floods, workers=1, worker_timeout=2, prefix="", stdout=open("out", "wb")).main()
 """
 
 
@@ -63,7 +63,7 @@ def flood(pool, place, lines: int, stall: float, pause: float) -> None:
 
 @pytest.mark.leaves("out")
 def test_a_flood_against_a_reader_that_stalls_loses_nothing_and_takes_no_memory(pool, place):
-    flood(pool, place, 50_000, 2.5, 0)
+    flood(pool, place, 50_000, 4.5, 0)
 
 
 @pytest.mark.long
