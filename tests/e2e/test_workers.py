@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import signal
 import subprocess
@@ -299,6 +300,29 @@ def test_every_import_path_is_ours_or_says_why_not():
     for i, (kind, module, attribute, reason, text) in enumerate(missing):
         assert kind == ("ImportError", "AttributeError")[i % 2]
         assert text.startswith(f"Saola has no counterpart of {module}.{attribute}") and reason in text, text
+
+
+def test_the_pid_file_of_scripts(tmp_path):
+    from saola.pidfile import Pidfile
+    name, other = str(tmp_path / "pid"), str(tmp_path / "other")
+    mine = Pidfile(name)
+    mine.create(os.getpid())
+    assert (tmp_path / "pid").read_text() == f"{os.getpid()}\n" and mine.validate() == os.getpid()
+    mine.create(os.getpid())  # again
+    with subprocess.Popen(["sleep", "60"]) as living:
+        (tmp_path / "other").write_text(f"{living.pid}\n")
+        with pytest.raises(RuntimeError, match=f"Already running on PID {living.pid}"):
+            Pidfile(other).create(os.getpid())
+        living.kill()
+    assert Pidfile(other).validate() is None
+    mine.rename(other)
+    assert sorted(os.listdir(tmp_path)) == ["other"] and mine.validate() == os.getpid()
+    Pidfile(other).unlink()  # somebody else's object
+    assert os.listdir(tmp_path) == ["other"]
+    mine.unlink()
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(RuntimeError, match="doesn't exist"):
+        Pidfile(str(tmp_path / "none" / "pid")).create(1)
 
 
 # ---- docs/writing-a-worker.md ----------------------------------------------------------------------------
