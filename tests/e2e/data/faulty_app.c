@@ -41,7 +41,8 @@ path_is(const struct sl_request *req, const char *path)
     return req->path.len == strlen(path) && memcmp(req->path.ptr, path, req->path.len) == 0;
 }
 
-/* ---- crashes ---------------------------------------------------------------------------------- */
+/* ---- crashes ----------------------------------------------------------------------------------
+ */
 
 static volatile int zero;
 static int recurse(const char *above);

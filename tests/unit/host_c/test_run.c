@@ -92,7 +92,7 @@ send_client(const struct sl_hook_call *call)
     if (pid == 0) {
         if (fork() == 0) {
             (void)close_range(3, ~0U, 0); /* the listening socket, too */
-            if (ask()) /* else it ends by itself */
+            if (ask())                    /* else it ends by itself */
                 kill(server, SIGTERM);
         }
         _exit(0);
