@@ -257,8 +257,10 @@ may_go(const struct sl_plan *plan, const struct worker *worker)
 {
     const struct generation *generation =
         worker->generation == plan->next.id ? &plan->next : &plan->current;
-    if (worker->generation != generation->id || !HOLDS(plan, RULE_SUCCESSOR_FIRST))
+    if (!HOLDS(plan, RULE_SUCCESSOR_FIRST))
         return true;
+    if (worker->generation != generation->id)
+        return !is_last_resort(plan, worker);
     const struct group *group = &generation->groups[worker->group];
     unsigned ready = 0, free_slots = 0;
     for (unsigned slot = 0; slot < plan->slot_count; slot++) {
