@@ -48,7 +48,7 @@ prepare_fixed(struct sl_workspace *ws, const char *server_name)
 }
 
 struct sl_workspace *
-sl_workspace_new(struct sl_engine *engine)
+sl_workspace_new(struct sl_engine *engine, bool scratch)
 {
     struct sl_workspace *ws = calloc(1, sizeof *ws);
     if (ws == NULL)
@@ -57,8 +57,8 @@ sl_workspace_new(struct sl_engine *engine)
     sl_out_init(&ws->out);
     ws->out.cut = &engine->cut;
     ws->fields = malloc(engine->field_capacity * sizeof *ws->fields);
-    ws->scratch = malloc(SL_SCRATCH_SIZE);
-    if (ws->fields == NULL || ws->scratch == NULL ||
+    ws->scratch = scratch ? malloc(SL_SCRATCH_SIZE) : NULL;
+    if (ws->fields == NULL || (scratch && ws->scratch == NULL) ||
         prepare_fixed(ws, engine->opt.server_name ? engine->opt.server_name : "") < 0) {
         sl_workspace_free(ws);
         return NULL;
@@ -318,6 +318,7 @@ sweep(struct sl_engine *engine, struct sl_workspace *ws)
     SL_LIST_EACH(link, &engine->conns)
     sl_conn_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
     trim_spare(engine);
+    sl_pending_trim(engine);
 }
 
 /* The time that handlers took is not charged to the connections that were active then. */
@@ -657,7 +658,7 @@ set_up(struct sl_engine *engine, struct sl_error *err)
     rc = open_points(engine, err);
     if (rc < 0)
         return rc;
-    engine->ws = sl_workspace_new(engine);
+    engine->ws = sl_workspace_new(engine, true);
     if (engine->ws == NULL)
         return sl_error_set(err, SL_ENOMEM, "no memory for the engine's buffers");
     return opt->threads > 0 ? sl_pool_start(engine, &engine->pool, err) : SL_OK;

@@ -222,6 +222,8 @@ struct sl_engine {
     struct sl_workspace *ws;       /* the inline executor's; another one after each SL_PENDING */
     struct sl_workspace *spare_ws; /* without scratch */
     unsigned spare_ws_count;
+    unsigned waiting,
+        waiting_peak; /* requests that are answered later; most since the last sweep */
     bool turning;
     struct sl_pool *pool;      /* NULL: inline */
     struct sl_spool spool;     /* any thread */
@@ -282,6 +284,8 @@ void sl_pending_event(struct sl_conn *conn, unsigned flags);
 void sl_pending_expire(struct sl_engine *engine, struct sl_conn *conn);
 /* The engine drops the connection. */
 void sl_pending_drop(struct sl_conn *conn);
+/* Once a sweep: frees workspaces that so many requests as lately do not need. */
+void sl_pending_trim(struct sl_engine *engine);
 void sl_pending_release(struct sl_engine *engine);
 
 /* connection.c: for the thread that owns the engine; only sl_conn_end() is for any that has the
@@ -318,7 +322,8 @@ bool sl_conn_is_spare(const struct sl_conn *conn);
 void sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn);
 
 /* engine.c */
-struct sl_workspace *sl_workspace_new(struct sl_engine *engine);
+/* scratch: with a receive buffer of its own. */
+struct sl_workspace *sl_workspace_new(struct sl_engine *engine, bool scratch);
 void sl_workspace_free(struct sl_workspace *ws);
 /* The owner's next sleep, or the current one, ends at once. Async-signal-safe. */
 void sl_engine_nudge(struct sl_engine *engine);

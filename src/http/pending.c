@@ -11,7 +11,11 @@
 
 #include "http/engine_state.h"
 
-enum { SPARE_WORKSPACES = 64 };
+enum {
+    SPARE_LEAST = 64,         /* workspaces that are kept however few requests wait */
+    SPARE_MOST = 1024,        /* ... however many have waited */
+    SPARE_OUTPUT = 16 * 1024, /* largest buffer that those beyond the least keep */
+};
 
 /* ---- workspaces ----------------------------------------------------------------------------- */
 
@@ -20,7 +24,7 @@ take_workspace(struct sl_engine *engine)
 {
     struct sl_workspace *ws = engine->spare_ws;
     if (ws == NULL)
-        return sl_workspace_new(engine);
+        return sl_workspace_new(engine, false);
     engine->spare_ws = ws->next;
     engine->spare_ws_count--;
     return ws;
@@ -34,38 +38,52 @@ leave_workspace(struct sl_workspace *ws)
     struct sl_workspace *next = take_workspace(engine);
     if (next == NULL)
         return false;
-    if (next->scratch == NULL)
-        next->scratch = ws->scratch;
-    else
-        free(ws->scratch);
+    next->scratch = ws->scratch;
     ws->scratch = NULL;
     next->record = ws->record;
     engine->ws = next;
+    if (++engine->waiting > engine->waiting_peak)
+        engine->waiting_peak = engine->waiting;
     return true;
 }
 
 static void
 give_workspace(struct sl_engine *engine, struct sl_workspace *ws)
 {
+    engine->waiting--;
     ws->wants_body = ws->wants_room = false;
     sl_buf_release(&ws->x.spill);
-    if (engine->spare_ws_count >= SPARE_WORKSPACES) {
+    if (engine->spare_ws_count >= SPARE_MOST) {
         sl_workspace_free(ws);
         return;
     }
+    if (engine->spare_ws_count >= SPARE_LEAST && ws->out.cap > SPARE_OUTPUT)
+        sl_out_release(&ws->out);
     ws->next = engine->spare_ws;
     engine->spare_ws = ws;
     engine->spare_ws_count++;
 }
 
+static void
+free_spares(struct sl_engine *engine, unsigned keep)
+{
+    while (engine->spare_ws_count > keep)
+        sl_workspace_free(take_workspace(engine));
+}
+
+/* As many requests as since the last time may wait again before the next. */
+void
+sl_pending_trim(struct sl_engine *engine)
+{
+    unsigned again = engine->waiting_peak - engine->waiting;
+    free_spares(engine, again > SPARE_LEAST ? again : SPARE_LEAST);
+    engine->waiting_peak = engine->waiting;
+}
+
 void
 sl_pending_release(struct sl_engine *engine)
 {
-    while (engine->spare_ws != NULL) {
-        struct sl_workspace *ws = engine->spare_ws;
-        engine->spare_ws = ws->next;
-        sl_workspace_free(ws);
-    }
+    free_spares(engine, 0);
 }
 
 /* ---- begin ---------------------------------------------------------------------------------- */

@@ -445,7 +445,7 @@ new_pool(struct sl_engine *engine)
     pool->spaces = calloc(pool->limit + 1u, sizeof *pool->spaces);
     bool good = pool->news_fd >= 0 && pool->threads != NULL && pool->spaces != NULL;
     for (unsigned i = 0; good && i <= pool->limit; i++) {
-        good = (pool->spaces[i] = sl_workspace_new(engine)) != NULL;
+        good = (pool->spaces[i] = sl_workspace_new(engine, true)) != NULL;
         if (good)
             pool->spaces[i]->record = i;
     }

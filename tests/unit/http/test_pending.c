@@ -4,6 +4,8 @@
 
 #include <fcntl.h>
 
+#include "http/engine_state.h"
+
 static struct server s;
 static struct sl_request *req;
 static struct sl_response *res;
@@ -389,6 +391,52 @@ test_a_client_that_sends_no_more_of_its_body_runs_out_of_time(void **state)
     close_engine();
 }
 
+enum { MANY = 100 };
+static struct sl_request *many[MANY];
+static int many_count;
+
+static int
+handle_many(void *ctx, struct sl_request *request, struct sl_response *response)
+{
+    (void)ctx;
+    text(response, "later");
+    many[many_count++] = request;
+    return SL_PENDING;
+}
+
+static void
+test_as_many_requests_as_have_waited_wait_again_without_new_workspaces(void **state)
+{
+    (void)state;
+    int fds[MANY];
+    open_engine(20000);
+    s.engine->opt.handle = handle_many;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < MANY; i++) {
+            if (round == 0)
+                fds[i] = dial(&s);
+            say_text(fds[i], "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+        many_count = 0;
+        TURN_UNTIL(many_count == MANY);
+        assert_int_equal(s.engine->waiting, MANY);
+        assert_int_equal(s.engine->spare_ws_count, 0);
+        for (int i = 0; i < MANY; i++) {
+            sl_request_finish(many[i]);
+            expect(fds[i], 200, "later");
+        }
+        assert_int_equal(s.engine->spare_ws_count, MANY);
+    }
+    sl_pending_trim(s.engine); /* of the second in which they waited */
+    assert_int_equal(s.engine->spare_ws_count, MANY);
+    sl_pending_trim(s.engine);
+    assert_in_range(s.engine->spare_ws_count, 1, MANY - 1);
+    for (int i = 0; i < MANY; i++)
+        close(fds[i]);
+    TURN_UNTIL(sl_engine_connections(s.engine) == 0);
+    close_engine();
+}
+
 static void
 test_nothing_is_accepted_before_it_is_asked_for(void **state)
 {
@@ -428,6 +476,7 @@ main(void)
             test_a_stop_waits_for_the_answer_and_the_turns_go_on_for_foreign_descriptors),
         cmocka_unit_test(test_a_closed_engine_takes_its_requests_back),
         cmocka_unit_test(test_a_client_that_sends_no_more_of_its_body_runs_out_of_time),
+        cmocka_unit_test(test_as_many_requests_as_have_waited_wait_again_without_new_workspaces),
         cmocka_unit_test(test_nothing_is_accepted_before_it_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,8 +30,8 @@ set_up(void **state)
     struct sl_error err;
     if (sl_engine_open(&options, &engine, &err) != SL_OK)
         return -1;
-    remembers = sl_workspace_new(engine);
-    forgets = sl_workspace_new(engine);
+    remembers = sl_workspace_new(engine, true);
+    forgets = sl_workspace_new(engine, true);
     return remembers != NULL && forgets != NULL ? 0 : -1;
 }
 
