@@ -105,10 +105,22 @@ def test_the_loop_is_as_ever(start):
     wait_until(lambda: ask(server, "/tell").text == "afterwards", "end of the background task")
 
 
+def test_what_is_done_to_a_task_is_done_to_no_other_request(start):
+    server = start()
+    with server.connect() as c:
+        for how in ("nothing", "name", "attribute", "weak", "keep", "kept", "callback", "cancel", "nothing"):
+            expected = "True None" if how == "kept" else "fresh"
+            assert c.request("GET", f"/touch?{how}").text == expected, server.log
+        assert c.request("GET", "/cancel_itself?future").text == "cancelled True"
+        assert c.request("GET", "/cancel_itself?sleep").text == "cancelled False"
+        assert c.request("GET", "/other_tasks").text == "0"
+        assert c.request("GET", "/tell").text == "done None cancelled True"
+
+
 def test_a_client_that_leaves(start):
     server = start("--asgi-disconnect-grace-period", "1")
     for target, expected in (("/wait_disconnect", "http.disconnect ConnectionResetError"),
-                             ("/forever", "cancelled")):
+                             ("/forever", "cancelled"), ("/reset", "reset")):
         with server.connect() as c:
             c.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             wait_until(lambda: ask(server, "/is_waiting").text == "True", "the request")

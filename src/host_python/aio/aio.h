@@ -77,8 +77,9 @@
     ROW(ready, "_ready")                                                                           \
     ROW(scheduled, "_scheduled")                                                                   \
     ROW(stopping, "_stopping")                                                                     \
+    ROW(debug, "_debug")                                                                           \
+    ROW(log_destroy_pending, "_log_destroy_pending")                                               \
     ROW(get, "GET")                                                                                \
-    ROW(add, "add")                                                                                \
     ROW(task_name, "saola-request")
 
 enum {
@@ -86,7 +87,7 @@ enum {
     SL_AIO_PATHS = 128,
     SL_AIO_CLIENTS = 256,
     SL_AIO_TEMPLATES = 16,      /* listeners times schemes */
-    SL_AIO_SPARES = 64,         /* objects of a kind that are kept for the next requests */
+    SL_AIO_SPARES = 64,         /* objects that receive() and send() return are kept */
     SL_AIO_CACHED_MAX = 1024,   /* longest header, path or query that is kept for reuse */
     SL_AIO_MESSAGE_MAX = 65536, /* most bytes of a body in one http.request */
 };
@@ -117,6 +118,13 @@ struct sl_aio_template {
     PyObject *raw;
 };
 
+/* A task that was constructed and has not begun; standby.c. All NULL: there is none. */
+struct sl_aio_standby {
+    PyObject *task;
+    PyObject *step, *context; /* begins it, in that context */
+    PyObject *entry;          /* its reference for the set of all tasks */
+};
+
 struct sl_aio {
     struct sl_py_state *state;
     PyObject *owner;     /* the AsyncEngine; borrowed */
@@ -135,12 +143,15 @@ struct sl_aio {
     PyObject *loop_dict; /* of our own loop; else NULL */
     PyObject *task_type, *task_kwargs;
     PyObject *base_context, *create_future;
+    bool eager;   /* the first step is run at once */
+    bool factory; /* somebody has set a task factory: tasks are what it makes. Known for one turn */
+    bool debug;   /* the loop's. The same */
     /* before 3.12, on our own loop: */
-    PyObject *hook, *all_dict; /* what task.c puts in the place of functions of asyncio's */
-    bool making;               /* a task is being constructed: */
-    PyObject *captured, *captured_context; /* ... its first step */
-    PyObject *enlisted;                    /* ... its reference in the set of all tasks */
-    bool eager;                            /* the first step is run at once */
+    PyObject *hook, *all_dict; /* what hook.c puts in the place of functions of asyncio's */
+    bool making;               /* a task is being constructed, whose parts come here: */
+    struct sl_aio_standby made;
+    PyObject *current_tasks; /* asyncio's dict, loop to task; NULL: no task stands by */
+    PyObject *get_must_cancel, *get_callbacks, *get_name; /* descriptors of asyncio.Task */
     double grace;    /* seconds until a request is cancelled whose client has gone; < 0: never */
     unsigned limit;  /* most requests at once; 0: any */
     unsigned active; /* applications that run */
@@ -163,29 +174,34 @@ struct sl_aio {
     } clients[SL_AIO_CLIENTS];
     struct sl_aio_template templates[SL_AIO_TEMPLATES];
     unsigned template_count;
-    PyObject *seen_start, *seen_body;              /* the last texts that were types of messages */
-    struct sl_asgi_request *spares[SL_AIO_SPARES]; /* with their receive and send */
-    unsigned spare_count;
+    PyObject *seen_start, *seen_body; /* the last texts that were types of messages */
+    struct sl_asgi_request *spare;    /* with its receive, send and task */
     void *spare_calls[SL_AIO_SPARES]; /* memory of objects that receive() and send() return */
     unsigned spare_call_count;
     struct sl_aiohttp *aiohttp; /* the application is aiohttp's; NULL: ASGI */
 };
 
+enum sl_asgi_came { SL_ASGI_CAME_NOT, SL_ASGI_CAME_FUTURE, SL_ASGI_CAME_END, SL_ASGI_CAME_ERROR };
+
 /* A request, its application's coroutine as the task sees it (it notices the end without a
  * callback) and what receive() and send() work on. */
 struct sl_asgi_request {
     PyObject_HEAD struct sl_aio *aio;
-    PyObject *receive, *send; /* while the handler runs and while it is spare */
-    PyObject *owner;          /* keeps aio alive; from here on all is zero in a spare one */
-    struct sl_request *req;   /* NULL once the exchange is over */
+    PyObject *receive, *send;      /* while the handler runs and while it is spare */
+    struct sl_aio_standby standby; /* ... its task, if one stands by */
+    PyObject *owner;               /* keeps aio alive; from here on all is zero in a spare one */
+    struct sl_request *req;        /* NULL once the exchange is over */
     struct sl_response *res;
-    PyObject *inner;                     /* the application's coroutine; NULL once it has ended */
-    PyObject *task;                      /* while the application runs */
-    PyObject *method, *path;             /* for logs */
-    PyObject *waiters;                   /* list of futures of receive() and send(), or NULL */
-    PyObject *timer;                     /* of the grace period */
-    PyObject *trailers;                  /* list of headers so far, or NULL */
-    struct sl_asgi_socket *socket;       /* WebSocket; NULL: HTTP */
+    PyObject *inner;               /* the application's coroutine; NULL once it has ended */
+    PyObject *task;                /* while the application runs */
+    PyObject *context;             /* the application's within the task's; NULL: the same */
+    PyObject *come;                /* what came of the first step and its task does not know yet */
+    uint8_t came;                  /* ... enum sl_asgi_came */
+    PyObject *method, *path;       /* for logs */
+    PyObject *waiters;             /* list of futures of receive() and send(), or NULL */
+    PyObject *timer;               /* of the grace period */
+    PyObject *trailers;            /* list of headers so far, or NULL */
+    struct sl_asgi_socket *socket; /* WebSocket; NULL: HTTP */
     struct sl_asgi_request *prev, *next; /* aio->first */
     bool listed;
     bool inside;  /* the engine's handler runs: its return ends the exchange */
@@ -283,7 +299,12 @@ struct sl_asgi_request *sl_asgi_request_new(struct sl_aio *aio, struct sl_reques
                                             struct sl_response *res);
 /* The handler is over, and with it the caller's reference. */
 void sl_asgi_request_give_back(struct sl_aio *aio, struct sl_asgi_request *request);
-void sl_asgi_spares_free(struct sl_aio *aio);
+void sl_asgi_spare_free(struct sl_aio *aio);
+/* Lets go of what refers to it: its functions and its task. */
+void sl_asgi_request_disband(struct sl_asgi_request *request);
+/* One step of the application, in its context. */
+PySendResult sl_asgi_request_step(struct sl_asgi_request *request, PyObject *value,
+                                  PyObject **ret_result);
 /* coroutine.close() */
 PyObject *sl_asgi_request_close(PyObject *request, PyObject *ignored);
 
@@ -324,6 +345,27 @@ PyObject *sl_asgi_data_message(struct sl_aio *aio, const struct sl_ws_event *eve
 PyObject *sl_asgi_disconnect_message(struct sl_aio *aio, unsigned code, const char *reason,
                                      size_t len);
 
+/* ---- awaitable.c: of coroutines in C ------------------------------------------------------------
+ */
+
+/* send() and __next__() by am_send. */
+PyObject *sl_aio_coroutine_send(PyObject *self, PyObject *value);
+PyObject *sl_aio_coroutine_next(PyObject *self);
+/* Raises the arguments of throw(). */
+void sl_aio_raise_thrown(PyObject *args);
+
+#define SL_AIO_COROUTINE_METHODS                                                                   \
+    {                                                                                              \
+        "send", sl_aio_coroutine_send, METH_O, NULL                                                \
+    }
+#define SL_AIO_COROUTINE_SLOTS(send)                                                               \
+    {Py_tp_iter, (void *)(uintptr_t)PyObject_SelfIter},                                            \
+        {Py_tp_iternext, (void *)(uintptr_t)sl_aio_coroutine_next},                                \
+        {Py_am_await, (void *)(uintptr_t)PyObject_SelfIter},                                       \
+    {                                                                                              \
+        Py_am_send, (void *)(uintptr_t)send                                                        \
+    }
+
 /* ---- task.c -------------------------------------------------------------------------------- */
 
 int sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own);
@@ -335,9 +377,33 @@ const void *sl_aio_first_timer(struct sl_aio *aio);
 /* True: our own loop has nothing to do; it would only come back to wait, for as long as before.
  * first: what sl_aio_first_timer() was then. */
 bool sl_aio_loop_rests(struct sl_aio *aio, const void *first);
-/* Starts coroutine in a task of its own, in a copy of the base context; its first step has been run
- * where that is possible. New reference to the task, or NULL with an exception. */
-PyObject *sl_aio_start_task(struct sl_aio *aio, PyObject *coroutine);
+/* A turn begins: looks what kind of tasks the loop makes. */
+void sl_aio_look_at_loop(struct sl_aio *aio);
+/* Starts the request in a task of its own, in a copy of the base context; its first step has been
+ * run where that is possible. New reference to the task, or NULL with an exception. */
+PyObject *sl_aio_start_task(struct sl_aio *aio, struct sl_asgi_request *request);
+/* Constructs a task. New reference, or NULL with an exception. */
+PyObject *sl_aio_make_task(struct sl_aio *aio, PyObject *coroutine, PyObject *context);
+
+/* ---- hook.c: asyncio's functions before CPython 3.12 --------------------------------------------
+ */
+
+/* get_debug() of the loop in C. 0 or -1. */
+int sl_aio_hasten_debug(PyObject *loop_dict);
+int sl_aio_hook_loop(struct sl_aio *aio);
+void sl_aio_unhook(struct sl_aio *aio);
+/* Puts the entry of a task into the set of all, takes it out. 0 or -1. */
+int sl_aio_list_task(struct sl_aio *aio, PyObject *entry);
+int sl_aio_unlist_task(struct sl_aio *aio, PyObject *entry);
+
+/* ---- standby.c ---------------------------------------------------------------------------------
+ */
+
+/* Looks for what it needs of asyncio; without it, aio->current_tasks stays NULL. */
+void sl_aio_standby_init(struct sl_aio *aio);
+void sl_aio_standby_clear(struct sl_aio_standby *standby);
+/* sl_aio_start_task() before 3.12 on our own loop. */
+PyObject *sl_aio_standby_start(struct sl_aio *aio, struct sl_asgi_request *request);
 
 /* ---- aiohttp.c: requests for aiohttp's own application object -----------------------------------
  */

@@ -32,25 +32,9 @@ done_am_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value), PyObject **r
     return PYGEN_RETURN;
 }
 
-/* The end without an exception means None. */
-static PyObject *
-done_next(PyObject *Py_UNUSED(self))
-{
-    return NULL;
-}
-
-static PyObject *
-done_await(PyObject *self)
-{
-    return Py_NewRef(self);
-}
-
 static PyType_Slot done_slots[] = {
     {Py_tp_doc, (void *)(uintptr_t) "An awaitable that is done."},
-    {Py_tp_iter, (void *)(uintptr_t)PyObject_SelfIter},
-    {Py_tp_iternext, (void *)(uintptr_t)done_next},
-    {Py_am_await, (void *)(uintptr_t)done_await},
-    {Py_am_send, (void *)(uintptr_t)done_am_send},
+    SL_AIO_COROUTINE_SLOTS(done_am_send),
     {0, NULL},
 };
 

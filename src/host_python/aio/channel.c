@@ -106,42 +106,9 @@ op_am_send(PyObject *self, PyObject *value, PyObject **ret_result)
 }
 
 static PyObject *
-op_send(PyObject *self, PyObject *value)
-{
-    PyObject *result = NULL;
-    PySendResult rc = op_am_send(self, value, &result);
-    if (rc == PYGEN_NEXT)
-        return result;
-    if (rc == PYGEN_RETURN) {
-        if (result == Py_None)
-            PyErr_SetNone(PyExc_StopIteration);
-        else
-            PyErr_SetObject(PyExc_StopIteration, result);
-        Py_DECREF(result);
-    }
-    return NULL;
-}
-
-static PyObject *
-op_next(PyObject *self)
-{
-    PyObject *result = NULL;
-    PySendResult rc = op_am_send(self, Py_None, &result);
-    if (rc == PYGEN_NEXT)
-        return result;
-    if (rc == PYGEN_RETURN) {
-        if (result != Py_None) /* no exception at all means None */
-            PyErr_SetObject(PyExc_StopIteration, result);
-        Py_DECREF(result);
-    }
-    return NULL;
-}
-
-static PyObject *
 op_throw(PyObject *self, PyObject *args)
 {
     struct op *op = (struct op *)self;
-    PyObject *type, *value = NULL, *trace = NULL;
     if (op->iterator != NULL) {
         PyObject *method = PyObject_GetAttrString(op->iterator, "throw");
         PyObject *result = method ? PyObject_Call(method, args, NULL) : NULL;
@@ -149,14 +116,7 @@ op_throw(PyObject *self, PyObject *args)
         if (result != NULL)
             return result;
     } else {
-        if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &trace))
-            return NULL;
-        if (PyExceptionInstance_Check(type))
-            PyErr_SetObject((PyObject *)Py_TYPE(type), type);
-        else if (value != NULL && value != Py_None)
-            PyErr_SetObject(type, value);
-        else
-            PyErr_SetNone(type);
+        sl_aio_raise_thrown(args);
     }
     op->over = true;
     forget_future(op);
@@ -170,12 +130,6 @@ op_close(PyObject *self, PyObject *Py_UNUSED(ignored))
     op->over = true;
     forget_future(op);
     Py_RETURN_NONE;
-}
-
-static PyObject *
-op_await(PyObject *self)
-{
-    return Py_NewRef(self);
 }
 
 /* ---- the functions that the application gets
@@ -268,7 +222,7 @@ sl_asgi_calls_free(struct sl_aio *aio)
 }
 
 static PyMethodDef op_methods[] = {
-    {"send", op_send, METH_O, NULL},
+    SL_AIO_COROUTINE_METHODS,
     {"throw", op_throw, METH_VARARGS, NULL},
     {"close", op_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -279,10 +233,7 @@ static PyType_Slot op_slots[] = {
     {Py_tp_traverse, (void *)(uintptr_t)op_traverse},
     {Py_tp_clear, (void *)(uintptr_t)op_clear},
     {Py_tp_dealloc, (void *)(uintptr_t)op_dealloc},
-    {Py_tp_iter, (void *)(uintptr_t)PyObject_SelfIter},
-    {Py_tp_iternext, (void *)(uintptr_t)op_next},
-    {Py_am_await, (void *)(uintptr_t)op_await},
-    {Py_am_send, (void *)(uintptr_t)op_am_send},
+    SL_AIO_COROUTINE_SLOTS(op_am_send),
     {Py_tp_methods, op_methods},
     {0, NULL},
 };

@@ -8,15 +8,44 @@
  */
 
 static PySendResult
-request_am_send(PyObject *self, PyObject *value, PyObject **ret_result)
+no_more(PyObject **ret_result)
 {
-    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    *ret_result = NULL;
+    return PYGEN_ERROR;
+}
+
+/* *ret_context: to be left by leave_context(); NULL: it has none of its own. 0 or -1. */
+static int
+enter_context(struct sl_asgi_request *r, PyObject **ret_context)
+{
+    *ret_context = NULL;
+    if (r->context == NULL)
+        return 0;
+    if (PyContext_Enter(r->context) < 0)
+        return -1;
+    *ret_context = Py_NewRef(r->context);
+    return 0;
+}
+
+static void
+leave_context(PyObject *context)
+{
+    if (context == NULL)
+        return;
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyContext_Exit(context);
+    PyErr_Restore(type, value, trace);
+    Py_DECREF(context);
+}
+
+static PySendResult
+step(struct sl_asgi_request *r, PyObject *value, PyObject **ret_result)
+{
     PyObject *inner = r->inner;
-    if (inner == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
-        *ret_result = NULL;
-        return PYGEN_ERROR;
-    }
+    if (inner == NULL)
+        return no_more(ret_result);
     Py_INCREF(inner);
     PySendResult rc = PyIter_Send(inner, value, ret_result);
     Py_DECREF(inner);
@@ -33,42 +62,53 @@ request_am_send(PyObject *self, PyObject *value, PyObject **ret_result)
     return PYGEN_RETURN;
 }
 
-static PyObject *
-as_iterator_result(PySendResult rc, PyObject *result)
+PySendResult
+sl_asgi_request_step(struct sl_asgi_request *r, PyObject *value, PyObject **ret_result)
 {
-    if (rc == PYGEN_NEXT)
-        return result;
-    if (rc == PYGEN_RETURN) {
-        if (result == Py_None)
-            PyErr_SetNone(PyExc_StopIteration);
-        else
-            PyErr_SetObject(PyExc_StopIteration, result);
-        Py_DECREF(result);
-    }
-    return NULL;
+    PyObject *context;
+    *ret_result = NULL;
+    if (enter_context(r, &context) < 0)
+        return PYGEN_ERROR;
+    PySendResult rc = step(r, value, ret_result);
+    leave_context(context);
+    return rc;
 }
 
-static PyObject *
-request_send(PyObject *self, PyObject *value)
+/* What came of the first step, which was before the task began; *ret_come is the caller's. */
+static enum sl_asgi_came
+take_outcome(struct sl_asgi_request *r, PyObject **ret_come)
 {
-    PyObject *result = NULL;
-    PySendResult rc = request_am_send(self, value, &result);
-    return as_iterator_result(rc, result);
+    enum sl_asgi_came came = r->came;
+    *ret_come = r->come;
+    r->come = NULL;
+    r->came = SL_ASGI_CAME_NOT;
+    return came;
 }
 
-static PyObject *
-request_next(PyObject *self)
-{
-    return request_send(self, Py_None);
-}
-
-static PyObject *
-request_throw(PyObject *self, PyObject *args)
+static PySendResult
+request_am_send(PyObject *self, PyObject *value, PyObject **ret_result)
 {
     struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    PyObject *inner = r->inner;
+    if (r->came == SL_ASGI_CAME_NOT)
+        return sl_asgi_request_step(r, value, ret_result);
+    enum sl_asgi_came came = take_outcome(r, ret_result);
+    if (came == SL_ASGI_CAME_FUTURE)
+        return PYGEN_NEXT;
+    if (came == SL_ASGI_CAME_END) {
+        *ret_result = Py_NewRef(Py_None);
+        return PYGEN_RETURN;
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE(*ret_result), *ret_result);
+    Py_CLEAR(*ret_result);
+    return PYGEN_ERROR;
+}
+
+static PyObject *
+throw_into(struct sl_asgi_request *r, PyObject *args)
+{
+    PyObject *inner = r->inner, *none;
     if (inner == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+        (void)no_more(&none);
         return NULL;
     }
     Py_INCREF(inner);
@@ -88,32 +128,71 @@ request_throw(PyObject *self, PyObject *args)
     return NULL;
 }
 
-PyObject *
-sl_asgi_request_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+static bool
+cancel(struct sl_asgi_request *r, PyObject *future)
+{
+    if (future == Py_None)
+        return false;
+    PyObject *done = PyObject_CallMethodNoArgs(future, r->aio->text_cancel);
+    bool is_cancelled = done == Py_True;
+    if (done == NULL)
+        PyErr_Clear();
+    Py_XDECREF(done);
+    return is_cancelled;
+}
+
+static PyObject *
+request_throw(PyObject *self, PyObject *args)
 {
     struct sl_asgi_request *r = (struct sl_asgi_request *)self;
-    if (r->inner == NULL)
-        Py_RETURN_NONE;
+    PyObject *come, *context;
+    enum sl_asgi_came came = take_outcome(r, &come);
+    /* The first step has cancelled its own task. A task that had run it would cancel what is waited
+     * for, and ends cancelled where nothing is. */
+    if (came == SL_ASGI_CAME_FUTURE && cancel(r, come))
+        return come;
+    if (came == SL_ASGI_CAME_ERROR)
+        PyErr_SetObject((PyObject *)Py_TYPE(come), come);
+    Py_XDECREF(come);
+    if (came == SL_ASGI_CAME_END)
+        sl_aio_raise_thrown(args);
+    if (came == SL_ASGI_CAME_ERROR || came == SL_ASGI_CAME_END || enter_context(r, &context) < 0)
+        return NULL;
+    PyObject *result = throw_into(r, args);
+    leave_context(context);
+    return result;
+}
+
+static int
+close_inner(struct sl_asgi_request *r)
+{
     PyObject *inner = Py_NewRef(r->inner);
     PyObject *done = PyObject_CallMethodNoArgs(inner, r->aio->text_close);
     Py_DECREF(inner);
-    if (done == NULL) {
-        if (sl_asgi_app_raised(r))
-            return NULL;
-        Py_RETURN_NONE;
-    }
+    if (done == NULL)
+        return sl_asgi_app_raised(r) ? -1 : 0;
     Py_DECREF(done);
     if (r->inner != NULL) {
         r->gone = true; /* no complaint about a response that is missing */
         sl_asgi_app_ended(r, NULL);
     }
-    Py_RETURN_NONE;
+    return 0;
 }
 
-static PyObject *
-request_await(PyObject *self)
+PyObject *
+sl_asgi_request_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return Py_NewRef(self);
+    struct sl_asgi_request *r = (struct sl_asgi_request *)self;
+    PyObject *come, *context;
+    (void)take_outcome(r, &come);
+    Py_XDECREF(come);
+    if (r->inner == NULL)
+        Py_RETURN_NONE;
+    if (enter_context(r, &context) < 0)
+        return NULL;
+    int rc = close_inner(r);
+    leave_context(context);
+    return rc == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 /* cr_frame, cr_code, __name__, ...: debuggers and asyncio's repr see the application. */
@@ -176,6 +255,8 @@ clear_parts(struct sl_asgi_request *r)
 {
     Py_CLEAR(r->inner);
     Py_CLEAR(r->task);
+    Py_CLEAR(r->context);
+    Py_CLEAR(r->come);
     if (r->protocol != NULL)
         sl_aiohttp_end(r);
     Py_CLEAR(r->payload);
@@ -188,22 +269,31 @@ clear_parts(struct sl_asgi_request *r)
 }
 
 /* Most requests are answered before their handler returns, and nobody keeps anything of them: the
- * object and its two functions serve the next one. */
+ * object, its two functions and its task serve the next one. */
 static struct sl_asgi_request *
 take_spare(struct sl_aio *aio)
 {
-    if (aio->spare_count == 0)
+    struct sl_asgi_request *r = aio->spare;
+    if (r == NULL)
         return NULL;
-    struct sl_asgi_request *r = aio->spares[--aio->spare_count];
+    aio->spare = NULL;
     PyObject_GC_Track(r);
     return r;
 }
 
-/* Whether nobody but its functions and the caller refers to it. */
+void
+sl_asgi_request_disband(struct sl_asgi_request *r)
+{
+    Py_CLEAR(r->receive);
+    Py_CLEAR(r->send);
+    sl_aio_standby_clear(&r->standby);
+}
+
+/* Whether nobody but its functions, its task and the caller refers to it. */
 static bool
 is_alone(const struct sl_asgi_request *r)
 {
-    Py_ssize_t own = 1;
+    Py_ssize_t own = 1 + (r->standby.task != NULL);
     for (int i = 0; i < 2; i++) {
         PyObject *function = i == 0 ? r->receive : r->send;
         if (function != NULL && Py_REFCNT(function) != 1)
@@ -217,9 +307,8 @@ is_alone(const struct sl_asgi_request *r)
 void
 sl_asgi_request_give_back(struct sl_aio *aio, struct sl_asgi_request *r)
 {
-    if (!is_alone(r) || r->listed || r->socket != NULL || aio->spare_count == SL_AIO_SPARES) {
-        Py_CLEAR(r->receive);
-        Py_CLEAR(r->send);
+    if (!is_alone(r) || r->listed || r->socket != NULL || aio->spare != NULL) {
+        sl_asgi_request_disband(r);
         Py_DECREF(r);
         return;
     }
@@ -227,18 +316,17 @@ sl_asgi_request_give_back(struct sl_aio *aio, struct sl_asgi_request *r)
     clear_parts(r);
     memset((char *)r + offsetof(struct sl_asgi_request, owner), 0,
            sizeof *r - offsetof(struct sl_asgi_request, owner));
-    aio->spares[aio->spare_count++] = r;
+    aio->spare = r;
 }
 
 void
-sl_asgi_spares_free(struct sl_aio *aio)
+sl_asgi_spare_free(struct sl_aio *aio)
 {
-    while (aio->spare_count > 0) {
-        struct sl_asgi_request *r = take_spare(aio);
-        Py_CLEAR(r->receive);
-        Py_CLEAR(r->send);
-        Py_DECREF(r);
-    }
+    struct sl_asgi_request *r = take_spare(aio);
+    if (r == NULL)
+        return;
+    sl_asgi_request_disband(r);
+    Py_DECREF(r);
 }
 
 struct sl_asgi_request *
@@ -267,9 +355,15 @@ request_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(r->receive);
     Py_VISIT(r->send);
+    Py_VISIT(r->standby.task);
+    Py_VISIT(r->standby.step);
+    Py_VISIT(r->standby.context);
+    Py_VISIT(r->standby.entry);
     Py_VISIT(r->owner);
     Py_VISIT(r->inner);
     Py_VISIT(r->task);
+    Py_VISIT(r->context);
+    Py_VISIT(r->come);
     Py_VISIT(r->waiters);
     Py_VISIT(r->timer);
     Py_VISIT(r->trailers);
@@ -291,8 +385,7 @@ request_clear(PyObject *self)
         sl_asgi_socket_free(r);
     }
     clear_parts(r);
-    Py_CLEAR(r->receive);
-    Py_CLEAR(r->send);
+    sl_asgi_request_disband(r);
     return 0;
 }
 
@@ -307,7 +400,7 @@ request_dealloc(PyObject *self)
 }
 
 static PyMethodDef request_methods[] = {
-    {"send", request_send, METH_O, NULL},
+    SL_AIO_COROUTINE_METHODS,
     {"throw", request_throw, METH_VARARGS, NULL},
     {"close", sl_asgi_request_close, METH_NOARGS, NULL},
     {"_abandon", request_abandon, METH_NOARGS, NULL},
@@ -322,10 +415,7 @@ static PyType_Slot request_slots[] = {
     {Py_tp_clear, (void *)(uintptr_t)request_clear},
     {Py_tp_dealloc, (void *)(uintptr_t)request_dealloc},
     {Py_tp_getattro, (void *)(uintptr_t)request_getattro},
-    {Py_tp_iter, (void *)(uintptr_t)PyObject_SelfIter},
-    {Py_tp_iternext, (void *)(uintptr_t)request_next},
-    {Py_am_await, (void *)(uintptr_t)request_await},
-    {Py_am_send, (void *)(uintptr_t)request_am_send},
+    SL_AIO_COROUTINE_SLOTS(request_am_send),
     {Py_tp_methods, request_methods},
     {0, NULL},
 };

@@ -272,6 +272,7 @@ turn(struct async_engine *self, int timeout_ms)
         return -1;
     }
     self->turning = true;
+    sl_aio_look_at_loop(&self->aio);
     sl_py_lock_enter();
     int rc = sl_engine_turn(self->base.engine, timeout_ms);
     sl_py_lock_leave();

@@ -246,7 +246,7 @@ start(struct sl_asgi_request *r)
         return;
     }
     enlist(r);
-    PyObject *task = sl_aio_start_task(r->aio, (PyObject *)r);
+    PyObject *task = sl_aio_start_task(r->aio, r);
     if (task == NULL) {
         PyObject *type, *value, *trace;
         PyErr_Fetch(&type, &value, &trace);
@@ -290,9 +290,8 @@ sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *r
     if (r->socket != NULL && r->socket->left)
         sl_asgi_start_grace(r); /* before there was a task to cancel */
     if (r->socket != NULL ? !r->socket->over : r->inner != NULL && !r->complete && !r->broken) {
-        Py_CLEAR(r->receive); /* they refer to it: the application has them */
-        Py_CLEAR(r->send);
-        r->pending = true; /* the engine's reference */
+        sl_asgi_request_disband(r); /* the application has them */
+        r->pending = true;          /* the engine's reference */
         req->host_data = r;
         return SL_PENDING;
     }

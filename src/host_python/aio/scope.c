@@ -34,7 +34,6 @@ sl_aio_release(struct sl_aio *aio)
     SL_AIO_TEXTS(ROW)
 #undef ROW
     sl_aiohttp_free(aio);
-    sl_asgi_spares_free(aio);
     sl_asgi_calls_free(aio);
     Py_CLEAR(aio->seen_start);
     Py_CLEAR(aio->seen_body);

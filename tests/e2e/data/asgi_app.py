@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import threading
+import weakref
 
 seen = contextvars.ContextVar("seen", default=0)
 notes = []  # what happened to requests that nobody could be told of
 held = {}
+marked = weakref.WeakKeyDictionary()
 
 
 async def respond(send, body=b"", status=200, headers=(), **more):
@@ -171,6 +173,60 @@ async def tasks(scope, receive, send):
     sender = asyncio.create_task(send({"type": "http.response.start", "status": 200, "headers": []}))
     await sender
     await send({"type": "http.response.body", "body": b"as ever"})
+
+
+async def touch(scope, receive, send):
+    """Does something to its task, without ever waiting. The next request must not see it."""
+    task, how = asyncio.current_task(), scope["query_string"].decode()
+    assert task in asyncio.all_tasks() and not task.done()
+    assert task.get_name() != "mine" and not hasattr(task, "mark") and task not in marked
+    assert task is not held.get("task") and seen.get() == 0
+    seen.set(1)
+    if how == "name":
+        task.set_name("mine")
+    elif how == "attribute":
+        task.mark = 1
+    elif how == "weak":
+        marked[task] = 1
+    elif how == "keep":
+        held["task"] = task
+    elif how == "callback":
+        task.add_done_callback(lambda done: notes.append(f"done {done.result()}"))
+    elif how == "cancel":
+        task.add_done_callback(lambda done: notes.append(f"cancelled {done.cancelled()}"))
+        task.cancel()
+    elif how == "kept":
+        done = held.pop("task")
+        return await respond(send, f"{done.done()} {done.result()}")
+    await respond(send, "fresh")
+
+
+async def cancel_itself(scope, receive, send):
+    """What it waits for first is cancelled, or the wait ends at once."""
+    asyncio.current_task().cancel()
+    future = asyncio.get_running_loop().create_future()
+    try:
+        await (future if scope["query_string"] == b"future" else asyncio.sleep(0))
+    except asyncio.CancelledError:
+        await respond(send, f"cancelled {future.cancelled()}")
+        raise
+
+
+async def other_tasks(scope, receive, send):
+    """How many other requests all_tasks() shows to one that has waited."""
+    await asyncio.sleep(0)
+    kinds = [type(task.get_coro()).__name__ for task in asyncio.all_tasks() - {asyncio.current_task()}]
+    await respond(send, str(kinds.count("ASGIRequest")))
+
+
+async def reset(scope, receive, send):
+    token = seen.set(5)
+    held["waiting"] = True
+    try:
+        await asyncio.Event().wait()
+    finally:
+        seen.reset(token)
+        notes.append("reset")
 
 
 async def receive_twice(receive):
