@@ -23,8 +23,9 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "load.h"
 
 enum {
     SLICES = 1000, /* of a second; connection i has its byte in slice i % SLICES */
@@ -46,21 +47,6 @@ stop(int number)
 {
     (void)number;
     stopped = 1;
-}
-
-static void
-die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static uint64_t
-now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
 static int

@@ -16,8 +16,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "load.h"
 
 enum { EVENTS = 256, SIZE_MAX_SHORT = 125, FRAME = 2 + 4 + SIZE_MAX_SHORT, SLOTS = 1 << 20 };
 
@@ -36,21 +37,6 @@ struct load {
     uint64_t done;
     uint32_t *times_us; /* of the last SLOTS messages */
 };
-
-static void
-die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static uint64_t
-now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
 
 /* ---- connecting, one after the other ------------------------------------------------------- */
 
