@@ -1,5 +1,5 @@
-/* Nanoseconds per request head: a short browser's of 350 B, and heads of about 250 B, 700 B and 4
- * KB, by our parser and, where its sources were at hand, by llhttp.
+/* Nanoseconds per request head: a short browser's of 343 B, and heads of 250 B, 700 B and 4 KB, by
+ * our parser and, where its sources were at hand, by llhttp.
  *
  *   parse_head [seconds per head, default 1]
  *
@@ -21,11 +21,11 @@
 enum { BATCH = 100 };
 
 #define SMALL                                                                                      \
-    "GET /hello HTTP/1.1\r\n"                                                                      \
+    "GET /hello/you HTTP/1.1\r\n"                                                                  \
     "Host: 127.0.0.1:8000\r\n"                                                                     \
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0\r\n"                 \
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"       \
     "Accept: text/html,*/*;q=0.8\r\n"                                                              \
-    "Accept-Language: en\r\n"                                                                      \
+    "Accept-Language: en-US,en;q=0.5\r\n"                                                          \
     "Accept-Encoding: gzip, deflate\r\n"                                                           \
     "Connection: keep-alive\r\n"
 
@@ -60,7 +60,7 @@ static const struct sl_scheme_header scheme_headers[] = {{"X-FORWARDED-PROTOCOL"
                                                          {"X-FORWARDED-PROTO", "https"},
                                                          {"X-FORWARDED-SSL", "on"},
                                                          {NULL, NULL}};
-static const struct sl_head_trust trust = {.trusted = true, .scheme_headers = scheme_headers};
+static struct sl_head_rules rules;
 
 static double
 now_ns(void)
@@ -80,7 +80,7 @@ parse_batch(char *text, size_t len)
     for (int i = 0; i < BATCH; i++) {
         uint64_t resume = 0;
         const char *sentence = NULL;
-        if (sl_head_parse(&head, text, len, &resume, &limits, &trust, &sentence) != (int)len) {
+        if (sl_head_parse(&head, text, len, &resume, &rules, true, &sentence) != (int)len) {
             fprintf(stderr, "refused: %s\n", sentence != NULL ? sentence : "");
             exit(1);
         }
@@ -130,6 +130,7 @@ measure(const char *title, char *text, double seconds)
 int
 main(int argc, char **argv)
 {
+    sl_head_rules_init(&rules, &limits, scheme_headers);
     double seconds = argc > 1 ? atof(argv[1]) : 1;
     static char brief[] = SHORT "\r\n", small[] = SMALL "\r\n", browser[] = BROWSER "\r\n",
                 large[8192] = BROWSER;

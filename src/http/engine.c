@@ -56,7 +56,7 @@ sl_workspace_new(struct sl_engine *engine, bool scratch)
     ws->engine = engine;
     sl_out_init(&ws->out);
     ws->out.cut = &engine->cut;
-    ws->fields = malloc(engine->field_capacity * sizeof *ws->fields);
+    ws->fields = malloc(engine->head_rules.max_fields * sizeof *ws->fields);
     ws->scratch = scratch ? malloc(SL_SCRATCH_SIZE) : NULL;
     if (ws->fields == NULL || (scratch && ws->scratch == NULL) ||
         prepare_fixed(ws, engine->opt.server_name ? engine->opt.server_name : "") < 0) {
@@ -687,9 +687,7 @@ sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_e
     engine->spool.limit = options->spool_limit;
     engine->store.spool = options->spool_dir != NULL ? &engine->spool : NULL;
     ignore_broken_pipes();
-    engine->field_capacity = options->limits.fields;
-    if (engine->field_capacity == 0 || engine->field_capacity > SL_HEAD_MAX_FIELDS)
-        engine->field_capacity = SL_HEAD_MAX_FIELDS;
+    sl_head_rules_init(&engine->head_rules, &options->limits, options->scheme_headers);
     sl_list_init(&engine->conns);
     sl_list_init(&engine->spare);
     engine->now_ms = engine->swept_ms = sl_clock_ms();

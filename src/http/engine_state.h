@@ -154,7 +154,7 @@ struct sl_kept_field {
 struct sl_workspace {
     struct sl_engine *engine;
     struct sl_exchange x;
-    struct sl_header *fields;                  /* capacity engine->field_capacity */
+    struct sl_header *fields;                  /* capacity engine->head_rules.max_fields */
     struct sl_buf headers;                     /* formatted response fields of x */
     struct sl_kept_field kept[SL_FIELDS_KEPT]; /* whose text is in headers: of x up to kept_next, */
     unsigned kept_next, kept_count;            /* then of the exchange before */
@@ -204,7 +204,7 @@ struct sl_engine {
     struct sl_listen_point *points; /* opt.listener_count of them */
     struct sl_cidr *forwarded, *proxy;
     size_t forwarded_count, proxy_count;
-    size_t field_capacity;
+    struct sl_head_rules head_rules;
     struct sl_loop_event events[SL_EVENT_BATCH];
     int event_next, event_count;
     uint64_t now_ms;

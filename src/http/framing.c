@@ -182,29 +182,17 @@ sl_framing_field(struct sl_framing *f, struct sl_header *field)
     }
 }
 
-/* Whether one of the names may be there, by first letters. */
-static bool
-may_have(const struct sl_scheme_header *known, uint32_t present, uint32_t *ret_initials)
-{
-    uint32_t initials = 0;
-    for (const struct sl_scheme_header *h = known; h->name != NULL; h++)
-        initials |= 1u << (h->name[0] & 31);
-    *ret_initials = initials;
-    return (initials & present) != 0;
-}
-
 /* secure_scheme_headers: the value must match exactly to mean https; two that disagree are an
  * attack or a broken proxy. */
 static SELDOM int
-take_scheme(const struct sl_scheme_header *known, uint32_t initials, struct sl_request *req,
-            const char **ret_sentence)
+take_scheme(const struct sl_head_rules *rules, struct sl_request *req, const char **ret_sentence)
 {
     bool seen = false, https = false;
     for (size_t i = 0; i < req->header_count; i++) {
         const struct sl_header *field = &req->headers[i];
-        if (!(initials >> (field->name.ptr[0] & 31) & 1))
+        if (!(rules->scheme_initials >> (field->name.ptr[0] & 31) & 1))
             continue;
-        for (const struct sl_scheme_header *h = known; h->name != NULL; h++) {
+        for (const struct sl_scheme_header *h = rules->scheme_headers; h->name != NULL; h++) {
             if (strlen(h->name) != field->name.len ||
                 strncasecmp(h->name, field->name.ptr, field->name.len) != 0)
                 continue;
@@ -241,7 +229,7 @@ check_body(struct sl_framing *f)
 
 int
 sl_framing_end(struct sl_framing *f, const struct sl_str *authority,
-               const struct sl_head_trust *trust, struct sl_request *req, const char **ret_sentence)
+               const struct sl_head_rules *rules, struct sl_request *req, const char **ret_sentence)
 {
     bool old = is_before_1_1(req);
     check_body(f);
@@ -258,9 +246,7 @@ sl_framing_end(struct sl_framing *f, const struct sl_str *authority,
     req->keep_alive = !f->close && (!old || f->keep_alive);
     /* RFC 9110 section 10.1.1: ignored in HTTP/1.0, and pointless when no content follows. */
     req->expect_continue = f->has_expect && !old && (f->chunked || req->content_length > 0);
-    uint32_t initials;
-    if (trust != NULL && trust->trusted && trust->scheme_headers != NULL &&
-        may_have(trust->scheme_headers, f->initials, &initials))
-        return take_scheme(trust->scheme_headers, initials, req, ret_sentence);
+    if (rules != NULL && (rules->scheme_initials & f->initials) != 0)
+        return take_scheme(rules, req, ret_sentence);
     return 0;
 }

@@ -10,8 +10,7 @@ struct sl_framing {
     const struct sl_request *req; /* its version is known */
     struct sl_header *host;
     uint64_t content_length;
-    uint32_t initials; /* of all fields: bit 1 for A or a, and so on; a name may share the bit of
-                          another */
+    uint32_t initials; /* of all fields, as scheme_initials; a name may share the bit of another */
     bool has_length, has_type, has_coding, has_expect;
     bool chunked, has_other_coding; /* in Transfer-Encoding */
     bool close, keep_alive;         /* seen in Connection */
@@ -31,10 +30,10 @@ sl_framing_wants(const struct sl_str *name)
 
 void sl_framing_field(struct sl_framing *framing, struct sl_header *field);
 
-/* Judges the whole and fills req. authority: of an absolute-form target, or ptr NULL. 0 or minus
- * the status. */
+/* Judges the whole and fills req. authority: of an absolute-form target, or ptr NULL. rules: of a
+ * trusted peer, for its scheme fields, or NULL. 0 or minus the status. */
 int sl_framing_end(struct sl_framing *framing, const struct sl_str *authority,
-                   const struct sl_head_trust *trust, struct sl_request *req,
+                   const struct sl_head_rules *rules, struct sl_request *req,
                    const char **ret_sentence);
 
 #endif

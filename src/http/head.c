@@ -25,7 +25,7 @@ check_line(struct sl_lines *ps, char *line, size_t count, char **ret_next)
     if (sl_lines_is_request_line(ps, line)) {
         struct sl_request unused;
         struct sl_str authority;
-        rc = sl_request_line_parse(line, ps->end, ps->limits, &unused, &authority, ret_next,
+        rc = sl_request_line_parse(line, ps->end, &ps->rules->limits, &unused, &authority, ret_next,
                                    &ps->sentence);
         if (rc == 1 && sl_lines_check_length(ps, line, *ret_next) < 0)
             return -414;
@@ -76,23 +76,36 @@ at_most(uint32_t limit, size_t unset, size_t maximum)
     return value < maximum ? value : maximum;
 }
 
+void
+sl_head_rules_init(struct sl_head_rules *rules, const struct sl_http_limits *limits,
+                   const struct sl_scheme_header *scheme_headers)
+{
+    size_t size = at_most(limits->field_size, SL_HEAD_DEFAULT_FIELD_SIZE, SL_HEAD_MAX_LINE);
+    *rules = (struct sl_head_rules){
+        .limits = *limits,
+        .scheme_headers = scheme_headers,
+        .max_line = at_most(limits->request_line, SL_HEAD_MAX_LINE, SL_HEAD_MAX_LINE),
+        .max_field = size > 2 ? size - 2 : 0, /* gunicorn counts the CRLF */
+        .max_fields = at_most(limits->fields, SL_HEAD_MAX_FIELDS, SL_HEAD_MAX_FIELDS),
+        .max_bytes = at_most(limits->head, SL_HEAD_MAX_BYTES, SL_HEAD_MAX_BYTES),
+        .way = sl_lines_best(),
+    };
+    for (; scheme_headers != NULL && scheme_headers->name != NULL; scheme_headers++)
+        rules->scheme_initials |= 1u << (scheme_headers->name[0] & 31);
+}
+
 static void
 setup(struct sl_lines *ps, char *buf, size_t len, size_t capacity, uint64_t *resume,
-      const struct sl_http_limits *limits)
+      const struct sl_head_rules *rules, bool trusted)
 {
-    size_t fields = at_most(limits->fields, SL_HEAD_MAX_FIELDS, SL_HEAD_MAX_FIELDS);
-    size_t size = at_most(limits->field_size, SL_HEAD_DEFAULT_FIELD_SIZE, SL_HEAD_MAX_LINE);
     /* One by one: for an initializer of this size gcc clears the memory first, which takes longer.
      */
     ps->buf = ps->first = buf;
     ps->end = buf + len;
     ps->resume = resume;
-    ps->limits = limits;
-    ps->forwarder_headers = NULL;
-    ps->max_line = at_most(limits->request_line, SL_HEAD_MAX_LINE, SL_HEAD_MAX_LINE);
-    ps->max_field = size > 2 ? size - 2 : 0; /* gunicorn counts the CRLF */
-    ps->max_fields = fields < capacity ? fields : capacity;
-    ps->max_bytes = at_most(limits->head, SL_HEAD_MAX_BYTES, SL_HEAD_MAX_BYTES);
+    ps->rules = rules;
+    ps->max_fields = rules->max_fields < capacity ? rules->max_fields : capacity;
+    ps->trusted = trusted;
     ps->trailers = false;
     ps->sentence = NULL;
 }
@@ -122,22 +135,22 @@ find_first(struct sl_lines *ps)
 
 /* The whole head, of which maybe only a part is here. */
 static int
-parse_head(struct sl_lines *ps, struct sl_head *head, const struct sl_head_trust *trust)
+parse_head(struct sl_lines *ps, struct sl_head *head)
 {
     struct sl_request *req = head->req;
     struct sl_str authority;
     char *next;
-    int rc = sl_request_line_parse(ps->first, ps->end, ps->limits, req, &authority, &next,
+    int rc = sl_request_line_parse(ps->first, ps->end, &ps->rules->limits, req, &authority, &next,
                                    &ps->sentence);
     if (rc <= 0)
         return sl_lines_stop(ps, ps->first, 0, rc);
-    if ((size_t)(next - ps->first) - 2 > ps->max_line) {
+    if ((size_t)(next - ps->first) - 2 > ps->rules->max_line) {
         req->method = req->target = (struct sl_str){NULL, 0};
         return sl_lines_check_length(ps, ps->first, next);
     }
     struct sl_framing framing = {.req = req};
     size_t count;
-    rc = sl_lines_best()->fields(ps, next, head->fields, &framing, &count, &next);
+    rc = ps->rules->way->fields(ps, next, head->fields, &framing, &count, &next);
     if (rc <= 0)
         return rc;
     rc = sl_lines_check_place(ps, next);
@@ -145,7 +158,7 @@ parse_head(struct sl_lines *ps, struct sl_head *head, const struct sl_head_trust
         return rc;
     req->headers = head->fields;
     req->header_count = count;
-    rc = sl_framing_end(&framing, &authority, trust, req, &ps->sentence);
+    rc = sl_framing_end(&framing, &authority, ps->trusted ? ps->rules : NULL, req, &ps->sentence);
     return rc < 0 ? rc : (int)(next - ps->buf);
 }
 
@@ -156,18 +169,16 @@ show_request_line(struct sl_lines *ps, struct sl_request *req)
     struct sl_str authority;
     const char *sentence;
     char *next;
-    (void)sl_request_line_parse(ps->first, ps->end, ps->limits, req, &authority, &next, &sentence);
+    (void)sl_request_line_parse(ps->first, ps->end, &ps->rules->limits, req, &authority, &next,
+                                &sentence);
 }
 
 int
 sl_head_parse(struct sl_head *head, char *buf, size_t len, uint64_t *resume,
-              const struct sl_http_limits *limits, const struct sl_head_trust *trust,
-              const char **ret_sentence)
+              const struct sl_head_rules *rules, bool trusted, const char **ret_sentence)
 {
     struct sl_lines ps;
-    setup(&ps, buf, len, head->capacity, resume, limits);
-    if (trust != NULL && trust->trusted)
-        ps.forwarder_headers = limits->forwarder_headers;
+    setup(&ps, buf, len, head->capacity, resume, rules, trusted);
     int rc = find_first(&ps);
     if (rc > 0 && *resume != 0) {
         rc = rescan(&ps);
@@ -175,7 +186,7 @@ sl_head_parse(struct sl_head *head, char *buf, size_t len, uint64_t *resume,
             show_request_line(&ps, head->req);
     }
     if (rc > 0)
-        rc = parse_head(&ps, head, trust);
+        rc = parse_head(&ps, head);
     if (rc > 0)
         *resume = 0;
     if (rc < 0)
@@ -188,18 +199,18 @@ sl_head_parse(struct sl_head *head, char *buf, size_t len, uint64_t *resume,
 
 int
 sl_head_parse_trailers(struct sl_header *fields, size_t capacity, size_t *ret_count, char *buf,
-                       size_t len, uint64_t *resume, const struct sl_http_limits *limits,
+                       size_t len, uint64_t *resume, const struct sl_head_rules *rules,
                        const char **ret_sentence)
 {
     struct sl_lines ps;
-    setup(&ps, buf, len, capacity, resume, limits);
+    setup(&ps, buf, len, capacity, resume, rules, false);
     ps.trailers = true;
     char *next;
     int rc = 1;
     if (*resume != 0)
         rc = rescan(&ps);
     if (rc > 0)
-        rc = sl_lines_best()->fields(&ps, buf, fields, NULL, ret_count, &next);
+        rc = rules->way->fields(&ps, buf, fields, NULL, ret_count, &next);
     if (rc > 0 && sl_lines_check_place(&ps, next) < 0)
         rc = -431;
     if (rc < 0)

@@ -36,7 +36,7 @@ sl_lines_place(uint64_t resume)
 static bool
 may_fold(const struct sl_lines *ps, const char *line)
 {
-    return ps->limits->permit_obsolete_folding && !sl_lines_is_request_line(ps, line);
+    return ps->rules->limits.permit_obsolete_folding && !sl_lines_is_request_line(ps, line);
 }
 
 char *
@@ -71,14 +71,15 @@ sl_lines_check_length(struct sl_lines *ps, const char *line, const char *end)
 {
     size_t len = bare_length(line, end);
     if (sl_lines_is_request_line(ps, line))
-        return len > ps->max_line ? sl_lines_refuse(ps, 414, "The request line is too long.") : 0;
-    return len > ps->max_field ? sl_lines_refuse(ps, 431, "A header field is too long.") : 0;
+        return len > ps->rules->max_line ? sl_lines_refuse(ps, 414, "The request line is too long.")
+                                         : 0;
+    return len > ps->rules->max_field ? sl_lines_refuse(ps, 431, "A header field is too long.") : 0;
 }
 
 int
 sl_lines_check_place(struct sl_lines *ps, const char *line)
 {
-    if ((size_t)(line - ps->buf) <= ps->max_bytes)
+    if ((size_t)(line - ps->buf) <= ps->rules->max_bytes)
         return 0;
     return sl_lines_refuse(ps, 431, "The header fields together are too long.");
 }
@@ -111,7 +112,7 @@ sl_lines_stop(struct sl_lines *ps, char *line, size_t count, int verdict)
 COLD char *
 sl_lines_skip_name_space(const struct sl_lines *ps, char *p)
 {
-    if (ps->limits->strip_header_spaces) {
+    if (ps->rules->limits.strip_header_spaces) {
         while (p < ps->end && sl_char_is_space(*p))
             p++;
     }
@@ -125,7 +126,9 @@ sl_lines_admit_special(struct sl_lines *ps, const struct sl_str *name, bool unde
         return sl_lines_refuse(ps, 400, "A trailer field has a name that only a header may have.");
     if (!underscore)
         return 1;
-    switch (sl_name_judge_underscore(name, ps->limits->header_map, ps->forwarder_headers)) {
+    const struct sl_http_limits *limits = &ps->rules->limits;
+    switch (sl_name_judge_underscore(name, limits->header_map,
+                                     ps->trusted ? limits->forwarder_headers : NULL)) {
     case SL_NAME_KEEP:
         return 1;
     case SL_NAME_DROP:
@@ -172,7 +175,7 @@ sl_lines_field(struct sl_lines *ps, char *line, struct sl_header *out, bool *ret
         }
         if (p[0] != '\r' || p[1] != '\n')
             return sl_lines_refuse(ps, 400, "A header value has a control character.");
-        if (__builtin_expect(!ps->limits->permit_obsolete_folding, 1))
+        if (__builtin_expect(!ps->rules->limits.permit_obsolete_folding, 1))
             break;
         if (end - p == 2)
             return 0;
@@ -227,7 +230,7 @@ sl_lines_unusual(struct sl_lines *ps, char *line, struct sl_header *field,
         step.rc = sl_lines_stop(ps, line, count, step.rc);
         return step;
     }
-    if ((size_t)(next - line) - 2 > ps->max_field) {
+    if ((size_t)(next - line) - 2 > ps->rules->max_field) {
         step.rc = sl_lines_refuse(ps, 431, "A header field is too long.");
         return step;
     }

@@ -13,10 +13,9 @@ struct sl_lines {
     char *buf, *end;
     char *first; /* first field line; of a head: the request line */
     uint64_t *resume;
-    const struct sl_http_limits *limits;
-    const char *const *forwarder_headers; /* of a trusted peer, or NULL */
-    size_t max_line, max_field, max_fields, max_bytes;
-    bool trailers;
+    const struct sl_head_rules *rules;
+    size_t max_fields; /* that there is room for, too */
+    bool trusted, trailers;
     const char *sentence;
 };
 

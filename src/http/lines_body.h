@@ -81,12 +81,12 @@ LINES_WAY(fields)(struct sl_lines *ps, char *line, struct sl_header *fields,
                   struct sl_framing *framing, size_t *ret_count, char **ret_next)
 {
     const char *end = ps->end - 1;
-    if (framing == NULL || ps->limits->permit_obsolete_folding || ps->end - ps->buf < 32 ||
+    if (framing == NULL || ps->rules->limits.permit_obsolete_folding || ps->end - ps->buf < 32 ||
         line >= end)
         return sl_lines_fields_portable(ps, line, fields, framing, ret_count, ret_next);
     const char *last = ps->end - 32;
     struct LINES_WAY(block) block = LINES_WAY(find_block)(ps->buf, end, line);
-    size_t max_field = ps->max_field;
+    size_t max_field = ps->rules->max_field;
     /* A line that is dropped counts, too, and brings stop nearer. */
     struct sl_header *field = fields, *stop = fields + ps->max_fields;
     uint32_t initials = 0;

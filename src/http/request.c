@@ -73,7 +73,7 @@ read_trailers(struct sl_exchange *x)
     const char *sentence;
     size_t capacity = sizeof x->trailers / sizeof x->trailers[0];
     int n = sl_head_parse_trailers(x->trailers, capacity, &count, x->view, x->view_len, &x->resume,
-                                   &x->res.ws->engine->opt.limits, &sentence);
+                                   &x->res.ws->engine->head_rules, &sentence);
     if (n < 0)
         fail(x, SL_EPROTO);
     if (n <= 0)

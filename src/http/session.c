@@ -192,9 +192,9 @@ parse(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, uint
     struct sl_exchange *x = &ws->x;
     memset(&x->req, 0, sizeof x->req);
     x->req.peer = &conn->peer;
-    struct sl_head head = {&x->req, ws->fields, engine->field_capacity};
-    struct sl_head_trust trust = {conn->peer.trusted, engine->opt.scheme_headers};
-    int n = sl_head_parse(&head, buf, len, resume, &engine->opt.limits, &trust, ret_sentence);
+    struct sl_head head = {&x->req, ws->fields, engine->head_rules.max_fields};
+    int n = sl_head_parse(&head, buf, len, resume, &engine->head_rules, conn->peer.trusted,
+                          ret_sentence);
     x->req.first = conn->first;
     if (conn->sent_continue)
         x->req.expect_continue = false;

@@ -12,6 +12,8 @@ static const struct sl_http_limits limits = {.request_line = 4094,
                                              .field_size = 8190,
                                              .header_map = SL_HEADER_MAP_DANGEROUS};
 
+static struct sl_head_rules rules;
+
 static char *body;
 static size_t body_len;
 
@@ -35,7 +37,7 @@ read_chunks(char *data, size_t len, size_t *ret_used, const char **ret_sentence)
         return event == SL_CHUNKED_MORE ? 0 : -1;
     struct sl_header trailers[FIELDS];
     uint64_t resume = 0;
-    int n = sl_head_parse_trailers(trailers, FIELDS, &count, data + at, len - at, &resume, &limits,
+    int n = sl_head_parse_trailers(trailers, FIELDS, &count, data + at, len - at, &resume, &rules,
                                    ret_sentence);
     *ret_used = at + (size_t)(n > 0 ? n : 0);
     return n > 0 ? 1 : n < 0 ? -1 : 0;
@@ -65,7 +67,7 @@ judge(char *data, size_t len)
     uint64_t resume = 0;
     const char *sentence = "";
     size_t used = 0;
-    int n = sl_head_parse(&head, data, len, &resume, &limits, NULL, &sentence);
+    int n = sl_head_parse(&head, data, len, &resume, &rules, false, &sentence);
     int rc = n <= 0 ? n : read_body(&req, data + n, len - (size_t)n, &used, &sentence);
     if (rc < 0) {
         printf("reject\t%s\n", sentence);
@@ -90,6 +92,7 @@ int
 main(void)
 {
     size_t len;
+    sl_head_rules_init(&rules, &limits, NULL);
     for (char *data; (data = read_request(&len)) != NULL; free(data)) {
         body = realloc(body, len + 1);
         if (body == NULL)

@@ -18,8 +18,7 @@ enum { FIELDS = 64, MAX_INPUT = 4096 };
 
 struct setup {
     struct sl_http_limits limits;
-    struct sl_head_trust trust;
-    bool trailers;
+    bool trusted, trailers;
 };
 
 struct verdict {
@@ -55,7 +54,7 @@ choose(const uint8_t *data)
                                  : b & 2 ? SL_HEADER_MAP_DANGEROUS
                                          : SL_HEADER_MAP_DROP,
                    .forwarder_headers = forwarder_headers},
-        .trust = {.trusted = b & 4, .scheme_headers = scheme_headers},
+        .trusted = b & 4,
         .trailers = b & 16,
     };
 }
@@ -63,14 +62,16 @@ choose(const uint8_t *data)
 static void
 parse(const struct setup *s, struct verdict *v, uint64_t *resume)
 {
+    struct sl_head_rules rules;
+    sl_head_rules_init(&rules, &s->limits, scheme_headers);
     v->req = (struct sl_request){0};
     if (s->trailers) {
-        v->rc = sl_head_parse_trailers(v->fields, FIELDS, &v->count, v->buf, v->len, resume,
-                                       &s->limits, &v->sentence);
+        v->rc = sl_head_parse_trailers(v->fields, FIELDS, &v->count, v->buf, v->len, resume, &rules,
+                                       &v->sentence);
         return;
     }
     struct sl_head head = {&v->req, v->fields, FIELDS};
-    v->rc = sl_head_parse(&head, v->buf, v->len, resume, &s->limits, &s->trust, &v->sentence);
+    v->rc = sl_head_parse(&head, v->buf, v->len, resume, &rules, s->trusted, &v->sentence);
     v->count = v->req.header_count;
 }
 

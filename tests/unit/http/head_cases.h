@@ -15,6 +15,23 @@
 
 #include "http/head.h"
 
+/* What the peer may do. */
+struct test_trust {
+    bool trusted;
+    const struct sl_scheme_header *scheme_headers;
+};
+
+static inline int
+parse_by(struct sl_head *head, char *buf, size_t len, uint64_t *resume,
+         const struct sl_http_limits *limits, const struct test_trust *trust,
+         const char **ret_sentence)
+{
+    struct sl_head_rules rules;
+    sl_head_rules_init(&rules, limits, trust != NULL ? trust->scheme_headers : NULL);
+    return sl_head_parse(head, buf, len, resume, &rules, trust != NULL && trust->trusted,
+                         ret_sentence);
+}
+
 struct head_case {
     const char *source; /* RFC section or gunicorn's rule, and what the case is about */
     const char *input;
@@ -22,7 +39,7 @@ struct head_case {
     int status;           /* 200: accepted, 0: not complete, else refused with it */
     const char *shows[4]; /* parts of the description of an accepted head */
     const struct sl_http_limits *limits;
-    const struct sl_head_trust *trust;
+    const struct test_trust *trust;
 };
 
 #define OK(source, input, ...)                                                                     \
@@ -112,9 +129,8 @@ feed(const struct head_case *c, size_t (*cut)(size_t done, size_t len, void *ctx
         done = n;
         struct sl_request req = {0};
         struct sl_head head = {&req, fields, TEST_FIELDS};
-        v->rc =
-            sl_head_parse(&head, buf, done, &resume,
-                          c->limits != NULL ? c->limits : &default_limits, c->trust, &v->sentence);
+        v->rc = parse_by(&head, buf, done, &resume, c->limits != NULL ? c->limits : &default_limits,
+                         c->trust, &v->sentence);
         if (v->rc > 0)
             describe(v, &req);
         else if (v->rc < 0)

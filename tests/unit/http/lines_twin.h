@@ -27,14 +27,16 @@ twin_parse(const struct sl_lines_way *way, char *buf, size_t len,
     static const struct sl_request req = {.version_major = 1, .version_minor = 1};
     memset(out, 0, sizeof *out);
     out->framing.req = &req;
+    const struct sl_head_rules rules = {.limits = *limits,
+                                        .max_line = 4094,
+                                        .max_field = max_field,
+                                        .max_fields = max_fields,
+                                        .max_bytes = SIZE_MAX};
     struct sl_lines lines = {.buf = buf,
                              .end = buf + len,
                              .resume = &out->resume,
-                             .limits = limits,
-                             .max_line = 4094,
-                             .max_field = max_field,
-                             .max_fields = max_fields,
-                             .max_bytes = SIZE_MAX};
+                             .rules = &rules,
+                             .max_fields = max_fields};
     char *next = buf;
     out->rc = way->fields(&lines, buf, out->fields, &out->framing, &out->count, &next);
     out->used = out->rc == 1 ? (size_t)(next - buf) : 0;

@@ -292,6 +292,8 @@ static int
 parse_trailers(const char *input, bool bytewise, size_t *ret_count, size_t *ret_used)
 {
     static const struct sl_http_limits limits = {.fields = 3, .field_size = 30};
+    struct sl_head_rules rules;
+    sl_head_rules_init(&rules, &limits, NULL);
     struct sl_header fields[4];
     uint64_t resume = 0;
     const char *sentence = NULL;
@@ -300,7 +302,7 @@ parse_trailers(const char *input, bool bytewise, size_t *ret_count, size_t *ret_
     for (size_t n = bytewise ? 1 : len; rc == 0 && n <= len; n++) {
         char *copy = malloc(n);
         memcpy(copy, input, n);
-        rc = sl_head_parse_trailers(fields, 4, ret_count, copy, n, &resume, &limits, &sentence);
+        rc = sl_head_parse_trailers(fields, 4, ret_count, copy, n, &resume, &rules, &sentence);
         free(copy);
     }
     if (rc < 0)

@@ -175,7 +175,7 @@ test_fields_beyond_the_callers_room_are_refused(void **state)
         uint64_t resume = 0;
         const char *sentence;
         assert_int_equal(
-            sl_head_parse(&head, text, sizeof text - 1, &resume, &default_limits, NULL, &sentence),
+            parse_by(&head, text, sizeof text - 1, &resume, &default_limits, NULL, &sentence),
             -431);
     }
 }
@@ -188,15 +188,15 @@ static const struct sl_http_limits forwarder = {
     .forwarder_headers = (const char *const[]){"SCRIPT_NAME", "PATH_INFO", NULL}};
 static const struct sl_http_limits forward_all = {
     .header_map = SL_HEADER_MAP_DROP, .forwarder_headers = (const char *const[]){"*", NULL}};
-static const struct sl_head_trust trusted = {
+static const struct test_trust trusted = {
     .trusted = true,
     .scheme_headers = (const struct sl_scheme_header[]){{"X-FORWARDED-PROTOCOL", "ssl"},
                                                         {"X-FORWARDED-PROTO", "https"},
                                                         {"X-FORWARDED-SSL", "on"},
                                                         {NULL, NULL}}};
-static const struct sl_head_trust untrusted = {.trusted = false,
-                                               .scheme_headers = (const struct sl_scheme_header[]){
-                                                   {"X-FORWARDED-PROTO", "https"}, {NULL, NULL}}};
+static const struct test_trust untrusted = {.trusted = false,
+                                            .scheme_headers = (const struct sl_scheme_header[]){
+                                                {"X-FORWARDED-PROTO", "https"}, {NULL, NULL}}};
 
 static void
 test_underscores_go_by_header_map(void **state)
@@ -277,8 +277,8 @@ test_a_trusted_peer_may_deny_https(void **state)
     struct sl_head head = {&req, fields, 4};
     uint64_t resume = 0;
     const char *sentence;
-    assert_true(sl_head_parse(&head, text, sizeof text - 1, &resume, &default_limits, &trusted,
-                              &sentence) > 0);
+    assert_true(
+        parse_by(&head, text, sizeof text - 1, &resume, &default_limits, &trusted, &sentence) > 0);
     assert_false(req.https);
 }
 
@@ -299,8 +299,8 @@ test_a_slow_head_costs_no_more_than_a_fast_one(void **state)
     uint64_t resume = 0;
     const char *sentence;
     for (size_t n = 1; n < sizeof text; n++)
-        assert_int_equal(sl_head_parse(&head, text, n, &resume, &most, NULL, &sentence), 0);
-    assert_int_equal(sl_head_parse(&head, text, sizeof text, &resume, &most, NULL, &sentence),
+        assert_int_equal(parse_by(&head, text, n, &resume, &most, NULL, &sentence), 0);
+    assert_int_equal(parse_by(&head, text, sizeof text, &resume, &most, NULL, &sentence),
                      sizeof text);
     assert_int_equal(req.headers[1].value.len, sizeof text - len - 4);
     assert_int_equal(resume, 0);

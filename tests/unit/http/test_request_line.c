@@ -229,11 +229,10 @@ test_a_refused_head_still_shows_its_request_line(void **state)
         struct sl_head head = {&req, fields, 4};
         uint64_t resume = 0;
         const char *sentence = NULL;
-        int rc = sl_head_parse(&head, text, cut, &resume, &default_limits, NULL, &sentence);
+        int rc = parse_by(&head, text, cut, &resume, &default_limits, NULL, &sentence);
         if (rc == 0) {
             req = (struct sl_request){0};
-            rc = sl_head_parse(&head, text, sizeof text - 1, &resume, &default_limits, NULL,
-                               &sentence);
+            rc = parse_by(&head, text, sizeof text - 1, &resume, &default_limits, NULL, &sentence);
         }
         assert_int_equal(rc, -400);
         assert_non_null(sentence);
