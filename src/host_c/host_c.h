@@ -10,7 +10,7 @@
  *   life.c         a worker's life; signals.c: what it does upon signals
  *   worker.c       <saola/worker.h>; loop.c: its timers, descriptors, posts; later.c: late answers
  *   serve.c        the classes sync and gthread; options.c: settings to the engine's options
- *   pool.c         pools; schedule.c: when those with a schedule run
+ *   pool/          pools
  *   mount.c        applications below a path
  *   log.c          the error log; syslog.c: to syslog
  *   reloader.c     a HUP when a shared object was built anew (--reload)
@@ -26,7 +26,9 @@
 #include <saola/access_log.h>
 #include <saola/files.h>
 #include <saola/saola.h>
-#include "schedule.h"
+#include "log.h"
+#include "object.h"
+#include "pool/pool.h"
 
 static inline long long
 sl_now_ms(void)
@@ -35,47 +37,6 @@ sl_now_ms(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
-
-/* ---- settings of one's own (values.c) ---------------------------------------------------------
- */
-
-struct sl_values {
-    const struct sl_setting *rows; /* ends with name NULL; may be NULL */
-    char **texts;                  /* one a row */
-    long long *numbers;
-};
-
-/* Fills values from rows' defaults and given ("NAME=VALUE", ended by NULL). used[i] is set for each
- * that rows have. SL_EINVAL, SL_ERANGE with a sentence, SL_ENOMEM. */
-int sl_values_init(struct sl_values *values, const struct sl_setting *rows,
-                   const char *const *given, bool *used, struct sl_error *err);
-void sl_values_release(struct sl_values *values);
-
-/* ---- shared objects (object.c) ----------------------------------------------------------------
- */
-
-enum sl_table_kind { SL_TABLE_APP, SL_TABLE_WORKER_CLASS, SL_TABLE_HOOKS, SL_TABLE_POOL };
-
-/* "PATH.so[:NAME]". The file as it was at some moment: a rebuilt one is another file. */
-struct sl_object {
-    enum sl_table_kind kind;
-    char *path, *name;
-    int fd; /* of the file, -1 when it is not open */
-    void *handle;
-};
-
-/* Splits the text and opens the file, so that this very file can be loaded later. SL_ENOENT and
- * others with a sentence. */
-int sl_object_open(struct sl_object *object, enum sl_table_kind kind, const char *text,
-                   struct sl_error *err);
-/* Loads it into this process and finds its table, which is checked. It stays loaded for ever. */
-int sl_object_load(struct sl_object *object, const void **ret_table, struct sl_error *err);
-/* A table that was not loaded but given. */
-int sl_object_check(enum sl_table_kind kind, const void *table, const char *what,
-                    struct sl_error *err);
-void sl_object_close(struct sl_object *object);
-/* Whether a setting's text names a shared object rather than a built-in class. */
-bool sl_object_is_named(const char *text);
 
 /* ---- generations (generation.c) ---------------------------------------------------------------
  */
@@ -89,16 +50,6 @@ struct sl_site {
     struct sl_values values;
     void *data, *state;
     bool loaded, started;
-};
-
-/* A pool, and in the arbiter who has which place in it. */
-struct sl_pool_site {
-    const struct sl_pool *table;
-    struct sl_object object; /* unless the table was given to sl_run() */
-    struct sl_schedule schedule;
-    long *left; /* one a place */
-    size_t place_count;
-    long departures;
 };
 
 struct sl_generation {
@@ -140,29 +91,6 @@ int sl_generation_load_tables(struct sl_generation *generation, int *ret_exit,
 int sl_generation_load_apps(struct sl_generation *generation, struct sl_error *err);
 /* Does the first in a process of its own, and check() of the worker class; says what came of it. */
 int sl_generation_check(struct sl_generation *generation, int *ret_exit, struct sl_error *err);
-
-/* ---- pools (pool.c) ---------------------------------------------------------------------------
- */
-
-/* (arbiter) Finds the tables that the program and the setting native_pools name. */
-int sl_pools_load(struct sl_host_c *host, struct sl_generation *generation, struct sl_error *err);
-/* (arbiter) Calls open() of those for which it was not called yet. */
-int sl_pools_open(struct sl_host_c *host, const struct sl_generation *generation,
-                  struct sl_error *err);
-void sl_pools_release(struct sl_generation *generation);
-/* (arbiter) Writes a row for each; returns how many. */
-size_t sl_pools_groups(const struct sl_generation *generation, struct sl_group *ret_groups);
-/* NULL: there is none of this name. */
-struct sl_pool_site *sl_pools_find(struct sl_generation *generation, const char *name);
-/* (arbiter) The place of a new worker; -1 without memory. */
-int sl_pools_take_place(struct sl_pool_site *site);
-/* (arbiter) Its worker has ended; final: and is not to come back. */
-void sl_pools_leave_place(struct sl_pool_site *site, int place, bool final);
-long long sl_pools_timeout_ms(const struct sl_pool *table); /* 0: none */
-/* (worker) The steps of its life. */
-int sl_pools_start(struct sl_worker *worker, struct sl_error *err);
-int sl_pools_main(struct sl_worker *worker);
-void sl_pools_stop(struct sl_worker *worker);
 
 /* ---- the host (host.c) ------------------------------------------------------------------------
  */
@@ -206,40 +134,6 @@ int sl_commandline_read(const struct sl_run_options *options, struct sl_commandl
 void sl_commandline_release(struct sl_commandline *line);
 void sl_help_print(const char *program, const char *setting);
 void sl_help_print_config(const struct sl_commandline *line);
-
-/* ---- error log (log.c) ------------------------------------------------------------------------
- */
-
-struct sl_errlog;
-
-/* By the settings of a generation. SL_ESYS with a sentence. */
-int sl_errlog_open(const struct sl_generation *generation, struct sl_errlog **ret_log,
-                   struct sl_error *err);
-void sl_errlog_reopen(struct sl_errlog *log);
-/* Takes level, file and syslog of another generation; what cannot be opened stays as it was. */
-void sl_errlog_configure(struct sl_errlog *log, const struct sl_generation *generation);
-void sl_errlog_write(struct sl_errlog *log, enum sl_log_level level, const char *message);
-void sl_errlog_format(struct sl_errlog *log, enum sl_log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-/* Where lines go besides; NULL: nowhere. Its, until it is configured or closed. */
-struct sl_syslog *sl_errlog_syslog(const struct sl_errlog *log);
-void sl_errlog_close(struct sl_errlog *log);
-
-/* ---- syslog (syslog.c) ------------------------------------------------------------------------
- */
-
-struct sl_syslog;
-
-/* Whether the settings can be read: SL_OK (also when syslog is off), SL_EINVAL with a sentence. */
-int sl_syslog_check(const struct sl_config *config, struct sl_error *err);
-/* name: of the entries, unless the setting syslog_prefix says one. must_answer: SL_ESYS when nobody
- * is there; else one that is there later will do. */
-int sl_syslog_open(const struct sl_config *config, const char *name, bool must_answer,
-                   struct sl_syslog **ret_syslog, struct sl_error *err);
-/* kind: "error" or "access". Never waits. (any thread) */
-void sl_syslog_write(struct sl_syslog *syslog, const char *kind, enum sl_log_level level,
-                     const char *text, size_t len);
-void sl_syslog_close(struct sl_syslog *syslog); /* NULL is accepted */
 
 /* ---- reload upon changes (reloader.c) ----------------------------------------------------------
  */

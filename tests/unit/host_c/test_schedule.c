@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 #include <cmocka.h>
-#include <host_c/schedule.h>
+#include <host_c/pool/schedule.h>
 
 /* "2026-05-01 10:00:00" in local time. */
 static long long

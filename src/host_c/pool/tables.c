@@ -1,12 +1,7 @@
-/* Pools in C: which a generation has, who has which place, what their workers do. */
+/* Which pools a generation has, and what the arbiter is told of them (arbiter process). */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-#include "host_c.h"
-
-/* ---- loading (arbiter) ------------------------------------------------------------------------
- */
+#include "../host_c.h"
 
 static bool
 name_is_good(const char *name)
@@ -16,8 +11,8 @@ name_is_good(const char *name)
     return len > 0 && len < SL_GROUP_NAME && strspn(name, good) == len && strcmp(name, "web") != 0;
 }
 
-static bool
-is_scheduled(const struct sl_pool *table)
+bool
+sl_pools_is_scheduled(const struct sl_pool *table)
 {
     return table->every_ms > 0 || table->cron != NULL;
 }
@@ -40,9 +35,9 @@ check_table(const struct sl_generation *generation, const struct sl_pool *table,
         return sl_error_set(err, SL_EINVAL, "pool %s: its member worker is missing", name);
     if (table->every_ms > 0 && table->cron != NULL)
         return sl_error_set(err, SL_EINVAL, "pool %s: every_ms or cron, not both", name);
-    if (is_scheduled(table) && table->worker->main == NULL)
+    if (sl_pools_is_scheduled(table) && table->worker->main == NULL)
         return sl_error_set(err, SL_EINVAL, "pool %s: a schedule needs a function main", name);
-    if ((table->exclusive || is_scheduled(table)) && table->workers > 1)
+    if ((table->exclusive || sl_pools_is_scheduled(table)) && table->workers > 1)
         return sl_error_set(err, SL_EINVAL, "pool %s: %s means one worker, not %u", name,
                             table->exclusive ? "exclusive" : "a schedule", table->workers);
     return SL_OK;
@@ -201,11 +196,6 @@ sl_pools_groups(const struct sl_generation *generation, struct sl_group *ret_gro
     return generation->pool_count;
 }
 
-/* ---- places (arbiter) -------------------------------------------------------------------------
- */
-
-enum { HELD = -1, NEW = 0 }; /* else: when it was left; the likeliest to come back is the last */
-
 struct sl_pool_site *
 sl_pools_find(struct sl_generation *generation, const char *name)
 {
@@ -214,124 +204,4 @@ sl_pools_find(struct sl_generation *generation, const char *name)
             return &generation->pools[i];
     }
     return NULL;
-}
-
-static bool
-make_room(struct sl_pool_site *site, size_t count)
-{
-    if (count <= site->place_count)
-        return true;
-    long *left = realloc(site->left, count * sizeof *left);
-    if (left == NULL)
-        return false;
-    memset(left + site->place_count, 0, (count - site->place_count) * sizeof *left);
-    site->left = left;
-    site->place_count = count;
-    return true;
-}
-
-int
-sl_pools_take_place(struct sl_pool_site *site)
-{
-    size_t best = SIZE_MAX;
-    if (!make_room(site, site->table->workers > 0 ? site->table->workers : 1))
-        return -1;
-    for (size_t i = 0; i < site->place_count && (best == SIZE_MAX || site->left[best] != NEW);
-         i++) {
-        if (site->left[i] != HELD &&
-            (best == SIZE_MAX || site->left[i] == NEW || site->left[i] > site->left[best]))
-            best = i;
-    }
-    if (best == SIZE_MAX) { /* TTIN */
-        best = site->place_count;
-        if (!make_room(site, best + 1))
-            return -1;
-    }
-    site->left[best] = HELD;
-    return (int)best;
-}
-
-void
-sl_pools_leave_place(struct sl_pool_site *site, int place, bool final)
-{
-    site->left[place] = final ? 1 : ++site->departures + 1;
-}
-
-/* ---- a worker ---------------------------------------------------------------------------------
- */
-
-int
-sl_worker_id(const struct sl_worker *worker)
-{
-    return worker->pool != NULL ? worker->place : -1;
-}
-
-int
-sl_pools_start(struct sl_worker *worker, struct sl_error *err)
-{
-    const struct sl_pool_worker *table = worker->pool->table->worker;
-    for (size_t i = 0; i < worker->listener_count; i++)
-        close(worker->listeners[i]); /* clients are the web workers' */
-    worker->listener_count = 0;
-    *err = (struct sl_error){.text = ""};
-    int rc = table->start == NULL ? SL_OK : table->start(worker, &worker->class_state, err);
-    if (rc < 0 && err->text[0] == '\0')
-        sl_error_set(err, rc, "start() of the pool %s failed (%s)", worker->info.group,
-                     sl_status_name(rc));
-    worker->inited = rc >= 0;
-    return rc < 0 ? rc : SL_OK;
-}
-
-static long long
-wall_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* What a call returns is logged when it is a failure, and the next time comes all the same. */
-static int
-run_at_times(struct sl_worker *worker)
-{
-    const struct sl_pool_site *pool = worker->pool;
-    long long due = sl_schedule_after_ms(&pool->schedule, wall_ms());
-    while (!worker->stopping && due >= 0) {
-        long long now = wall_ms();
-        if (now < due) {
-            (void)sl_worker_turn(worker, due - now < 1000 ? (int)(due - now) : 1000);
-            continue;
-        }
-        int rc = pool->table->worker->main(worker, worker->class_state);
-        if (rc < 0)
-            sl_worker_log(worker, SL_LOG_ERROR, "The run of pool %s at its time failed (%s)",
-                          worker->info.group, sl_status_name(rc));
-        else if (rc > 0)
-            sl_worker_log(worker, SL_LOG_ERROR, "The run of pool %s at its time ended with %d",
-                          worker->info.group, rc);
-        now = wall_ms();
-        due = sl_schedule_after_ms(&pool->schedule, now > due ? now : due);
-    }
-    return 0;
-}
-
-int
-sl_pools_main(struct sl_worker *worker)
-{
-    const struct sl_pool *table = worker->pool->table;
-    if (is_scheduled(table))
-        return run_at_times(worker);
-    if (table->worker->main != NULL)
-        return worker->stopping ? 0 : table->worker->main(worker, worker->class_state);
-    while (sl_worker_turn(worker, -1) != SL_ECLOSED)
-        ;
-    return 0;
-}
-
-void
-sl_pools_stop(struct sl_worker *worker)
-{
-    const struct sl_pool_worker *table = worker->pool->table->worker;
-    if (worker->inited && table->stop != NULL)
-        table->stop(worker, worker->class_state);
 }

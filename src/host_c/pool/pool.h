@@ -1,0 +1,51 @@
+/* Pools: what the files of this folder show to each other and to the host.
+ *
+ *   tables.c    which pools a generation has
+ *   places.c    who has which place
+ *   process.c   what a worker does; schedule.c: when one with a schedule runs
+ */
+#ifndef SL_HOST_C_POOL_POOL_H
+#define SL_HOST_C_POOL_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <saola/pool.h>
+#include "../object.h"
+#include "schedule.h"
+
+struct sl_generation;
+struct sl_host_c;
+
+/* A pool, and in the arbiter who has which place in it. */
+struct sl_pool_site {
+    const struct sl_pool *table;
+    struct sl_object object; /* unless the table was given to sl_run() */
+    struct sl_schedule schedule;
+    long *left; /* one a place */
+    size_t place_count;
+    long departures;
+};
+
+/* (arbiter) Finds the tables that the program and the setting native_pools name. */
+int sl_pools_load(struct sl_host_c *host, struct sl_generation *generation, struct sl_error *err);
+/* (arbiter) Calls open() of those for which it was not called yet. */
+int sl_pools_open(struct sl_host_c *host, const struct sl_generation *generation,
+                  struct sl_error *err);
+void sl_pools_release(struct sl_generation *generation);
+/* (arbiter) Writes a row for each; returns how many. */
+size_t sl_pools_groups(const struct sl_generation *generation, struct sl_group *ret_groups);
+/* NULL: there is none of this name. */
+struct sl_pool_site *sl_pools_find(struct sl_generation *generation, const char *name);
+/* (arbiter) The place of a new worker; -1 without memory. */
+int sl_pools_take_place(struct sl_pool_site *site);
+/* (arbiter) Its worker has ended; final: and is not to come back. */
+void sl_pools_leave_place(struct sl_pool_site *site, int place, bool final);
+long long sl_pools_timeout_ms(const struct sl_pool *table); /* 0: none */
+/* Whether main() is called at times. */
+bool sl_pools_is_scheduled(const struct sl_pool *table);
+/* (worker) The steps of its life. */
+int sl_pools_start(struct sl_worker *worker, struct sl_error *err);
+int sl_pools_main(struct sl_worker *worker);
+void sl_pools_stop(struct sl_worker *worker);
+
+#endif
