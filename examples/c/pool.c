@@ -1,7 +1,7 @@
 /* Pools in C: workers that answer datagrams on one shared socket, and a job that runs at times.
  *
  *     cc -shared -fPIC $(pkg-config --cflags saola) pool.c -o pool.so
- *     POOL_PORT=9999 saola --pool ./pool.so:pong --pool ./pool.so:cleaner
+ *     saola --pool ./pool.so:pong --pool ./pool.so:cleaner --set port=9999
  *     echo ping | nc -u -w1 127.0.0.1 9999
  *
  * The socket is opened in the arbiter, before the first worker, and every worker inherits its
@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,11 +19,10 @@
 static int sock = -1; /* opened in the arbiter, the same in all workers */
 
 static int
-open_socket(struct sl_error *err)
+open_socket(const struct sl_values *settings, struct sl_error *err)
 {
-    const char *port = getenv("POOL_PORT");
     struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)(port != NULL ? atoi(port) : 0)),
+                                  .sin_port = htons((uint16_t)sl_values_number(settings, "port")),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
     sock = socket(AF_INET, SOCK_DGRAM, 0);
@@ -70,7 +68,8 @@ static int
 clean(struct sl_worker *worker, void *state)
 {
     (void)state;
-    sl_worker_log(worker, SL_LOG_INFO, "cleaner: cleaning");
+    (void)worker;
+    printf("cleaning\n"); /* "[cleaner/0] cleaning" */
     return 0;
 }
 
@@ -78,8 +77,21 @@ clean(struct sl_worker *worker, void *state)
 static const struct sl_pool_worker pong_worker = {.start = start, .stop = stop};
 static const struct sl_pool_worker clean_worker = {.main = clean};
 
-SL_POOL(pong) = {
-    .abi = SL_POOL_ABI, .name = "pong", .workers = 4, .worker = &pong_worker, .open = open_socket};
+static const struct sl_setting settings[] = {
+    {.name = "port",
+     .type = SL_SETTING_INT,
+     .default_text = "0",
+     .max = 65535,
+     .summary = "UDP port of pong; 0: any."},
+    {.name = NULL},
+};
+
+SL_POOL(pong) = {.abi = SL_POOL_ABI,
+                 .name = "pong",
+                 .workers = 4,
+                 .worker = &pong_worker,
+                 .settings = settings,
+                 .open = open_socket};
 
 SL_POOL(cleaner) = {.abi = SL_POOL_ABI,
                     .name = "cleaner",

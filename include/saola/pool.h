@@ -6,7 +6,7 @@
  *     static int
  *     work(struct sl_worker *worker, void *state)
  *     {
- *         while (sl_worker_turn(worker, 1000) != SL_ECLOSED)
+ *         while (sl_worker_wait(worker, 1000) == SL_OK)
  *             do_some();
  *         return 0;
  *     }
@@ -28,7 +28,7 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default) /* what the library shows */
 
-#define SL_POOL_ABI 0x534c5001u
+#define SL_POOL_ABI 0x534c5002u
 
 /* A worker's life: start, main, stop. Process: the worker, after it has become its user. Thread:
  * the main one. What <saola/worker.h> has for worker classes may be used: timers, descriptors,
@@ -37,10 +37,11 @@ struct sl_pool_worker {
     /* Before the worker counts as ready; *ret_state goes to the others. A negative result is a
      * failed boot, err says why. May be NULL. */
     int (*start)(struct sl_worker *worker, void **ret_state, struct sl_error *err);
-    /* Works until sl_worker_stopping(), and calls sl_worker_turn(), or sl_worker_beat(), more often
-     * than every `timeout` seconds. Returns 0, or an exit status; a negative result is a failure.
-     * In a pool with a schedule it is called at each time and returns soon. NULL: the loop's
-     * timers, descriptors and posts are all the work. */
+    /* Works until sl_worker_stopping(); sl_worker_wait() sleeps until then. It may compute for as
+     * long as it likes, unless the pool has watch_main. Returns 0, or an exit status; a negative
+     * result is a failure. In a pool with a schedule it is called at each time. NULL: the loop's
+     * timers, descriptors and posts are all the work; a callback that does not return for `timeout`
+     * seconds is a hang. */
     int (*main)(struct sl_worker *worker, void *state);
     /* The last of every orderly end, also when main() has failed. Under exit_timeout. May be NULL.
      */
@@ -53,10 +54,13 @@ struct sl_pool {
     const char *name; /* at most 31 bytes; not "web", which the applications' workers are */
     unsigned workers; /* 0: one */
     const struct sl_pool_worker *worker;
+    /* Settings of its own, see <saola/worker.h>: sl_worker_settings() in all functions of the
+     * worker. NULL: none. */
+    const struct sl_setting *settings;
     /* Opens what all workers share, such as a socket: they inherit it as by fork(). Process: the
      * arbiter, once for each table, before its first worker. A negative result: the start, or the
      * reload, has failed. May be NULL. */
-    int (*open)(struct sl_error *err);
+    int (*open)(const struct sl_values *settings, struct sl_error *err);
     /* Times at which main() is called, by one worker, instead of once. Milliseconds of a period
      * (counted on the clock of the machine), or a cron expression, "MINUTE HOUR DAY MONTH WEEKDAY"
      * or with the second before these, in local time. A time that comes while main() runs is left
@@ -70,6 +74,12 @@ struct sl_pool {
     int boot_timeout, timeout, graceful_timeout, exit_timeout;
     int max_lifetime;     /* after which a worker is replaced; 0: never */
     long long max_memory; /* bytes, the same */
+    /* main() calls sl_worker_wait(), sl_worker_turn() or sl_worker_beat() more often than every
+     * `timeout` seconds, else it hangs and the worker is replaced. Without it a thread beats. */
+    bool watch_main;
+    /* Standard output and error of the workers are the arbiter's. Without it they come through a
+     * process that writes whole lines, each behind "[NAME/ID] ", live; stdout is line-buffered. */
+    bool raw_output;
 };
 
 /* The worker's place in its pool, from 0 on; its successor has the same. -1 outside of pools. */

@@ -90,6 +90,10 @@ int sl_worker_poll(struct sl_worker *worker, int fd, unsigned flags, sl_poll_fn 
  * Beats. SL_OK, SL_ECLOSED once the worker is to stop. */
 int sl_worker_turn(struct sl_worker *worker, int timeout_ms);
 
+/* Sleeps for so many milliseconds (-1: no limit) or until the worker is to stop, and runs meanwhile
+ * what is due in the loop. Beats. SL_OK, SL_ECLOSED once the worker is to stop. */
+int sl_worker_wait(struct sl_worker *worker, int timeout_ms);
+
 /* ---- life of a worker -------------------------------------------------------------------------
  */
 

@@ -270,6 +270,7 @@ class Arbiter:
         self._refill_boot_report()
         if not reload:
             self._preload()
+            self._open_pools()
             return self.cfg.core
         saved = _Saved(self)
         self._lives.reload()
@@ -281,6 +282,7 @@ class Arbiter:
                 self.log.info("preload_app: the application stays as it was loaded at the start; "
                               "send USR2 to load new code")
             self._preload()
+            self._open_pools()
         except BaseException as exc:
             saved.restore(self)
             self._lives.settle(False)
@@ -297,6 +299,13 @@ class Arbiter:
         except Exception as exc:
             raise _LoadFailed(self._explain(exc)) from None
         self._warn_of_threads()
+
+    def _open_pools(self):
+        try:
+            if self._pools is not None:
+                self._pools.open()
+        except errors.ConfigError as exc:
+            raise _LoadFailed(str(exc)) from None
 
     def _loaded_here(self):
         self._lives.loads += 1

@@ -90,7 +90,7 @@ sl_generation_check(struct sl_generation *generation, int *ret_exit, struct sl_e
     }
     *ret_exit = SL_EXIT_APP_LOAD;
     if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
-        return sl_error_set(err, SL_EINVAL, "loading the application ends with SIG%s",
+        return sl_error_set(err, SL_EHOST, "loading the application ends with SIG%s",
                             sigabbrev_np(WTERMSIG(status)));
     return sl_error_set(err, SL_ETIMEOUT, "loading the application ended before it was done");
 }

@@ -206,18 +206,34 @@ load_site(struct sl_site *site, struct sl_error *err)
     return rc;
 }
 
+/* Settings that somebody here has declared: applications, the worker class, pools. False: there are
+ * no more. */
+static bool
+declared(const struct sl_generation *generation, size_t i, const struct sl_setting **ret_rows)
+{
+    if (i < generation->site_count) {
+        *ret_rows = generation->sites[i].app->settings;
+        return true;
+    }
+    i -= generation->site_count;
+    if (i == 0) {
+        *ret_rows = generation->worker_class->settings;
+        return true;
+    }
+    if (i <= generation->pool_count)
+        *ret_rows = generation->pools[i - 1].table->settings;
+    return i <= generation->pool_count;
+}
+
 static int
-refuse_unknown(struct sl_generation *generation, const char *text, struct sl_error *err)
+refuse(const struct sl_generation *generation, const char *text, struct sl_error *err)
 {
     const char *names[64];
+    const struct sl_setting *row;
     size_t count = 0;
     char name[80];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(text, "="), text);
-    for (size_t i = 0; i <= generation->site_count; i++) {
-        const struct sl_setting *row =
-            i < generation->site_count         ? generation->sites[i].app->settings
-            : generation->worker_class != NULL ? generation->worker_class->settings
-                                               : NULL;
+    for (size_t i = 0; declared(generation, i, &row); i++) {
         for (; row != NULL && row->name != NULL && count < 64; row++)
             names[count++] = row->name;
     }
@@ -230,28 +246,33 @@ refuse_unknown(struct sl_generation *generation, const char *text, struct sl_err
 }
 
 static int
+refuse_unknown(const struct sl_generation *generation, const char *const *given,
+               struct sl_error *err)
+{
+    const struct sl_setting *rows;
+    for (; given != NULL && *given != NULL; given++) {
+        bool known = false;
+        for (size_t i = 0; !known && declared(generation, i, &rows); i++)
+            known = sl_values_has(rows, *given);
+        if (!known)
+            return refuse(generation, *given, err);
+    }
+    return SL_OK;
+}
+
+/* Those of pools were read when they were loaded. */
+static int
 read_values(struct sl_generation *generation, struct sl_error *err)
 {
     const char *const *given = sl_config_list(generation->config, "app_settings");
-    size_t count = 0;
-    while (given != NULL && given[count] != NULL)
-        count++;
-    bool *used = calloc(count + 1, sizeof *used);
-    if (used == NULL)
-        return sl_error_set(err, SL_ENOMEM, "out of memory");
     int rc = SL_OK;
     for (size_t i = 0; rc == SL_OK && i < generation->site_count; i++)
         rc = sl_values_init(&generation->sites[i].values, generation->sites[i].app->settings, given,
-                            used, err);
+                            err);
     if (rc == SL_OK)
         rc = sl_values_init(&generation->class_values, generation->worker_class->settings, given,
-                            used, err);
-    for (size_t g = 0; rc == SL_OK && g < count; g++) {
-        if (!used[g])
-            rc = refuse_unknown(generation, given[g], err);
-    }
-    free(used);
-    return rc;
+                            err);
+    return rc == SL_OK ? refuse_unknown(generation, given, err) : rc;
 }
 
 int

@@ -203,6 +203,23 @@ free_worker(struct sl_worker *worker)
     free(worker);
 }
 
+/* Of a pool's worker. */
+static int
+take_place(struct sl_worker *worker, struct sl_error *err)
+{
+    struct sl_pool_site *site = sl_pools_find(worker->generation, worker->info.group);
+    if (site == NULL)
+        return SL_OK;
+    worker->place = sl_pools_take_place(site);
+    if (worker->place < 0)
+        return sl_error_set(err, SL_ENOMEM, "out of memory");
+    worker->pool = site;
+    int rc = sl_output_prepare(worker, err);
+    if (rc != SL_OK)
+        sl_pools_leave_place(site, worker->place, false);
+    return rc;
+}
+
 static int
 host_worker_new(void *ctx, const struct sl_worker_info *info, void **ret_worker,
                 struct sl_error *err)
@@ -217,16 +234,15 @@ host_worker_new(void *ctx, const struct sl_worker_info *info, void **ret_worker,
     worker->stop_fd = -1;
     worker->generation = find_generation(host, info->generation);
     worker->generation->refs++;
-    worker->pool = sl_pools_find(worker->generation, info->group);
-    if (worker->pool != NULL && (worker->place = sl_pools_take_place(worker->pool)) < 0) {
-        worker->pool = NULL;
-        free_worker(worker);
-        return sl_error_set(err, SL_ENOMEM, "out of memory");
-    }
     worker->listeners = calloc(host->listener_count + 1, sizeof *worker->listeners);
     if (worker->listeners == NULL) {
         free_worker(worker);
         return sl_error_set(err, SL_ENOMEM, "out of memory");
+    }
+    int rc = take_place(worker, err);
+    if (rc != SL_OK) {
+        free_worker(worker);
+        return rc;
     }
     worker->listener_count = host->listener_count;
     for (size_t i = 0; i < host->listener_count; i++)
@@ -268,8 +284,15 @@ host_worker_free(void *ctx, void *opaque, pid_t pid, int wait_status)
         sl_pools_leave_place(worker->pool, worker->place,
                              ended && (restart == SL_RESTART_NEVER ||
                                        (restart == SL_RESTART_ON_FAILURE && wait_status == 0)));
+        sl_output_worker_gone(worker);
     }
     free_worker(worker);
+}
+
+static void
+host_child_gone(void *ctx, pid_t pid, int wait_status)
+{
+    sl_output_child_gone(ctx, pid, wait_status);
 }
 
 static void
@@ -305,11 +328,13 @@ host_hook(void *ctx, const struct sl_hook_call *call)
     return sl_host_c_hook(host, call);
 }
 
-/* Between events: with the setting reload the loop wakes up for it. */
+/* Between events: with the setting reload, and while pools have heartbeats, the loop wakes up for
+ * it. */
 static int
 host_idle(void *ctx)
 {
     struct sl_host_c *host = ctx;
+    sl_output_idle(host);
     const char *path = host->reloader != NULL ? sl_reloader_look(host->reloader) : NULL;
     if (path != NULL) {
         sl_errlog_format(host->log, SL_LOG_INFO, "Reloading: %s has changed", path);
@@ -356,6 +381,7 @@ sl_host_c_init(struct sl_host_c *host)
         .worker_forked = host_worker_forked,
         .worker_main = host_worker_main,
         .worker_free = host_worker_free,
+        .child_gone = host_child_gone,
         .listeners_changed = host_listeners_changed,
         .reopen_logs = host_reopen_logs,
         .arbiter_named = host_arbiter_named,

@@ -105,6 +105,7 @@ struct sl_host_c {
     struct sl_title title;
     struct sl_errlog *log;
     struct sl_reloader *reloader;
+    struct sl_pool_output *output; /* NULL: no worker's output is captured */
     const int *listeners;
     int *listener_copy;
     size_t listener_count;
@@ -159,8 +160,10 @@ struct sl_worker {
     struct sl_host_c *host;
     struct sl_generation *generation;
     struct sl_worker_info info;
-    struct sl_pool_site *pool; /* NULL: it serves the web */
-    int place;                 /* in its pool */
+    struct sl_pool_site *pool;       /* NULL: it serves the web */
+    int place;                       /* in its pool */
+    struct sl_pool_streams *streams; /* (arbiter) of its place */
+    struct sl_worker *beside;        /* (arbiter) another one at its place */
     pid_t pid;
     int *listeners;
     size_t listener_count;
@@ -169,8 +172,10 @@ struct sl_worker {
     /* in the worker's process */
     struct sl_loop_c *loop;         /* NULL: a mounted application in another host's worker */
     const struct sl_values *values; /* of whom the worker calls just now */
+    struct sl_pool_beat *heart;     /* NULL: who runs beats */
     const struct sl_worker_class *class;
     void *class_state;
+    char failure[sizeof((struct sl_error *)0)->text + 1]; /* why it serves nothing else */
     bool inited, serving_sync;
     int tick_ms; /* that a turn may last, so that the beat comes in time */
     int stop_fd;
@@ -184,6 +189,8 @@ struct sl_worker {
 
 /* The whole life of a worker (life.c). */
 int sl_worker_live(struct sl_worker *worker);
+/* Its loop, and what wakes it upon a stop. */
+int sl_worker_open_parts(struct sl_worker *worker, struct sl_error *err);
 /* Starts, asks to stop, and ends the applications of its generation. */
 int sl_sites_start(struct sl_worker *worker, struct sl_error *err);
 void sl_sites_stop(struct sl_worker *worker);

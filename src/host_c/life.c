@@ -76,8 +76,8 @@ choose_tick(const struct sl_worker *worker)
     return timeout_ms > 0 && timeout_ms / 2 < TICK_MAX_MS ? (int)timeout_ms / 2 : TICK_MAX_MS;
 }
 
-static int
-open_parts(struct sl_worker *worker, struct sl_error *err)
+int
+sl_worker_open_parts(struct sl_worker *worker, struct sl_error *err)
 {
     worker->tick_ms = choose_tick(worker);
     worker->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -86,9 +86,9 @@ open_parts(struct sl_worker *worker, struct sl_error *err)
     return SL_OK;
 }
 
-/* Applications and worker class, up to the moment before "ready". */
+/* Applications are loaded and started; or a pool's worker. */
 static int
-load_all(struct sl_worker *worker, int *ret_status, struct sl_error *err)
+load_code(struct sl_worker *worker, int *ret_status, struct sl_error *err)
 {
     struct sl_generation *generation = worker->generation;
     if (worker->pool != NULL)
@@ -105,17 +105,42 @@ load_all(struct sl_worker *worker, int *ret_status, struct sl_error *err)
         return rc;
     worker->serving_sync = worker->class == &sl_worker_sync;
     sl_slot_count(worker->info.slot, SL_LIFE_STARTUP);
-    rc = sl_sites_start(worker, err);
-    if (rc != SL_OK)
-        return rc;
-    worker->values = &generation->class_values;
+    return sl_sites_start(worker, err);
+}
+
+static int
+init_class(struct sl_worker *worker, struct sl_error *err)
+{
+    worker->values = &worker->generation->class_values;
     *err = (struct sl_error){.text = ""};
-    rc = worker->class->init == NULL ? SL_OK
-                                     : worker->class->init(worker, &worker->class_state, err);
+    int rc = worker->class->init == NULL ? SL_OK
+                                         : worker->class->init(worker, &worker->class_state, err);
     if (rc < 0 && err->text[0] == '\0')
         sl_error_set(err, rc, "init() of the worker class failed (%s)", sl_status_name(rc));
     worker->inited = rc >= 0;
     return rc < 0 ? rc : SL_OK;
+}
+
+/* With the setting reload, a first start that fails is shown (500), and a file that changes leads
+ * to the next generation. That one is refused as long as it fails. */
+static bool
+may_be_repaired(const struct sl_worker *worker)
+{
+    return worker->info.generation == 1 &&
+           sl_config_number(worker->generation->config, "reload") != 0;
+}
+
+static void
+wait_for_repair(struct sl_worker *worker, const struct sl_error *err)
+{
+    char byte;
+    bool first = worker->pool != NULL ? worker->place == 0 /* of each pool one */
+                                      : read(worker->generation->report_fds[0], &byte, 1) == 1;
+    sl_errlog_format(worker->log, first ? SL_LOG_ERROR : SL_LOG_DEBUG, "%s; waiting for a change",
+                     err->text);
+    snprintf(worker->failure, sizeof worker->failure, "%s\n", err->text);
+    worker->class = &sl_worker_sync;
+    worker->serving_sync = true;
 }
 
 static int
@@ -124,14 +149,21 @@ boot(struct sl_worker *worker)
     struct sl_error err = {.text = ""};
     const struct sl_config *config = worker->generation->config;
     int status = SL_EXIT_WORKER_BOOT;
+    if (sl_output_enter(worker, &err) != SL_OK)
+        return boot_failed(worker, SL_EXIT_ERROR, &err);
     if (run_hook(worker, SL_HOOK_post_fork) != SL_OK)
         return status;
     if (set_environment(config, &err) != SL_OK || sl_worker_drop_privileges(&err) != SL_OK ||
-        open_parts(worker, &err) != SL_OK)
+        sl_worker_open_parts(worker, &err) != SL_OK)
         return boot_failed(worker, SL_EXIT_ERROR, &err);
     sl_worker_take_signals(worker);
-    if (load_all(worker, &status, &err) != SL_OK)
-        return boot_failed(worker, status, &err);
+    if (load_code(worker, &status, &err) != SL_OK) {
+        if (!may_be_repaired(worker))
+            return boot_failed(worker, status, &err);
+        wait_for_repair(worker, &err);
+    }
+    if (worker->pool == NULL && init_class(worker, &err) != SL_OK)
+        return boot_failed(worker, SL_EXIT_WORKER_BOOT, &err);
     if (run_hook(worker, SL_HOOK_post_worker_init) != SL_OK)
         return SL_EXIT_WORKER_BOOT;
     if (start_listening(worker, &err) != SL_OK)
@@ -167,6 +199,7 @@ end(struct sl_worker *worker)
     else if (worker->inited && worker->class->exit != NULL)
         worker->class->exit(worker, worker->class_state);
     sl_sites_exit(worker);
+    fflush(NULL); /* it ends by _exit() */
     sl_slot_count(worker->info.slot, SL_LIFE_EXIT);
     (void)run_hook(worker, SL_HOOK_worker_exit);
 }
@@ -182,19 +215,6 @@ run_class(struct sl_worker *worker)
         sl_errlog_format(worker->log, SL_LOG_WARNING,
                          "run() of worker class %s ended though nobody asked it to stop",
                          worker->generation->class_name);
-    return result < 0 ? SL_EXIT_INTERNAL : result & 0xff;
-}
-
-static int
-run_pool(struct sl_worker *worker)
-{
-    enum { ASKED = 1 };
-    int result = sl_pools_main(worker);
-    if (worker->stopping)
-        sl_slot_set_cause(worker->info.slot, ASKED);
-    if (result < 0)
-        sl_errlog_format(worker->log, SL_LOG_ERROR, "main() of worker %d of pool %s failed (%s)",
-                         worker->place, worker->info.group, sl_status_name(result));
     return result < 0 ? SL_EXIT_INTERNAL : result & 0xff;
 }
 
@@ -215,7 +235,7 @@ sl_worker_live(struct sl_worker *worker)
     sl_errlog_format(worker->log, SL_LOG_INFO, "Booting worker with pid: %d", (int)worker->pid);
     int status = boot(worker);
     if (status == SL_EXIT_OK) {
-        status = worker->pool != NULL ? run_pool(worker) : run_class(worker);
+        status = worker->pool != NULL ? sl_pools_run(worker) : run_class(worker);
         if (worker->quitting)
             (void)run_hook(worker, SL_HOOK_worker_int);
     }

@@ -106,6 +106,18 @@ turn_to(struct sl_errlog *log, int fd)
     }
 }
 
+int
+sl_errlog_leave_stderr(struct sl_errlog *log)
+{
+    if (log->fd != STDERR_FILENO)
+        return SL_OK;
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (fd < 0)
+        return SL_ESYS;
+    log->fd = fd;
+    return SL_OK;
+}
+
 void
 sl_errlog_reopen(struct sl_errlog *log)
 {

@@ -17,6 +17,9 @@ struct sl_errlog;
 /* By the settings of a generation. SL_ESYS with a sentence. */
 int sl_errlog_open(const struct sl_generation *generation, struct sl_errlog **ret_log,
                    struct sl_error *err);
+/* Standard error is about to be something else: lines that go there go where it leads now.
+ * SL_ESYS. */
+int sl_errlog_leave_stderr(struct sl_errlog *log);
 void sl_errlog_reopen(struct sl_errlog *log);
 /* Takes level, file and syslog of another generation; what cannot be opened stays as it was. */
 void sl_errlog_configure(struct sl_errlog *log, const struct sl_generation *generation);

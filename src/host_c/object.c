@@ -3,8 +3,9 @@
  * The arbiter opens the file and never loads it (but for hooks and pools): each worker loads the
  * file that its generation has opened. So a rebuilt one is loaded by the next generation's workers,
  * while a worker of the old one that has to be replaced still gets the old code. dlopen() knows
- * files by device and inode; linkers, install(1) and mv(1) make a new file, which is why one that
- * is copied over in place (cp) would change the code of running workers: nobody can help that.
+ * files by name first, then by device and inode (name_anew()); linkers, install(1) and mv(1) make a
+ * new file, which is why one that is copied over in place (cp) would change the code of running
+ * workers: nobody can help that.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -83,6 +84,24 @@ choose_path(const struct sl_object *object, char *path, size_t size)
         snprintf(path, size, "/proc/self/fd/%d", object->fd);
 }
 
+/* The path with as many dots and slashes as tell inodes apart: dlopen() asks first whether
+ * something of this name is loaded, and that may be what lay there before. */
+static void
+name_anew(const struct sl_object *object, char *path, size_t size)
+{
+    struct stat status = {.st_ino = 0};
+    char dots[3 * 64 + 1], *end = dots, *name = strrchr(path, '/') + 1;
+    (void)fstat(object->fd, &status);
+    for (unsigned long long inode = status.st_ino; inode != 0; inode >>= 1)
+        end = stpcpy(end, inode & 1 ? ".//" : "./");
+    *end = '\0';
+    size_t len = strlen(name), more = (size_t)(end - dots);
+    if ((size_t)(name - path) + more + len + 1 > size)
+        return;
+    memmove(name + more, name, len + 1);
+    memcpy(name, dots, more);
+}
+
 int
 sl_object_check(enum sl_table_kind kind, const void *table, const char *what, struct sl_error *err)
 {
@@ -138,6 +157,8 @@ sl_object_load(struct sl_object *object, const void **ret_table, struct sl_error
     char path[4096], what[400];
     choose_path(object, path, sizeof path);
     show_server();
+    if (dlopen(path, RTLD_NOW | RTLD_NOLOAD) != NULL)
+        name_anew(object, path, sizeof path);
     if (object->handle == NULL)
         object->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (object->handle == NULL)

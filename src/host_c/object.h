@@ -15,10 +15,12 @@ struct sl_values {
     long long *numbers;
 };
 
-/* Fills values from rows' defaults and given ("NAME=VALUE", ended by NULL). used[i] is set for each
+/* Fills values from rows' defaults and given ("NAME=VALUE", ended by NULL), of which those count
  * that rows have. SL_EINVAL, SL_ERANGE with a sentence, SL_ENOMEM. */
 int sl_values_init(struct sl_values *values, const struct sl_setting *rows,
-                   const char *const *given, bool *used, struct sl_error *err);
+                   const char *const *given, struct sl_error *err);
+/* Whether rows (may be NULL) have the name of "NAME=VALUE". */
+bool sl_values_has(const struct sl_setting *rows, const char *given);
 void sl_values_release(struct sl_values *values);
 
 /* ---- shared objects (object.c) ----------------------------------------------------------------

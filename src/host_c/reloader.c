@@ -137,6 +137,8 @@ take_files(struct sl_reloader *reloader, const struct sl_generation *generation)
         rc = add_object(reloader, &generation->class_object);
     if (rc == SL_OK)
         rc = add_object(reloader, &generation->hooks_object);
+    for (size_t i = 0; rc == SL_OK && i < generation->pool_count; i++)
+        rc = add_object(reloader, &generation->pools[i].object);
     if (rc == SL_OK)
         add_matches(reloader);
     return rc;

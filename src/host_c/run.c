@@ -116,6 +116,7 @@ serve(struct sl_host_c *host)
         return fail(SL_EXIT_ERROR, &err);
     int status = sl_arbiter_run(host->arbiter);
     sl_arbiter_free(host->arbiter);
+    sl_output_close(host);
     sl_title_release(&host->title);
     return status;
 }
@@ -140,7 +141,8 @@ release(struct sl_host_c *host)
 }
 
 static int
-prepare(struct sl_host_c *host, struct sl_commandline *line, int *ret_exit, struct sl_error *err)
+prepare(struct sl_host_c *host, struct sl_commandline *line, bool checks, int *ret_exit,
+        struct sl_error *err)
 {
     *ret_exit = SL_EXIT_ERROR;
     int rc = copy_arguments(host, err);
@@ -153,7 +155,16 @@ prepare(struct sl_host_c *host, struct sl_commandline *line, int *ret_exit, stru
     rc = sl_generation_new(host, line, &host->first, err);
     if (rc != SL_OK && rc != SL_ENOMEM && named)
         *ret_exit = rc == SL_EINVAL ? SL_EXIT_ERROR : SL_EXIT_APP_LOAD;
-    return rc == SL_OK ? sl_generation_check(host->first, ret_exit, err) : rc;
+    if (rc != SL_OK)
+        return rc;
+    rc = sl_generation_check(host->first, ret_exit, err);
+    /* The workers wait for a change then, and say why. */
+    bool repairable = rc == SL_EINVAL || rc == SL_ENOENT;
+    if (repairable && *ret_exit == SL_EXIT_APP_LOAD && !checks &&
+        sl_config_number(host->first->config, "reload") != 0 &&
+        sl_config_number(host->first->config, "preload_app") == 0)
+        return SL_OK;
+    return rc;
 }
 
 int
@@ -173,7 +184,7 @@ sl_run_program(const struct sl_run_options *options)
     bool check = line.check_config || line.print_config;
     if (line.print_config)
         sl_help_print_config(&line);
-    int rc = prepare(&host, &line, &status, &err);
+    int rc = prepare(&host, &line, check, &status, &err);
     if (options->argc > 0 && host.exec_argv != NULL)
         own.argv = host.exec_argv; /* a reload reads them again */
     sl_commandline_release(&line);

@@ -31,8 +31,14 @@ dispatch(void *ctx, struct sl_request *req, struct sl_response *res)
     if (hooks != NULL && hooks->pre_request != NULL &&
         run_hook(worker, SL_HOOK_pre_request, req, NULL) != SL_OK)
         return SL_EHOST;
-    int rc = site != NULL ? site->app->request(site->state, req, res)
-                          : sl_response_send(res, 404, "text/plain", "Not Found\n", 10);
+    int rc;
+    if (worker->failure[0] != '\0')
+        rc = sl_response_send(res, 500, "text/plain; charset=utf-8", worker->failure,
+                              strlen(worker->failure));
+    else if (site == NULL)
+        rc = sl_response_send(res, 404, "text/plain", "Not Found\n", 10);
+    else
+        rc = site->app->request(site->state, req, res);
     if (rc != SL_PENDING && hooks != NULL && hooks->post_request != NULL)
         (void)run_hook(worker, SL_HOOK_post_request, req, res);
     return rc;

@@ -43,9 +43,29 @@ set(struct sl_values *values, size_t i, const char *text, struct sl_error *err)
     return SL_OK;
 }
 
+/* Whether given is "NAME=VALUE" of this row; then *ret_value is where the value begins. */
+static bool
+is_of(const struct sl_setting *row, const char *given, const char **ret_value)
+{
+    size_t len = strlen(row->name);
+    if (strncmp(given, row->name, len) != 0 || given[len] != '=')
+        return false;
+    *ret_value = given + len + 1;
+    return true;
+}
+
+bool
+sl_values_has(const struct sl_setting *rows, const char *given)
+{
+    const char *value;
+    while (rows != NULL && rows->name != NULL && !is_of(rows, given, &value))
+        rows++;
+    return rows != NULL && rows->name != NULL;
+}
+
 int
 sl_values_init(struct sl_values *values, const struct sl_setting *rows, const char *const *given,
-               bool *used, struct sl_error *err)
+               struct sl_error *err)
 {
     size_t count = count_rows(rows);
     *values = (struct sl_values){.rows = rows};
@@ -59,11 +79,9 @@ sl_values_init(struct sl_values *values, const struct sl_setting *rows, const ch
     for (size_t i = 0; rc == SL_OK && i < count; i++) {
         rc = set(values, i, rows[i].default_text, err);
         for (size_t g = 0; rc == SL_OK && given != NULL && given[g] != NULL; g++) {
-            size_t len = strlen(rows[i].name);
-            if (strncmp(given[g], rows[i].name, len) != 0 || given[g][len] != '=')
-                continue;
-            used[g] = true;
-            rc = set(values, i, given[g] + len + 1, err);
+            const char *value;
+            if (is_of(&rows[i], given[g], &value))
+                rc = set(values, i, value, err);
         }
     }
     if (rc != SL_OK)

@@ -103,6 +103,18 @@ sl_worker_turn(struct sl_worker *worker, int timeout_ms)
 }
 
 int
+sl_worker_wait(struct sl_worker *worker, int timeout_ms)
+{
+    long long until_ms = sl_now_ms() + timeout_ms, left_ms = timeout_ms;
+    int rc;
+    do {
+        rc = sl_worker_turn(worker, timeout_ms < 0 ? -1 : (int)left_ms);
+        left_ms = until_ms - sl_now_ms();
+    } while (rc == SL_OK && (timeout_ms < 0 || left_ms > 0));
+    return rc;
+}
+
+int
 sl_response_send(struct sl_response *res, int status, const char *content_type, const void *body,
                  size_t len)
 {

@@ -327,9 +327,9 @@ def test_pools_in_c_share_a_socket_keep_their_ids_and_run_at_times(serve_c, buil
     pool = build("pool")
     server = serve_c(None, "--pool", f"{pool}:pong", "--pool", f"{pool}:cleaner", wait=False)
     port = int(server.wait_log(r"pong: port (\d+)")[1])
-    pids = server.wait_workers(5)
+    pids = server.wait_workers(6)  # the collector, too
     assert not interpreter_is_loaded(server.pid)
-    server.wait_log("cleaner: cleaning", 2)
+    server.wait_log(r"^\[cleaner/0\] cleaning$", 2)
     seen = {}
     for _ in range(4):  # who has answered is stopped, so that the others must
         number, pid = ask(port)
@@ -354,7 +354,7 @@ def test_a_pool_in_c_beside_an_application(serve_c, build):
     hello, pool = build("hello"), build("pool")
     server = serve_c(hello, "--pool", f"{pool}:pong", workers=2)
     port = int(server.wait_log(r"pong: port (\d+)")[1])
-    server.wait_workers(6)
+    server.wait_workers(7)
     assert server.get("/").text == "Hello, world\n" and ask(port)[0] in range(4)
     title = Path(f"/proc/{ask(port)[1]}/cmdline").read_bytes().rstrip(b"\0")
     assert title.startswith(b"saola: pong/")

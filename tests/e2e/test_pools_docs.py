@@ -22,7 +22,7 @@ COMMANDS = re.findall(r"^    \$ (.+)$", GUIDE, re.MULTILINE)
 def shown(place):
     """The files of the guide, and pool.c of the examples."""
     for name, text in FILES.items():
-        (place / name).write_text(text)
+        (place / name).write_text(text.replace("9999", "0"))  # ports are the kernel's to choose
     shutil.copy(TOP / "examples" / "c" / "pool.c", place)
     (place / "script.py").write_text(FILES["mailer.py"].replace(
         "from saola.pool import Supervisor, WorkerBase",
@@ -54,10 +54,19 @@ def test_every_command_of_the_guide(serve, shown):
     assert server.stop() == 0
     command = next(told).replace("$(pkg-config --cflags saola)", " ".join(flags("--cflags")))
     subprocess.run(command.split(), cwd=shown, check=True)
-    server = serve(command=as_installed(next(told)), bind=None, wait=False)
+    command = next(told)
+    assert "port=9999" in command and "9999" in FILES["native.conf.py"]
+    server = serve(command=as_installed(command.replace("9999", "0")), bind=None, wait=False)
     server.wait_log("pong: port")
-    server.wait_log("cleaner: cleaning")
+    server.wait_log(r"^\[cleaner/0\] cleaning$")
     assert server.stop() == 0 and native().is_dir()
+    command = next(told)
+    assert command == "saola -c native.conf.py app:application"
+    server = serve(command=[*as_installed(command), "--bind", "127.0.0.1:0"], bind=None)
+    server.wait_workers(5)
+    server.wait_log(r"^\[cleaner/0\] cleaning$")
+    assert server.log.count("pong: port") == 1 and server.get("/").text == "Hello\n"
+    assert server.stop() == 0
     assert next(told, None) is None
     (shown / "pool.so").unlink()
 

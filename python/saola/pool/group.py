@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any, Dict, List, Optional, Set, Tuple
 
+from . import guest
 from .output import Output
 from .process import PoolProcess, forbid_loops
 from .spec import Pool, read_pools
@@ -61,6 +62,7 @@ class Pools:
         self._output: Optional[Output] = None
         self._loops: Optional[List[Any]] = None
         self._look_at = 0.0
+        self._opened: Set[int] = set()  # tables of pools in C whose open() was called
         #: Descriptors that were open before the arbiter opened its own: the user's.
         self.inherited: Set[int] = set()
 
@@ -68,7 +70,19 @@ class Pools:
 
     def load(self, cfg: Any) -> None:
         """Reads the setting of a configuration. ConfigError with one line."""
-        self._next = {pool.name: pool for pool in read_pools(cfg.pools)}
+        self._next = {pool.name: guest.load(pool, cfg) if pool.is_native else pool
+                      for pool in read_pools(cfg.pools)}
+
+    def open(self) -> None:
+        """What workers in C share is opened, once for each table. ConfigError with one line."""
+        for pool in self._next.values():
+            table = pool.guest.table()["address"] if pool.guest is not None else 0
+            if table and table not in self._opened:
+                try:
+                    pool.guest.open()
+                except ValueError as exc:
+                    raise pool._error(str(exc)) from None
+                self._opened.add(table)
 
     def rows(self, cfg: Any) -> List[tuple]:
         """The groups for the core."""
@@ -110,7 +124,8 @@ class Pools:
                     self._output.aim(other.name, other.stdout, other.stderr)
             prefix = pool.prefix.replace("{name}", name).replace("{id}", str(worker_id))
             self._output.prepare((name, worker_id), prefix)
-        worker = PoolProcess(self, pool, worker_id, age, arbiter.pid, arbiter.app, cfg, arbiter.log)
+        kind = PoolProcess if pool.guest is None else guest.GuestProcess
+        worker = kind(self, pool, worker_id, age, arbiter.pid, arbiter.app, cfg, arbiter.log)
         worker.generation = generation
         self._find_loops()
         return worker

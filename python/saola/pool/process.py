@@ -47,12 +47,20 @@ class PoolProcess(Worker):
         """The whole life but the exit hooks. Ends by SystemExit with the status of the process."""
         os.environ.update(self.cfg.env)
         util._setproctitle(f"{self.group}/{self.worker_id} [{self.cfg.proc_name}]")
+        self._before_output()
         self._pools.enter_worker(self)
         self._drop_privileges()
         util.seed()
         self.PIPE = list(os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
         self.init_signals()
         self.log.debug("Pool %s: worker %s has pid %s", self.group, self.worker_id, self.pid)
+        self._live()
+
+    def _before_output(self) -> None:
+        """Standard output and error are still the arbiter's."""
+
+    def _live(self) -> None:
+        """From the user's code on."""
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         loop.add_reader(self.PIPE[0], self._drain_wake)

@@ -7,7 +7,7 @@ import difflib
 import inspect
 from typing import Any, Callable, Iterable, List, Mapping, Optional, Sequence, Union
 
-from .. import util
+from .. import native, util
 from ..errors import ConfigError
 from .schedule import Cron, Every
 from .worker import WorkerBase
@@ -43,8 +43,10 @@ class Pool:
 
     name: at most 31 letters, digits, "-", "_" and "."; not "web".
     run: a class derived from WorkerBase, a function (plain or coroutine; it gets the worker if it takes
-        an argument), or the name of one: "package.module:name", imported in each worker.
-    workers: how many, or their ids.
+        an argument), or the name of one: "package.module:name", imported in each worker;
+        or a pool in C, "PATH.so[:NAME]" (<saola/pool.h>), whose table says what is left out here.
+    settings: of a pool in C, those that its table declares.
+    workers: how many, or their ids; one.
     every, cron: seconds from run to run, or a cron expression ("*/5 * * * *", local time; or six fields, the
         first of them seconds): then `run` is a function that is called at these times, by one worker.
     restart: "always", "on-failure" (an end with status 0 is final) or "never".
@@ -60,7 +62,7 @@ class Pool:
 
     name: str
     run: Union[str, Callable[..., Any]]
-    workers: Union[int, Iterable[int]] = 1
+    workers: Union[int, Iterable[int], None] = None
     every: Optional[float] = None
     cron: Optional[str] = None
     restart: str = "always"
@@ -77,10 +79,15 @@ class Pool:
     stdout: Any = None  # where captured output goes; None: the arbiter's own
     stderr: Any = None
     factory: bool = False  # run(worker_id, loop) makes the worker
+    settings: Optional[Mapping[str, Any]] = None
 
     def __post_init__(self) -> None:
+        self.sized = self.workers is not None  # else the table of a pool in C says how many
+        if self.workers is None:
+            self.workers = 1
         self._check()
         self.ids = worker_ids(self.workers)
+        self.guest: Any = None  # _saola.GuestPool: it is in C
 
     def _check(self) -> None:
         name = self.name
@@ -100,6 +107,7 @@ class Pool:
                                       or value < 0):
                 raise self._error(f"{field} is a number from 0 on, not {value!r}")
         try:
+            assert self.workers is not None
             ids = worker_ids(self.workers)
             self.workers = ids
             self.schedule = self._schedule()
@@ -108,8 +116,15 @@ class Pool:
         if (self.hand_over == "exclusive" or self.schedule is not None) and len(ids) != 1:
             what = "a schedule" if self.schedule is not None else "exclusive"
             raise self._error(f"{what} means one worker, not {len(ids)}")
+        if self.settings is not None and not self.is_native:
+            raise self._error("settings are for pools in C")
         if self.schedule is not None and inspect.isclass(self.run):
             raise self._error("what runs at times is a function, not a class")
+
+    @property
+    def is_native(self) -> bool:
+        """Whether `run` names a pool in C."""
+        return native.is_shared_object(self.run)
 
     def _schedule(self) -> Union[Every, Cron, None]:
         if self.every is not None and self.cron is not None:
@@ -155,6 +170,8 @@ def read_pools(value: Union[Mapping[str, Any], Iterable[Pool], None]) -> List[Po
     items = value.items() if isinstance(value, Mapping) else [(None, pool) for pool in value]
     pools: List[Pool] = []
     for name, given in items:
+        if isinstance(given, str) and name is not None:
+            given = {"run": given}
         if isinstance(given, Mapping):
             given = _from_mapping(name, given)
         if not isinstance(given, Pool):

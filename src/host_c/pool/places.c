@@ -23,7 +23,7 @@ int
 sl_pools_take_place(struct sl_pool_site *site)
 {
     size_t best = SIZE_MAX;
-    if (!make_room(site, site->table->workers > 0 ? site->table->workers : 1))
+    if (!make_room(site, sl_pools_size(site->table)))
         return -1;
     for (size_t i = 0; i < site->place_count && (best == SIZE_MAX || site->left[best] != NEW);
          i++) {

@@ -2,7 +2,9 @@
  *
  *   tables.c    which pools a generation has
  *   places.c    who has which place
- *   process.c   what a worker does; schedule.c: when one with a schedule runs
+ *   process.c   what a worker does; schedule.c: when one with a schedule runs; beat.c: its
+ * heartbeat guest.c     one of them below another host's arbiter output.c    what workers print;
+ * collector.c: the process that reads it; output.h: theirs
  */
 #ifndef SL_HOST_C_POOL_POOL_H
 #define SL_HOST_C_POOL_POOL_H
@@ -15,12 +17,14 @@
 
 struct sl_generation;
 struct sl_host_c;
+struct sl_worker;
 
 /* A pool, and in the arbiter who has which place in it. */
 struct sl_pool_site {
     const struct sl_pool *table;
     struct sl_object object; /* unless the table was given to sl_run() */
     struct sl_schedule schedule;
+    struct sl_values values;
     long *left; /* one a place */
     size_t place_count;
     long departures;
@@ -31,11 +35,15 @@ int sl_pools_load(struct sl_host_c *host, struct sl_generation *generation, stru
 /* (arbiter) Calls open() of those for which it was not called yet. */
 int sl_pools_open(struct sl_host_c *host, const struct sl_generation *generation,
                   struct sl_error *err);
+/* (arbiter) Calls open() of one. */
+int sl_pools_open_shared(struct sl_pool_site *site, struct sl_error *err);
 void sl_pools_release(struct sl_generation *generation);
 /* (arbiter) Writes a row for each; returns how many. */
 size_t sl_pools_groups(const struct sl_generation *generation, struct sl_group *ret_groups);
 /* NULL: there is none of this name. */
 struct sl_pool_site *sl_pools_find(struct sl_generation *generation, const char *name);
+/* How many workers it is to have. */
+unsigned sl_pools_size(const struct sl_pool *table);
 /* (arbiter) The place of a new worker; -1 without memory. */
 int sl_pools_take_place(struct sl_pool_site *site);
 /* (arbiter) Its worker has ended; final: and is not to come back. */
@@ -45,7 +53,29 @@ long long sl_pools_timeout_ms(const struct sl_pool *table); /* 0: none */
 bool sl_pools_is_scheduled(const struct sl_pool *table);
 /* (worker) The steps of its life. */
 int sl_pools_start(struct sl_worker *worker, struct sl_error *err);
-int sl_pools_main(struct sl_worker *worker);
+int sl_pools_run(struct sl_worker *worker); /* the exit status */
 void sl_pools_stop(struct sl_worker *worker);
+/* (worker) Around main(): a thread beats, unless the table wants main() watched. */
+int sl_pools_beat_start(struct sl_worker *worker);
+void sl_pools_beat_stop(struct sl_worker *worker);
+
+/* ---- output (output.c) ------------------------------------------------------------------------
+ */
+
+/* (arbiter) Before the fork: the streams of its place exist, and somebody reads them. */
+int sl_output_prepare(struct sl_worker *worker, struct sl_error *err);
+/* (arbiter) It was reaped, or never forked. */
+void sl_output_worker_gone(struct sl_worker *worker);
+/* (arbiter) Between events. */
+void sl_output_idle(struct sl_host_c *host);
+/* (arbiter) Another child was reaped; perhaps the collector. */
+void sl_output_child_gone(struct sl_host_c *host, pid_t pid, int wait_status);
+/* (arbiter) At the end: everything written is shown, or the collector goes on alone. */
+void sl_output_close(struct sl_host_c *host);
+/* (worker) Standard output and error are the streams of its place, if its pool has such; the log
+ * goes where it went. */
+int sl_output_enter(struct sl_worker *worker, struct sl_error *err);
+/* (worker of the web) The pipes are not its own. */
+void sl_output_leave(struct sl_host_c *host);
 
 #endif

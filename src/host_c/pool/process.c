@@ -16,6 +16,7 @@ sl_pools_start(struct sl_worker *worker, struct sl_error *err)
     for (size_t i = 0; i < worker->listener_count; i++)
         close(worker->listeners[i]); /* clients are the web workers' */
     worker->listener_count = 0;
+    worker->values = &worker->pool->values;
     *err = (struct sl_error){.text = ""};
     int rc = table->start == NULL ? SL_OK : table->start(worker, &worker->class_state, err);
     if (rc < 0 && err->text[0] == '\0')
@@ -42,7 +43,7 @@ run_at_times(struct sl_worker *worker)
     while (!worker->stopping && due >= 0) {
         long long now = wall_ms();
         if (now < due) {
-            (void)sl_worker_turn(worker, due - now < 1000 ? (int)(due - now) : 1000);
+            (void)sl_worker_wait(worker, due - now < 3600000 ? (int)(due - now) : 3600000);
             continue;
         }
         int rc = pool->table->worker->main(worker, worker->class_state);
@@ -58,17 +59,33 @@ run_at_times(struct sl_worker *worker)
     return 0;
 }
 
-int
-sl_pools_main(struct sl_worker *worker)
+static int
+run_main(struct sl_worker *worker)
 {
     const struct sl_pool *table = worker->pool->table;
-    if (sl_pools_is_scheduled(table))
+    bool failed = worker->failure[0] != '\0';
+    if (!failed && sl_pools_is_scheduled(table))
         return run_at_times(worker);
-    if (table->worker->main != NULL)
+    if (!failed && table->worker->main != NULL)
         return worker->stopping ? 0 : table->worker->main(worker, worker->class_state);
-    while (sl_worker_turn(worker, -1) != SL_ECLOSED)
-        ;
+    (void)sl_worker_wait(worker, -1);
     return 0;
+}
+
+int
+sl_pools_run(struct sl_worker *worker)
+{
+    enum { ASKED = 1 };
+    int result = sl_pools_beat_start(worker);
+    if (result == SL_OK)
+        result = run_main(worker);
+    sl_pools_beat_stop(worker);
+    if (worker->stopping)
+        sl_slot_set_cause(worker->info.slot, ASKED);
+    if (result < 0)
+        sl_errlog_format(worker->log, SL_LOG_ERROR, "main() of worker %d of pool %s failed (%s)",
+                         worker->place, worker->info.group, sl_status_name(result));
+    return result < 0 ? SL_EXIT_INTERNAL : result & 0xff;
 }
 
 void

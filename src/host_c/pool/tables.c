@@ -54,6 +54,10 @@ add(struct sl_generation *generation, const struct sl_pool *table, struct sl_err
     site->schedule.every_ms = table->every_ms;
     if (table->cron != NULL && sl_schedule_parse(table->cron, &site->schedule, &why) != SL_OK)
         return sl_error_set(err, SL_EINVAL, "pool %s: %s", table->name, why.text);
+    rc = sl_values_init(&site->values, table->settings,
+                        sl_config_list(generation->config, "app_settings"), err);
+    if (rc != SL_OK)
+        return rc;
     site->table = table;
     generation->pool_count++;
     return SL_OK;
@@ -120,24 +124,29 @@ sl_pools_load(struct sl_host_c *host, struct sl_generation *generation, struct s
 }
 
 int
+sl_pools_open_shared(struct sl_pool_site *site, struct sl_error *err)
+{
+    const struct sl_pool *table = site->table;
+    *err = (struct sl_error){.text = ""};
+    int rc = table->open != NULL ? table->open(&site->values, err) : SL_OK;
+    if (rc < 0 && err->text[0] == '\0')
+        sl_error_set(err, rc, "open() of the pool %s failed (%s)", table->name, sl_status_name(rc));
+    return rc < 0 ? rc : SL_OK;
+}
+
+int
 sl_pools_open(struct sl_host_c *host, const struct sl_generation *generation, struct sl_error *err)
 {
     for (size_t i = 0; i < generation->pool_count; i++) {
-        const struct sl_pool *table = generation->pools[i].table;
+        struct sl_pool_site *site = &generation->pools[i];
         bool first = false;
-        if (table->open != NULL && note_opening(host, table, &first) != SL_OK)
+        if (note_opening(host, site->table, &first) != SL_OK)
             return sl_error_set(err, SL_ENOMEM, "out of memory");
-        if (!first)
-            continue;
-        *err = (struct sl_error){.text = ""};
-        int rc = table->open(err);
-        if (rc < 0)
+        int rc = first ? sl_pools_open_shared(site, err) : SL_OK;
+        if (rc != SL_OK) {
             host->opened_count--; /* the next reload tries again */
-        if (rc < 0 && err->text[0] == '\0')
-            sl_error_set(err, rc, "open() of the pool %s failed (%s)", table->name,
-                         sl_status_name(rc));
-        if (rc < 0)
             return rc;
+        }
     }
     return SL_OK;
 }
@@ -148,6 +157,7 @@ sl_pools_release(struct sl_generation *generation)
     for (size_t i = 0; i < generation->pool_count; i++) {
         if (generation->pools[i].object.path != NULL)
             sl_object_close(&generation->pools[i].object);
+        sl_values_release(&generation->pools[i].values);
         free(generation->pools[i].left);
     }
     free(generation->pools);
@@ -167,7 +177,7 @@ static struct sl_group
 describe(const struct sl_generation *generation, const struct sl_pool *table)
 {
     struct sl_group group = {
-        .workers = table->workers > 0 ? table->workers : 1,
+        .workers = sl_pools_size(table),
         .exclusive = table->exclusive,
         .restart = table->restart,
         .boot_ms = clock_ms(generation, table->boot_timeout, "boot_timeout"),
@@ -179,6 +189,12 @@ describe(const struct sl_generation *generation, const struct sl_pool *table)
     };
     memcpy(group.name, table->name, strlen(table->name) + 1);
     return group;
+}
+
+unsigned
+sl_pools_size(const struct sl_pool *table)
+{
+    return table->workers > 0 ? table->workers : 1;
 }
 
 long long

@@ -21,16 +21,17 @@ test_defaults_and_what_was_given(void **state)
 {
     (void)state;
     const char *given[] = {"file=a=b", "mode=fast", "nobodys=1", NULL};
-    bool used[3] = {false};
     struct sl_values values;
-    assert_int_equal(sl_values_init(&values, rows, given, used, NULL), SL_OK);
+    assert_int_equal(sl_values_init(&values, rows, given, NULL), SL_OK);
     assert_int_equal(sl_values_number(&values, "limit"), 10);
     assert_int_equal(sl_values_number(&values, "size"), 1024);
     assert_int_equal(sl_values_number(&values, "below"), -5);
     assert_string_equal(sl_values_text(&values, "file"), "a=b");
     assert_int_equal(sl_values_number(&values, "mode"), 1);
     assert_null(sl_values_text(&values, "nobodys"));
-    assert_true(used[0] && used[1] && !used[2]);
+    assert_true(sl_values_has(rows, given[0]) && !sl_values_has(rows, given[2]));
+    assert_false(sl_values_has(rows, "mod=1"));
+    assert_false(sl_values_has(NULL, "mode=fast"));
     sl_values_release(&values);
 }
 
@@ -39,13 +40,12 @@ test_the_last_of_a_name_counts_and_bounds_are_kept(void **state)
 {
     (void)state;
     const char *twice[] = {"limit=1", "limit=7", NULL}, *beyond[] = {"limit=101", NULL};
-    bool used[2] = {false};
     struct sl_values values;
     struct sl_error err;
-    assert_int_equal(sl_values_init(&values, rows, twice, used, NULL), SL_OK);
+    assert_int_equal(sl_values_init(&values, rows, twice, NULL), SL_OK);
     assert_int_equal(sl_values_number(&values, "limit"), 7);
     sl_values_release(&values);
-    assert_int_equal(sl_values_init(&values, rows, beyond, used, &err), SL_ERANGE);
+    assert_int_equal(sl_values_init(&values, rows, beyond, &err), SL_ERANGE);
     assert_true(strncmp(err.text, "limit", 5) == 0);
 }
 
@@ -54,7 +54,7 @@ test_no_table_has_no_values(void **state)
 {
     (void)state;
     struct sl_values values;
-    assert_int_equal(sl_values_init(&values, NULL, NULL, NULL, NULL), SL_OK);
+    assert_int_equal(sl_values_init(&values, NULL, NULL, NULL), SL_OK);
     assert_null(sl_values_text(&values, "limit"));
     assert_int_equal(sl_values_number(&values, "limit"), 0);
     sl_values_release(&values);
