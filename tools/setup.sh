@@ -13,8 +13,14 @@ target=${1:?what for: venv, smoke, test, check, bench or fuzz}
 venv=${VENV:-.venv}
 # Kept between two builds.
 case $venv in
-.venv) builddir=build/venv ;;
-*) builddir=$venv/build ;;
+.venv)
+    builddir=build/venv
+    log=build/setup.log
+    ;;
+*)
+    builddir=$venv/build
+    log=build/setup-$(basename "$venv").log
+    ;;
 esac
 
 die() {
@@ -31,9 +37,9 @@ quietly() {
     mkdir -p build
     if [ -t 2 ] && [ -n "${V:-}" ]; then
         "$@"
-    elif ! "$@" >build/setup.log 2>&1; then
-        tail -n 30 build/setup.log >&2
-        die "failed: $* (the whole output is in build/setup.log)"
+    elif ! "$@" >"$log" 2>&1; then
+        tail -n 30 "$log" >&2
+        die "failed: $* (the whole output is in $log)"
     fi
 }
 
@@ -123,7 +129,7 @@ install_packages() {
 
 quietly_try() {
     mkdir -p build
-    "$@" >build/setup.log 2>&1
+    "$@" >"$log" 2>&1
 }
 
 # ---- .venv -----------------------------------------------------------------------------------------
@@ -152,9 +158,10 @@ sources() {
 # Installs saola with the extra $1 ("", "[smoke]" or "[test]"), unless that is done already.
 install_saola() {
     stamp=$venv/.saola$1
-    sources >build/sources
-    if cmp -s build/sources "$stamp" 2>/dev/null &&
-        [ -z "$(xargs -a build/sources sh -c 'find "$@" -newer "$0"' "$stamp")" ]; then
+    list=$venv/.sources
+    sources >"$list"
+    if cmp -s "$list" "$stamp" 2>/dev/null &&
+        [ -z "$(xargs -a "$list" sh -c 'find "$@" -newer "$0"' "$stamp")" ]; then
         return 0
     fi
     say "building saola"
@@ -162,8 +169,8 @@ install_saola() {
         --no-build-isolation --config-settings "builddir=$builddir" \
         --config-settings "compile-args=-j${JOBS:-$(nproc)}" ".$1"
     # With the time of the list: what was edited during the build is newer.
-    cp -p build/sources "$venv/.saola"
-    cp -p build/sources "$stamp"
+    cp -p "$list" "$venv/.saola"
+    cp -p "$list" "$stamp"
 }
 
 install_packages

@@ -46,6 +46,33 @@ count() {
   $1"
 }
 
+# aside COMMAND...: runs it beside what follows, until join, which takes in its verdict and counts.
+asides=0
+mkdir -p build/aside
+aside() {
+    asides=$((asides + 1))
+    (
+        summary=
+        failed=
+        "$@"
+        printf '%s' "$summary" >"build/aside/$asides.summary"
+        printf '%s' "$failed" >"build/aside/$asides.failed"
+    ) &
+}
+
+# A step that ended the shell has left no verdict.
+join() {
+    wait
+    i=0
+    while [ $i -lt $asides ]; do
+        i=$((i + 1))
+        summary="$summary$(cat "build/aside/$i.summary" 2>/dev/null)"
+        failed="$failed$(cat "build/aside/$i.failed" 2>/dev/null || echo " aside-$i")"
+        rm -f "build/aside/$i.summary" "build/aside/$i.failed"
+    done
+    asides=0
+}
+
 # ---- C ---------------------------------------------------------------------------------------------
 
 # build NAME COMPILER MESON-OPTION...: makes build/NAME.
@@ -65,9 +92,14 @@ sanitized="-Db_sanitize=address,undefined -Db_lundef=false"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}"
 
+# One build's tests at a time, several programs at once: most wait for something.
+meson_test() {
+    flock build/units.lock meson test --no-rebuild -v --num-processes $((jobs * 2)) --timeout-multiplier 3 "$@"
+}
+
 unit_tests() {
     name=$1
-    step "unit-$name" meson test -C "build/$name" --no-rebuild -v || return 0
+    step "unit-$name" meson_test -C "build/$name" || return 0
     programs=$(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "build/logs/unit-$name.log")
     tests=$(sed -n 's/.*\[  PASSED  \] \([0-9]*\) test.*/\1/p' "build/logs/unit-$name.log" |
         awk '{n += $1} END {print n + 0}')
@@ -75,24 +107,33 @@ unit_tests() {
 }
 
 c_tests() {
+    # The tests of a build run beside the next one.
     if build gcc gcc -Dpython=disabled -Dtests=true; then
         step symbols tools/check_includes.py build/gcc/libsaola_core.a || true
-        unit_tests gcc
+        aside unit_tests gcc
     fi
     # shellcheck disable=SC2086 # a list of options
-    if build gcc-asan gcc -Dpython=disabled -Dtests=true $sanitized; then unit_tests gcc-asan; fi
-    if build clang clang -Dpython=disabled -Dtests=true; then unit_tests clang; fi
+    if build gcc-asan gcc -Dpython=disabled -Dtests=true $sanitized; then aside unit_tests gcc-asan; fi
+    if build clang clang -Dpython=disabled -Dtests=true; then aside unit_tests clang; fi
     if build gcc-tsan gcc -Dpython=disabled -Dtests=true -Db_sanitize=thread -Db_lundef=false; then
-        thread_tests
+        aside thread_tests
     fi
+    fuzz_replay
+    join
 }
 
-# The programs that start threads, under TSan. It wants memory where it expects it, hence setarch.
+# It wants memory where it expects it, hence setarch.
+thread_test() {
+    flock build/units.lock setarch -R meson test -C build/gcc-tsan --no-rebuild -v --num-processes $((jobs * 2)) \
+        --timeout-multiplier 3 "$@"
+}
+
+# The programs that start threads, under TSan.
 thread_tests() {
     threaded="host_c/loop http/access_log http/drain http/engine http/pool
         examples/hello examples/kv examples/upload examples/chat examples/echo_worker"
     # shellcheck disable=SC2086
-    step unit-gcc-tsan setarch -R meson test -C build/gcc-tsan --no-rebuild -v $threaded || return 0
+    step unit-gcc-tsan thread_test $threaded || return 0
     tests=$(sed -n 's/.*\[  PASSED  \] \([0-9]*\) test.*/\1/p' build/logs/unit-gcc-tsan.log | awk '{n += $1} END {print n + 0}')
     count "C unit tests with threads, gcc-tsan: $tests passed"
 }
@@ -123,7 +164,10 @@ fuzz_longer="chunked config head proxy response"
 fuzz_briefly() {
     [ -x build/fuzz/tests/fuzz/fuzz_head ] || return 0
     progress "fuzz targets, $1 and $(($1 * 4)) s each"
-    for program in $(fuzz_targets); do basename "$program" | sed 's/^fuzz[-_]//'; done >build/fuzz-targets
+    for target in $fuzz_longer; do echo "$target"; done >build/fuzz-targets
+    for program in $(fuzz_targets); do basename "$program" | sed 's/^fuzz[-_]//'; done |
+        grep -vxFf build/fuzz-targets >build/fuzz-others || true
+    cat build/fuzz-others >>build/fuzz-targets
     # shellcheck disable=SC2016 # the inner shell's
     xargs -P "$jobs" -I{} sh -c '
         mkdir -p "build/corpus/$1"
@@ -202,8 +246,8 @@ parser_times() {
 
 # ---- Python ------------------------------------------------------------------------------------------
 
-# The tests mostly wait for processes: twice as many at once as there are processors.
-e2e_jobs=$((jobs * 2))
+# The tests mostly wait for processes: more at once than there are processors.
+e2e_jobs=$((jobs * 3))
 
 # run_pytest LOG ARGUMENTS...: its output both in the log and on the terminal.
 run_pytest() {
@@ -240,7 +284,7 @@ e2e_tests() {
 e2e_tests_steadied() {
     progress e2e
     rm -rf build/pytest
-    if ! run_pytest build/logs/e2e.log -n $e2e_jobs -o cache_dir=build/pytest "$@"; then
+    if ! run_pytest build/logs/e2e.log -n $e2e_jobs --dist worksteal -o cache_dir=build/pytest "$@"; then
         python - >build/logs/unsteady.txt <<'END'
 import json, pathlib
 file = pathlib.Path("build/pytest/v/cache/lastfailed")
@@ -287,12 +331,19 @@ other_pythons() {
     shift
     [ -s build/pythons.txt ] || count "other CPythons: none found on PATH or under pyenv"
     while read -r version program; do
-        python_tests "$version" "$program" "$@"
+        if [ "$*" = smoke ]; then
+            aside python_tests "$version" "$program" smoke
+        else
+            python_tests "$version" "$program" "$@"
+        fi
     done <build/pythons.txt
+    join
 }
 
-# Some seconds each: requests, signals, exit codes, the package; what leaks, a debug build tells best.
+# Some seconds each, all Pythons at once: requests, signals, exit codes, the package; what leaks, a debug build
+# tells best.
 smoke_tests() {
+    e2e_jobs=$jobs
     [ -n "$*" ] || other_pythons --brief smoke
 }
 
@@ -340,7 +391,6 @@ all)
     step generated-files stale_files || true
     c_tests
     differential --count 5000
-    fuzz_replay
     fuzz_briefly "${FUZZ_BRIEFLY:-5}"
     e2e_tests_steadied "$@"
     smoke_tests "$@"
