@@ -243,6 +243,9 @@ void sl_slot_spent(struct sl_slot *slot);
 bool sl_slot_stop_is_near(const struct sl_slot *slot);
 /* True when it is the whole server that stops: nobody takes this worker's place. */
 bool sl_slot_server_ends(const struct sl_slot *slot);
+/* True when the arbiter has asked this worker to leave; how long ago. What the worker does upon the
+ * signal stands first; this is for those who miss it. */
+bool sl_slot_asked_to_leave(const struct sl_slot *slot, uint64_t *ret_ago_ms);
 /* Which of this worker's listening sockets nobody else accepts from when it leaves: bit N for the
  * Nth of listeners_changed(), from 0. What waits in their queues is this worker's (and its
  * siblings') to serve, and they may be shut down then. Final before TERM is sent. */

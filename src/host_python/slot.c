@@ -111,6 +111,15 @@ slot_get_age(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+slot_get_asked(PyObject *self, void *Py_UNUSED(closure))
+{
+    uint64_t ago_ms;
+    if (!sl_slot_asked_to_leave(((struct slot_object *)self)->slot, &ago_ms))
+        Py_RETURN_NONE;
+    return PyFloat_FromDouble((double)ago_ms / 1e3);
+}
+
+static PyObject *
 slot_get_requests(PyObject *self, void *Py_UNUSED(closure))
 {
     struct sl_slot *slot = ((struct slot_object *)self)->slot;
@@ -233,6 +242,8 @@ static PyGetSetDef slot_getset[] = {
     {"cause", slot_get_cause, NULL, "What set_cause() was given first; 0: nothing.", NULL},
     {"generation", slot_get_generation, NULL, "Number of the worker's generation, from 1.", NULL},
     {"age", slot_get_age, NULL, "Seconds since the fork.", NULL},
+    {"asked", slot_get_asked, NULL,
+     "Seconds since the arbiter has asked the worker to leave; None: it has not.", NULL},
     {"requests", slot_get_requests, NULL, "Requests begun so far.", NULL},
     {"stacks", slot_get_stacks, NULL,
      "Signal upon which the worker shows its stacks, and the descriptor to write them to (-1: "

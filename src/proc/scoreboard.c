@@ -91,7 +91,18 @@ sl_slot_forked(struct sl_slot *slot, pid_t pid)
 void
 sl_slot_stopping(struct sl_slot *slot)
 {
-    (void)move(slot, SL_SLOT_SPAWNING, SL_SLOT_READY, SL_SLOT_STOPPING);
+    if (move(slot, SL_SLOT_SPAWNING, SL_SLOT_READY, SL_SLOT_STOPPING))
+        STORE(slot->asked_ms, sl_clock_ms());
+}
+
+bool
+sl_slot_asked_to_leave(const struct sl_slot *slot, uint64_t *ret_ago_ms)
+{
+    uint64_t asked_ms = slot != NULL ? LOAD(slot->asked_ms) : 0;
+    if (asked_ms == 0)
+        return false;
+    *ret_ago_ms = sl_clock_ms() - asked_ms;
+    return true;
 }
 
 void

@@ -54,6 +54,7 @@ struct sl_slot {
     atomic_bool server_ends;
     _Atomic uint64_t ending_listeners;
     _Atomic uint64_t forked_ms; /* monotonic, like all times here */
+    _Atomic uint64_t asked_ms;  /* to leave; 0: not yet */
     /* The worker's line. */
     alignas(SL_CACHE_LINE) _Atomic uint64_t heartbeat_ms;
     _Atomic uint64_t ready_ms;   /* 0: not yet */

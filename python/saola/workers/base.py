@@ -21,6 +21,10 @@ from . import advice
 from .workertmp import WorkerTmp
 
 
+#: Seconds that a signal to leave may take until it counts as missed.
+MISSED = 1.0
+
+
 class Worker:
     """One worker process.
 
@@ -127,6 +131,28 @@ class Worker:
             self._look_for_first_request()
         if not self._orphaned and not self.is_parent_alive():
             self.alive = False
+        if self.alive_value and self.slot is not None and (self.slot.asked or 0.0) >= MISSED:
+            self._leave_late()
+
+    def _leave_late(self):
+        """Asked to leave, and still here: an event loop was not running yet and has dropped the signal, or the
+        application has put a handler of its own in the place of the worker's."""
+        self.log.debug("Worker (pid:%s) has missed the signal to leave and leaves now", self.pid)
+        self._wake_loop()
+        Worker.handle_exit(self, signal.SIGTERM, None)
+
+    def _wake_loop(self):
+        """Makes an event loop look at the signals that have come, by one that means nothing."""
+        number = self.slot.acknowledge_signal
+        if signal.getsignal(number) == self.slot.acknowledge:
+            os.kill(os.getpid(), number)
+
+    def _catch_up(self):
+        """After init_signals(): uvloop takes note of a signal that comes before it runs, but acts upon it only
+        when the next one comes. This makes it come."""
+        loop = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if loop is not self and hasattr(loop, "call_soon") and self.slot is not None:
+            loop.call_soon(self._wake_loop)
 
     def is_copy(self):
         """True in a process that the worker has forked and that runs the worker's code."""
@@ -211,6 +237,7 @@ class Worker:
         self.log.close_on_exec()
 
         self.init_signals()
+        self._catch_up()
         self._make_reloader()
         self.app._on_load = lambda: self.step("load", getattr(self.app, "app_uri", None) or "")
         self.load_wsgi()

@@ -126,7 +126,12 @@ test_ready_after_stop_was_asked_changes_nothing(void **state)
     struct sl_scoreboard board;
     assert_int_equal(sl_scoreboard_open(1, &board), SL_OK);
     struct sl_slot *slot = sl_scoreboard_take(&board, 1, -1);
+    uint64_t ago_ms = 99999;
+    assert_false(sl_slot_asked_to_leave(slot, &ago_ms));
     sl_slot_stopping(slot); /* even before the fork came back */
+    assert_true(sl_slot_asked_to_leave(slot, &ago_ms));
+    assert_true(ago_ms < 99999);
+    assert_false(sl_slot_asked_to_leave(NULL, &ago_ms));
     sl_slot_forked(slot, 1);
     sl_slot_ready(slot);
     assert_int_equal(sl_slot_state(slot), SL_SLOT_STOPPING);

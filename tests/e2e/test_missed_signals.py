@@ -1,0 +1,42 @@
+"""Workers that miss the signal to leave all the same leave."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+
+import pytest
+
+from harness import DATA
+
+needs_uvloop = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="no uvloop for this Python")
+needs_aiohttp = pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="no aiohttp for this Python")
+needs_uvicorn = pytest.mark.skipif(importlib.util.find_spec("uvicorn_worker") is None, reason="no uvicorn_worker")
+
+
+def leaves_by_itself(server):
+    assert server.wait_exit() == 0
+    assert "did not stop within" not in server.log and "TIMEOUT" not in server.log, server.log
+
+
+@pytest.mark.parametrize("kind, app", [
+    pytest.param("late.Aiohttp", "late:make_aiohttp()", marks=needs_aiohttp),
+    pytest.param("late.AiohttpUvloop", "late:make_aiohttp()", marks=[needs_aiohttp, needs_uvloop]),
+    pytest.param("late.Uvicorn", "late:asgi", marks=needs_uvicorn),
+    pytest.param("late.Own", "late:wsgi", marks=needs_uvloop),
+])
+def test_asked_to_leave_between_the_handlers_and_the_loop(serve, kind, app):
+    server = serve(app, "--graceful-timeout", "6", worker_class=kind, wait=False,
+                   env={"PYTHONPATH": str(DATA)})
+    server.wait_log("at the gate")
+    server.signal(signal.SIGTERM)
+    leaves_by_itself(server)
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_an_application_that_takes_the_signal_for_itself(serve, kind):
+    server = serve("late:hears_nothing()", "--graceful-timeout", "6", worker_class=kind)
+    assert server.get("/").status == 200
+    server.signal(signal.SIGTERM)
+    leaves_by_itself(server)
+    assert "mine" in server.log
