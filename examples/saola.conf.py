@@ -123,11 +123,17 @@
 # Directories, comma separated, put first on the module search path.
 # pythonpath = None
 
+# PasteDeploy file of the application, with #SECTION if not main.
+# paste = None
+
 # PROXY protocol before requests; off, v1, v2 or auto (either).
 # proxy_protocol = 'off'
 
 # Addresses and networks that may send the PROXY protocol.
 # proxy_allow_ips = '127.0.0.1,::1'
+
+# NAME=VALUE given to PasteDeploy; may be given several times.
+# raw_paste_global_conf = []
 
 # Accepts header fields that go on over several lines.
 # permit_obsolete_folding = False

@@ -25,8 +25,6 @@ static const struct lack {
     {"Logging", "(metrics): leave it out"},
     {"protocol", "(uwsgi protocol): speak http between proxy and server"},
     {"uwsgi_allow_ips", "(uwsgi protocol): speak http between proxy and server"},
-    {"paste", "(PasteDeploy): name a module that loads the application"},
-    {"raw_paste_global_conf", "(PasteDeploy): leave it out"},
 };
 
 const char *

@@ -232,6 +232,7 @@ PATHS = """
     gunicorn.app.base: BaseApplication Application
     gunicorn.app.wsgiapp: WSGIApplication run
     gunicorn.arbiter: Arbiter
+    gunicorn.app.pasterapp: serve get_wsgi_app has_logging_config
     gunicorn.config: Config Setting KNOWN_SETTINGS make_settings validate_pos_int validate_string AccessLogFormat
     gunicorn.errors: AppImportError ConfigError HaltServer
     gunicorn.glogging: Logger CONFIG_DEFAULTS SafeAtoms

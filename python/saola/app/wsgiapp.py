@@ -4,6 +4,7 @@ import os
 
 from .. import util
 from ..errors import ConfigError, fail
+from . import pasterapp
 from .base import Application
 from .locate import module_is_missing
 
@@ -20,22 +21,25 @@ class WSGIApplication(Application):
         """Takes the application from the command line."""
         self.app_uri = None
         if getattr(opts, "paste", None):
-            return self._init_paste(opts)
+            return self._init_paste(opts.paste)
         if args:
             self.app_uri = args[0]
             return {"default_proc_name": args[0]}
         return None
 
-    def _init_paste(self, opts):
-        path, _, section = opts.paste.partition("#")
-        path = os.path.abspath(path)
-        if not os.path.exists(path):
-            raise ConfigError(f"{path!r} not found (--paste)")
-        self.app_uri = f"config:{path}" + (f"#{section}" if section else "")
-        return {"default_proc_name": self.app_uri}
+    def _init_paste(self, location):
+        self.app_uri, path = pasterapp.find_file(location)
+        settings = {"default_proc_name": path}
+        if pasterapp.has_logging_config(path):
+            settings["logconfig"] = path
+        return settings
 
     def load_config(self):
         super().load_config()
+        if self.app_uri is None and self.cfg.paste is not None:  # not on the command line
+            for name, value in self._init_paste(self.cfg.paste).items():
+                if self.cfg.settings[name].is_default():
+                    self._set(name, value, "paste")
         if self.app_uri is None:
             self.app_uri = self.cfg.wsgi_app
             if self.app_uri is None:
@@ -47,12 +51,7 @@ class WSGIApplication(Application):
 
     def load_pasteapp(self):
         """Loads the application from a PasteDeploy file."""
-        try:
-            from paste.deploy import loadapp
-        except ImportError:
-            raise ConfigError("--paste needs PasteDeploy: pip install PasteDeploy") from None
-        return loadapp(self.app_uri, relative_to=os.getcwd(),
-                       global_conf=dict(self.cfg.paste_global_conf or {}))
+        return pasterapp.get_wsgi_app(self.app_uri, defaults=dict(self.cfg.paste_global_conf or {}))
 
     def load(self):
         if self.cfg.paste is not None:
