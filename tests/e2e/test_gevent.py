@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import Load, Truncated, wait_until
+from harness import DATA, Load, Truncated, wait_until
 
 pytest.importorskip("gevent")
 
@@ -71,6 +71,57 @@ def test_environ_is_that_of_the_other_classes(serve):
         shown.append(found)
         assert server.stop() == 0
     assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("kind", ["sync", "gevent"])
+def test_files_that_the_kernel_sends_and_reasons_of_ones_own(serve, kind):
+    server = serve("green:app", "--access-logfile", "-", worker_class=kind)
+    content = (DATA / "green.py").read_bytes()
+    with server.connect() as c:
+        whole = c.request("GET", "/file")
+        assert whole.body == content and whole.header("Content-Length") == str(len(content))
+        assert c.request("GET", "/file?10").body == content[:10]
+        head = c.request("HEAD", "/file")
+        assert (head.body, head.header("Content-Length")) == (b"", str(len(content)))
+        memory = c.request("GET", "/in_memory")
+        assert (memory.text, memory.header("Transfer-Encoding")) == ("1234567", "chunked")
+        for status, sent in (("299+Own+words", "299 Own words"), ("404+", "404 "), ("204", "204 ")):
+            response = c.request("GET", f"/reason?{status}")
+            assert f"{response.status} {response.reason}" == sent
+    server.wait_log("file closed", 3)
+    server.wait_log(f'"GET /file HTTP/1.1" 200 {len(content)} ')
+    server.wait_log('"GET /reason.299.Own.words HTTP/1.1" 299 0 ')
+    assert server.stop() == 0
+
+
+def test_a_handler_of_gevents_own_http(serve):
+    server = serve("green:app", "--access-logfile", "-", "--max-requests", "6", workers=2, config="""
+from gevent import pywsgi
+from gunicorn.workers.ggevent import GeventPyWSGIWorker
+class Handler(pywsgi.WSGIHandler):
+    def get_environ(self):
+        return super().get_environ() | {"my.name": "shop"}
+class Mine(GeventPyWSGIWorker):
+    wsgi_handler = Handler
+worker_class = Mine
+""")
+    with server.connect() as c:
+        environ = json.loads(c.request("GET", "/show").text)
+        assert environ["my.name"] == "shop" and environ["wsgi.multithread"] is True and "gunicorn.sock" in environ
+        assert c.request("GET", "/reason?299+Own+words").reason == "Own words"
+    server.wait_log(r'"GET /show HTTP/1.1" 200 \d+ ')
+    for _ in range(12):
+        assert server.get("/sleep?0").text == "slept"
+    server.wait_log("has served max_requests")
+    server.wait_log("Worker exiting")
+    with server.connect() as idle, server.connect() as c:
+        idle.request("GET", "/sleep?0")
+        server.wait_workers(2)
+        c.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_log("slow begins")
+        server.signal(signal.SIGTERM)
+        assert c.read_response().text == "slept"
+    assert server.wait_exit() == 0
 
 
 def test_many_requests_wait_at_once(green):

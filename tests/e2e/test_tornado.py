@@ -20,6 +20,7 @@ def test_requests_and_responses(serve):
         assert (stream.text, stream.header("Transfer-Encoding")) == ("0.1.2.", "chunked")
         posted = c.request("POST", "/stream?q=1", body=b"a=%C3%A4&b=2", headers=[
             ("Content-Type", "application/x-www-form-urlencoded")])
+        assert posted.reason == "Own words"
         assert (posted.status, posted.text) == (299, "12 127.0.0.1 q=1 \u00e4")
         assert [value for name, value in posted.headers if name == "X-Own"] == ["1", "2"]
         usual = c.request("GET", "/")

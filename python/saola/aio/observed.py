@@ -38,14 +38,15 @@ class _Exchange:
     def __init__(self, observer, req, send):
         self._observer, self._req, self._send = observer, req, send
         self._began = time.monotonic()
-        self._status, self._headers, self._sent, self._over = 500, [], 0, False
+        self._status, self._headers, self._sent, self._over = "500", [], 0, False
 
     async def send(self, message):
         """ASGI's send()."""
         await self._send(message)
         kind = message["type"]
         if kind == "http.response.start":
-            self._status = message["status"]
+            status = message["status"]
+            self._status = _text(status) if isinstance(status, bytes) else str(status)
             self._headers = [(_text(name), _text(value)) for name, value in message.get("headers", ())]
         elif kind == "http.response.body":
             self._sent += len(message.get("body", b""))
@@ -60,10 +61,10 @@ class _Exchange:
 
 
 def tell(observer, req, status, headers, sent, began):
-    """Access log and post_request. status: int; sent: bytes of the body; began: time.monotonic()."""
+    """Access log and post_request. status: text, with a reason or without; sent: bytes of the body; began: time.monotonic()."""
     environ = environ_of(req)
     micro = int((time.monotonic() - began) * 1e6)
-    resp = observer.response(req, environ, str(status), status, headers, sent, False, True, micro)
+    resp = observer.response(req, environ, status, int(status[:3]), headers, sent, False, True, micro)
     observer.after(req, environ, resp)
 
 
@@ -113,7 +114,7 @@ def observe_server(server, observer):
             resp = exc
             raise
         finally:
-            status = getattr(resp, "status", 500)
+            status = str(getattr(resp, "status", 500))
             headers = list(getattr(resp, "headers", {}).items())
             sent = getattr(resp, "body_length", 0) or getattr(resp, "content_length", 0) or 0
             tell(observer, req, status, headers, sent, began)

@@ -11,6 +11,8 @@ import sys
 import time
 from urllib.parse import unquote_to_bytes
 
+from .wsgi import FileWrapper
+
 _ENTITY = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 
 
@@ -18,15 +20,17 @@ class Gateway:
     """Calls a WSGI application for requests.
 
     app: the application. base: entries of environ that are the same for all. script_name: SCRIPT_NAME,
-    or "". wait: see above. observer: saola.workers.serving.Observer, or None.
+    or "". wait: see above. observer: saola.workers.serving.Observer, or None. file_range: what tells of a file that
+    the kernel can send (saola.http.wsgi), or None.
     """
 
-    def __init__(self, app, base, script_name, wait, observer=None):
+    def __init__(self, app, base, script_name, wait, observer=None, file_range=None):
         self.app = app
         self.base = base
         self.script_name = script_name
         self.wait = wait
         self.observer = observer
+        self.file_range = file_range
         self._keys = {}  # name of a field -> its key in environ
 
     def serve(self, scope, receive, send):
@@ -199,7 +203,7 @@ class Exchange:
             raise RuntimeError("the application did not call start_response()")
         self._begun = True
         self._wait(self._send({
-            "type": f"{self._prefix}.start", "status": int(self._status[:3]),
+            "type": f"{self._prefix}.start", "status": self._status.encode("latin-1"),
             "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]}))
 
     def _write(self, data, more=True):
@@ -209,11 +213,26 @@ class Exchange:
         self._sent += len(data)
         self._wait(self._send({"type": f"{self._prefix}.body", "body": data, "more_body": more}))
 
+    def _send_file(self, file):
+        """Lets the kernel send it from where it stands. False: it cannot."""
+        gateway = self._gateway
+        found = gateway.file_range(file) if gateway.file_range is not None else None
+        if found is None or self._begun or self._prefix != "http.response":
+            return False
+        descriptor, offset, count = found
+        self._begin()
+        self._wait(self._send({"type": "http.response.zerocopysend", "file": descriptor, "offset": offset,
+                               "count": count}))
+        self._sent += count
+        return True
+
     def _call(self, app, environ):
         result = app(environ, self._start_response)
         try:
             if isinstance(result, (list, tuple)) and not self._begun:  # its length is known
                 return self._write(result[0] if len(result) == 1 else b"".join(result), more=False)
+            if isinstance(result, FileWrapper) and self._send_file(result.filelike):
+                return None
             for data in result:
                 if data:
                     self._write(data)

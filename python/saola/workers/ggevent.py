@@ -12,10 +12,12 @@ import asyncio
 import importlib.util
 import os
 import time
+from contextlib import contextmanager
 
 from .. import _saola
 from ..errors import ConfigError
 from ..http.exchange import Gateway
+from . import geventserver
 from .base_async import AsyncWorker
 from .serving import TICK
 
@@ -84,6 +86,18 @@ class Task:
             self._coroutine.close()
 
 
+@contextmanager
+def watched(hub, fd, callback, *args):
+    """Context in which the hub calls callback whenever fd can be read."""
+    watcher = hub.loop.io(fd, 1)
+    watcher.start(callback, *args)
+    try:
+        yield
+    finally:
+        watcher.stop()
+        watcher.close()
+
+
 class Loop:
     """gevent's hub as the engine sees it: what makes futures, tasks and timers."""
 
@@ -129,6 +143,9 @@ class GeventWorker(AsyncWorker):
 
     interrupt_on_quit = False
     multithread = True
+    #: A server, or a handler, of gevent's HTTP in the engine's place: see saola.workers.geventserver.
+    server_class = None
+    wsgi_handler = None
 
     @classmethod
     def setup(cls):
@@ -154,9 +171,8 @@ class GeventWorker(AsyncWorker):
         """The options of _saola.AsyncEngine, from the configuration."""
         options = super().engine_options()
         self._gateway = Gateway(self.wsgi, options.pop("environ"), options.pop("script_name"), wait,
-                                options.pop("observer"))
-        for name in ("file_range", "threads"):
-            del options[name]
+                                options.pop("observer"), options.pop("file_range"))
+        del options["threads"]
         # A request whose client has gone is not cancelled, as it is not under other WSGI servers.
         return options | {"on_fault": self._log_fault, "on_drained": self._on_drained, "root_path": "",
                           "disconnect_grace": -1.0, "concurrency": 0, "body_buffer": 0}
@@ -178,6 +194,8 @@ class GeventWorker(AsyncWorker):
 
     def run(self):
         """Serves until told to stop, then lets the requests in progress end."""
+        if geventserver.has_own_server(self):
+            return geventserver.run(self)
         import gevent
         from gevent.event import Event
         self._hub = hub = gevent.get_hub()
@@ -188,20 +206,20 @@ class GeventWorker(AsyncWorker):
         self.engine = engine = _saola.AsyncEngine(self._serve_request, fds, self.slot, options)
         engine.set_loop(Loop(hub), False)
         bell = Event()
-        watchers = [hub.loop.io(engine.fileno(), 1), hub.loop.io(self.PIPE[0], 1)]
-        watchers[0].start(bell.set)
-        watchers[1].start(self._signalled, bell)
         try:
-            engine.accept()
-            self._turn_until_drained(engine, bell)
+            with watched(hub, engine.fileno(), bell.set), self.signals_ring(bell):
+                engine.accept()
+                self._turn_until_drained(engine, bell)
         finally:
-            for watcher in watchers:
-                watcher.stop()
-                watcher.close()
             self.nr = engine.requests
             engine.close()
             self.engine = None
             self._close_core_log()
+
+    def signals_ring(self, bell):
+        """Context in which a signal sets bell, a gevent.event.Event."""
+        import gevent
+        return watched(gevent.get_hub(), self.PIPE[0], self._signalled, bell)
 
     def _signalled(self, bell):
         try:

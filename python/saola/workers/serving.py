@@ -23,7 +23,7 @@ LAST_LINES = 2.0
 
 # Methods of gunicorn's sync and gthread workers whose work is done in C.
 _IN_THE_ENGINE = frozenset("""accept enqueue_req finish_request get_thread_pool handle handle_error
-    handle_request murder_keepalived run_for_multiple run_for_one wait""".split())
+    handle_request is_already_handled murder_keepalived run_for_multiple run_for_one timeout_ctx wait""".split())
 
 
 def spool_directory():
@@ -91,6 +91,7 @@ class EngineWorker(base.Worker):
         self._dropped = 0
         super().__init__(*args, **kwargs)
         self._stop_at = None
+        self.worker_connections = self.cfg.worker_connections
 
     @property
     def nr(self):

@@ -118,7 +118,8 @@ class Connection:
     def write_headers(self, start_line, headers, chunk=None):
         """See tornado.httputil.HTTPConnection."""
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.get_all()]
-        done = self._push({"type": "http.response.start", "status": start_line.code, "headers": pairs})
+        done = self._push({"type": "http.response.start", "headers": pairs,
+                           "status": f"{start_line.code} {start_line.reason}".encode()})
         if chunk is None:
             return done
         # The usual response, all of it at once.

@@ -333,6 +333,14 @@ void sl_asgi_sockets_tend(struct sl_aio *aio);
 /* Begins the closing handshake of all with that code; their number. */
 Py_ssize_t sl_asgi_sockets_close(struct sl_aio *aio, unsigned code);
 
+/* ---- message_file.c ------------------------------------------------------------------------- */
+
+/* http.response.pathsend: the file at "path" as the body. As sl_asgi_send_message(). */
+int sl_asgi_send_path(struct sl_asgi_request *request, PyObject *type, PyObject *message);
+/* http.response.zerocopysend without more_body: "count" bytes of the open "file" from "offset", for
+ * wsgi.file_wrapper. As sl_asgi_send_message(). */
+int sl_asgi_send_open_file(struct sl_asgi_request *request, PyObject *type, PyObject *message);
+
 /* ---- websocket_message.c ------------------------------------------------------------------- */
 
 /* Turns the scope of an HTTP request into that of its WebSocket. 0 or -1. */
@@ -458,6 +466,8 @@ struct sl_asgi_fields {
 int sl_asgi_fields_read(PyObject *headers, struct sl_asgi_fields *ret, PyObject **ret_keep);
 int sl_asgi_send_start(struct sl_asgi_request *request, PyObject *type, PyObject *message);
 int sl_asgi_send_body(struct sl_asgi_request *request, PyObject *type, PyObject *message);
+/* The response is whole; 0. */
+int sl_asgi_complete(struct sl_asgi_request *request);
 /* -1 with an exception: RuntimeError; ConnectionResetError. */
 int sl_asgi_unexpected(PyObject *message_type, const char *instead);
 int sl_asgi_client_gone(struct sl_asgi_request *request);

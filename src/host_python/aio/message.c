@@ -1,11 +1,7 @@
 /* ASGI's messages: what the application sends becomes calls of the response, what arrives becomes
  * messages. A message that does not fit raises one clear error in the application. */
 #include "aio.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- receive
  * ------------------------------------------------------------------------------------- */
@@ -241,8 +237,20 @@ sl_asgi_unexpected(PyObject *message_type, const char *instead)
     return -1;
 }
 
+/* Bytes are a status with a reason of its own, b"299 Own words": what WSGI and Tornado know and
+ * ASGI does not. */
 static int
-status_of(struct sl_asgi_request *r, PyObject *message)
+start_with_reason(struct sl_asgi_request *r, PyObject *status)
+{
+    if (sl_response_start(r->res, PyBytes_AS_STRING(status), (size_t)PyBytes_GET_SIZE(status)) ==
+        SL_OK)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "the status %R is not acceptable", status);
+    return -1;
+}
+
+static int
+start_response(struct sl_asgi_request *r, PyObject *message)
 {
     PyObject *status = field_of(message, r->aio->text_status);
     if (status == NULL) {
@@ -250,6 +258,8 @@ status_of(struct sl_asgi_request *r, PyObject *message)
             PyErr_SetString(PyExc_KeyError, "the ASGI message has no 'status'");
         return -1;
     }
+    if (PyBytes_CheckExact(status))
+        return start_with_reason(r, status);
     long code = PyLong_AsLong(status);
     if (code == -1 && PyErr_Occurred())
         return -1;
@@ -257,7 +267,8 @@ status_of(struct sl_asgi_request *r, PyObject *message)
         PyErr_Format(PyExc_ValueError, "status must be 100 to 999, not %ld", code);
         return -1;
     }
-    return (int)code;
+    (void)sl_response_start_code(r->res, (int)code);
+    return 0;
 }
 
 int
@@ -265,13 +276,9 @@ sl_asgi_send_start(struct sl_asgi_request *r, PyObject *type, PyObject *message)
 {
     if (r->started)
         return sl_asgi_unexpected(type, "the response was started already");
-    int status = status_of(r, message);
-    if (status < 0)
-        return -1;
     int wants = truth_of(message, r->aio->text_trailers);
-    if (wants < 0)
+    if (wants < 0 || start_response(r, message) < 0)
         return -1;
-    sl_response_start_code(r->res, status);
     PyObject *headers = field_of(message, r->aio->text_headers);
     if ((headers == NULL && PyErr_Occurred()) || each_field(headers, add_field, r->res) < 0)
         return -1;
@@ -280,8 +287,8 @@ sl_asgi_send_start(struct sl_asgi_request *r, PyObject *type, PyObject *message)
     return 0;
 }
 
-static int
-complete(struct sl_asgi_request *r)
+int
+sl_asgi_complete(struct sl_asgi_request *r)
 {
     r->complete = true;
     (void)sl_response_end(r->res);
@@ -311,7 +318,7 @@ sl_asgi_send_body(struct sl_asgi_request *r, PyObject *type, PyObject *message)
     if (rc == SL_ECLOSED)
         return sl_asgi_client_gone(r);
     if (!more && !r->wants_trailers)
-        return complete(r);
+        return sl_asgi_complete(r);
     r->full = rc == SL_EFULL;
     return r->full;
 }
@@ -377,7 +384,7 @@ send_trailers(struct sl_asgi_request *r, PyObject *type, PyObject *message)
         PyErr_SetString(PyExc_ValueError, "a trailer is malformed, or a header that cannot be one");
         return -1;
     }
-    return complete(r);
+    return sl_asgi_complete(r);
 }
 
 static int
@@ -421,54 +428,6 @@ send_early_hint(struct sl_asgi_request *r, PyObject *type, PyObject *message)
         rc = interim(r, 103, &list);
     Py_DECREF(fast);
     return rc;
-}
-
-static int
-open_file(PyObject *path, struct stat *ret_info)
-{
-    PyObject *encoded = NULL;
-    if (!PyUnicode_FSConverter(path, &encoded))
-        return -1;
-    int fd = open(PyBytes_AS_STRING(encoded), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    bool good = fd >= 0 && fstat(fd, ret_info) == 0;
-    if (good && !S_ISREG(ret_info->st_mode)) {
-        errno = EINVAL;
-        good = false;
-    }
-    if (!good) {
-        PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
-        if (fd >= 0)
-            close(fd);
-        fd = -1;
-    }
-    Py_DECREF(encoded);
-    return fd;
-}
-
-static int
-send_path(struct sl_asgi_request *r, PyObject *type, PyObject *message)
-{
-    struct stat info;
-    if (!r->started || sl_response_committed(r->res) || r->wants_trailers)
-        return sl_asgi_unexpected(type, "it comes in place of 'http.response.body'");
-    PyObject *path = field_of(message, r->aio->text_path);
-    if (path == NULL) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_KeyError, "the ASGI message has no 'path'");
-        return -1;
-    }
-    int fd = open_file(path, &info);
-    if (fd < 0)
-        return -1;
-    int rc = sl_response_sendfile(r->res, fd, 0, (uint64_t)info.st_size);
-    close(fd);
-    if (rc == SL_ECLOSED)
-        return sl_asgi_client_gone(r);
-    if (rc < 0) {
-        PyErr_Format(PyExc_OSError, "the file could not be sent (code %d)", rc);
-        return -1;
-    }
-    return complete(r);
 }
 
 static bool
@@ -517,9 +476,11 @@ sl_asgi_send_message(struct sl_asgi_request *r, PyObject *message)
     if (is(type, aio->text_response_trailers))
         return send_trailers(r, type, message);
     if (is(type, aio->text_response_pathsend))
-        return send_path(r, type, message);
+        return sl_asgi_send_path(r, type, message);
     if (is(type, aio->text_response_early_hint))
         return send_early_hint(r, type, message);
+    if (PyUnicode_CompareWithASCIIString(type, "http.response.zerocopysend") == 0)
+        return sl_asgi_send_open_file(r, type, message);
     return sl_asgi_unexpected(
         type, "an HTTP response has http.response.start, .body, .trailers, .pathsend "
               "and .early_hint");

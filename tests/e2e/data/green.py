@@ -114,6 +114,48 @@ def thread(environ, start_response):
     return respond(start_response, f"{len(found)} {os.getpid()}")
 
 
+class Sent:
+    """An open file that shows who reads it: the kernel, or Python."""
+
+    def __init__(self):
+        self._file = open(__file__, "rb", buffering=0)
+
+    def fileno(self):
+        return self._file.fileno()
+
+    def tell(self):
+        return 0
+
+    def read(self, size):
+        return b"read by Python"
+
+    def close(self):
+        self._file.close()
+        print("file closed", flush=True)
+
+
+def file(environ, start_response):
+    length = environ["QUERY_STRING"]
+    start_response("200 OK", [("Content-Length", length)] if length else [])
+    return environ["wsgi.file_wrapper"](Sent())
+
+
+def in_memory(environ, start_response):
+    import io
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"1234567"), 3)
+
+
+def reason(environ, start_response):
+    return respond(start_response, "", environ["QUERY_STRING"].replace("+", " "))
+
+
+def slow(environ, start_response):
+    print("slow begins", flush=True)
+    time.sleep(0.5)
+    return respond(start_response, "slept")
+
+
 def forever(environ, start_response):
     print("forever begins", flush=True)
     try:
@@ -130,4 +172,5 @@ def block(environ, start_response):
 
 
 HANDLERS = {f"/{handler.__name__}": handler for handler in (
-    show, sleep, echo, lines, stream, write, big, boom, boom_late, late_status, no_start, talk, thread, forever, block)}
+    show, sleep, echo, lines, stream, write, big, boom, boom_late, late_status, no_start, talk, thread, forever, block,
+    file, in_memory, reason, slow)}
