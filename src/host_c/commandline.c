@@ -21,7 +21,8 @@ struct reader {
 
 /* Rows that only the Python program can honour. */
 static const char *const python_only[] = {
-    "logger_class", "logconfig", "logconfig_json", "spew", "asgi_loop", "asgi_lifespan",
+    "logger_class", "logconfig",     "logconfig_json", "spew",
+    "asgi_loop",    "asgi_lifespan", "paste",          "raw_paste_global_conf",
 };
 
 static bool
