@@ -94,6 +94,8 @@ class Bench:
 
     def start(self, server: Server, threads: int):
         port = free_port()
+        if self.tools.log:
+            self.tools.log.unlink(missing_ok=True)
         log = self.logs / (server.name.replace(" ", "-") + ".log")
         return started(server.command(self.tools, port, threads), port, log)
 
@@ -227,7 +229,7 @@ def save(bench: Bench, facts: dict[str, object], missing: dict[str, str]) -> Pat
     data = {
         "machine": facts,
         "commit": commit(),
-        "settings": {k: args[k] for k in ("runs", "seconds", "warm_up", "idle")},
+        "settings": {k: args[k] for k in ("runs", "seconds", "warm_up", "idle", "access_log")},
         "not_installed": missing,
         "servers": [asdict(row) for row in bench.rows.values()],
     }
@@ -297,6 +299,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--servers", type=words(names), default=names, metavar="NAMES", help="comma list")
     parser.add_argument("--cases", type=words(CASES), default=CASES, metavar="NAMES", help="comma list")
     parser.add_argument("--idle", type=int, default=IDLE, help="connections of the case idle")
+    parser.add_argument("--access-log", action="store_true",
+                        help="Saola and gunicorn write theirs to build/bench/access.log (up to some GB)")
     parser.add_argument("--saola", help="the saola program")
     parser.add_argument("--venv", type=Path, default=ROOT / "build" / "bench" / "venv",
                         help="where the other servers are installed")
@@ -319,6 +323,8 @@ def main() -> int:
     servers = [s for s in SERVERS if s.name in args.servers]
     missing = install_peers(args.venv, servers, say)
     tools = Tools(find_saola(args.saola), build_raw(), args.venv / "bin")
+    if args.access_log:
+        tools.log = ROOT / "build" / "bench" / "access.log"
     build_c_app(tools.saola)
     missing |= prepare_debian()
     if "websocket" in args.cases:

@@ -16,11 +16,16 @@ AIOHTTP_APP = "bench.aiohttp_app:app"
 
 @dataclass
 class Tools:
-    """Where the programs are. ``peers`` is the bin folder of the virtual environment of the peers."""
+    """Where the programs are. ``peers`` is the bin folder of the virtual environment of the peers; ``log`` the
+    file into which Saola and gunicorn write their access log, or None."""
 
     saola: Path | None
     raw: Path
     peers: Path
+    log: Path | None = None
+
+    def log_flags(self) -> list[str]:
+        return ["--access-logfile", str(self.log)] if self.log else []
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def _saola(kind: str) -> Callable[[Tools, int, int], list[str]]:
         flags = ["--threads", str(threads)] if kind == "gthread" else []
         return [
             str(tools.saola), "-k", kind, *flags, "-b", f"127.0.0.1:{port}", "-w", "1",
-            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning",
+            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning", *tools.log_flags(),
             {"asgi": ASGI_APP, "aiohttp": AIOHTTP_APP}.get(kind, APP),
         ]
 
@@ -59,7 +64,7 @@ def _saola(kind: str) -> Callable[[Tools, int, int], list[str]]:
 def _saola_c(tools: Tools, port: int, threads: int) -> list[str]:
     return [
         str(tools.saola), "-b", f"127.0.0.1:{port}", "-w", "1", "--worker-connections", "20000",
-        "--keep-alive", "75", "--log-level", "warning", "./build/bench/c_app.so",
+        "--keep-alive", "75", "--log-level", "warning", *tools.log_flags(), "./build/bench/c_app.so",
     ]
 
 
@@ -83,7 +88,7 @@ def _gunicorn(kind: str) -> Callable[[Tools, int, int], list[str]]:
         flags = ["--threads", str(threads)] if kind == "gthread" else []
         return [
             str(tools.peers / "gunicorn"), "-k", kind, *flags, "-b", f"127.0.0.1:{port}", "-w", "1",
-            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning",
+            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning", *tools.log_flags(),
             AIOHTTP_APP if kind.startswith("aiohttp.") else ASGI_APP if kind == "asgi" else APP,
         ]
 

@@ -23,6 +23,30 @@ is_bare(unsigned char c)
     return is_plain(c) && c != ' ' && c != '=';
 }
 
+/* Copies the plain bytes at the beginning of text, sixteen at a time, and returns how many; maybe
+ * not all of them. out has room for len. */
+static size_t
+copy_plain(char *out, const char *text, size_t len)
+{
+    typedef uint8_t bytes __attribute__((vector_size(16)));
+    size_t at = 0;
+    if (len < sizeof(bytes))
+        return 0;
+    for (;;) {
+        bytes v;
+        uint64_t other[2];
+        memcpy(&v, text + at, sizeof v);
+        v = (bytes)(v - 0x20 >= 0x7f - 0x20) | (bytes)(v == '"') | (bytes)(v == '\\');
+        memcpy(other, &v, sizeof other);
+        if ((other[0] | other[1]) != 0)
+            return at;
+        memcpy(out + at, text + at, sizeof v);
+        if (len - at == sizeof v)
+            return len;
+        at = len - at >= 2 * sizeof v ? at + sizeof v : len - sizeof v; /* the last again */
+    }
+}
+
 static char *
 put_code(char *p, unsigned code, enum sl_escape_style style)
 {
@@ -79,7 +103,9 @@ sl_escape_latin1(struct sl_buf *out, const char *text, size_t len, enum sl_escap
     char *p = begin(out, text, len, style, &quoted);
     if (p == NULL)
         return SL_ENOMEM;
-    for (size_t i = 0; i < len; i++) {
+    size_t i = copy_plain(p, text, len);
+    p += i;
+    for (; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
         if (is_plain(c)) {
             *p++ = (char)c;

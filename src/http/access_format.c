@@ -188,6 +188,17 @@ sl_access_format_new(const char *text, struct sl_access_format **ret_format, str
     return SL_OK;
 }
 
+bool
+sl_access_format_is_timed(const struct sl_access_format *format)
+{
+    for (size_t i = 0; i < format->count; i++) {
+        enum sl_access_atom atom = format->pieces[i].atom;
+        if (atom >= SL_ATOM_SECONDS && atom <= SL_ATOM_SECONDS_DECIMAL)
+            return true;
+    }
+    return false;
+}
+
 void
 sl_access_format_free(struct sl_access_format *format)
 {

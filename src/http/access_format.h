@@ -35,6 +35,9 @@ int sl_access_format_new(const char *text, struct sl_access_format **ret_format,
                          struct sl_error *err);
 void sl_access_format_free(struct sl_access_format *format); /* NULL is accepted */
 
+/* Whether lines tell how long a request took: if not, nobody needs to look at the clock. */
+bool sl_access_format_is_timed(const struct sl_access_format *format);
+
 /* Appends the line, LF included. Whatever client and application sent is escaped: one line of
  * printable UTF-8. SL_ENOMEM: out is as it was. Any thread; clock is the caller's own. */
 int sl_access_format_line(const struct sl_access_format *format,

@@ -6,10 +6,23 @@
 
 #include "http/access_piece.h"
 
+enum { USUAL_LINE = 512 }; /* bytes for which there is room at first */
+
+/* sl_buf_append() without the call, for the few bytes that it mostly is. */
+static inline int
+put(struct sl_buf *out, const char *text, size_t len)
+{
+    if (out->cap - out->len < len)
+        return sl_buf_append(out, text, len);
+    memcpy(out->ptr + out->len, text, len);
+    out->len += len;
+    return SL_OK;
+}
+
 static int
 put_missing(struct sl_buf *out, enum sl_escape_style style)
 {
-    return style == SL_ESCAPE_JSON ? sl_buf_append(out, "null", 4) : sl_buf_append(out, "-", 1);
+    return style == SL_ESCAPE_JSON ? put(out, "null", 4) : put(out, "-", 1);
 }
 
 static int
@@ -20,7 +33,7 @@ put_number(struct sl_buf *out, uint64_t n)
     do
         *--p = (char)('0' + n % 10);
     while ((n /= 10) != 0);
-    return sl_buf_append(out, p, (size_t)(text + sizeof text - p));
+    return put(out, p, (size_t)(text + sizeof text - p));
 }
 
 static int
@@ -62,6 +75,8 @@ put_time_iso(struct sl_buf *out, const struct sl_access_clock *clock, long ns, b
 static struct sl_str
 protocol_of(const struct sl_request *req, char text[16])
 {
+    if (req->version_major == 1 && req->version_minor == 1)
+        return (struct sl_str){"HTTP/1.1", 8}; /* as most often */
     int len = snprintf(text, 16, "HTTP/%u.%u", req->version_major, req->version_minor);
     return (struct sl_str){text, (size_t)len};
 }
@@ -71,10 +86,10 @@ put_request_line(struct sl_buf *out, const struct sl_request *req, enum sl_escap
 {
     char version[16];
     struct sl_str protocol = protocol_of(req, version);
-    if (put_text(out, &req->method, style) < 0 || sl_buf_append(out, " ", 1) < 0 ||
-        put_text(out, &req->target, style) < 0 || sl_buf_append(out, " ", 1) < 0)
+    if (put_text(out, &req->method, style) < 0 || put(out, " ", 1) < 0 ||
+        put_text(out, &req->target, style) < 0 || put(out, " ", 1) < 0)
         return SL_ENOMEM;
-    return put_text(out, &protocol, style);
+    return put(out, protocol.ptr, protocol.len);
 }
 
 static int
@@ -116,37 +131,42 @@ put_decoded(struct sl_buf *out, const struct sl_str *path, enum sl_escape_style 
 static bool
 is_named(const struct sl_str *name, const struct sl_access_piece *piece)
 {
-    return name->len == piece->len && strncasecmp(name->ptr, piece->text, piece->len) == 0;
+    return name->len == piece->len && (name->ptr[0] | 0x20) == (piece->text[0] | 0x20) &&
+           strncasecmp(name->ptr, piece->text, piece->len) == 0;
+}
+
+/* The first field of that name behind h (NULL: of all); NULL: none. */
+static inline const struct sl_header *
+next_named(const struct sl_request *req, const struct sl_access_piece *piece,
+           const struct sl_header *h)
+{
+    const struct sl_header *end = req->headers + req->header_count;
+    for (h = h != NULL ? h + 1 : req->headers; h < end; h++) {
+        if (is_named(&h->name, piece))
+            return h;
+    }
+    return NULL;
 }
 
 /* All fields of that name with commas between, as they stand in environ. */
 static int
 put_joined(struct sl_buf *out, const struct sl_request *req, const struct sl_access_piece *piece)
 {
-    const struct sl_header *first = NULL;
+    const struct sl_header *first = next_named(req, piece, NULL);
+    if (first == NULL)
+        return put_missing(out, piece->style);
+    const struct sl_header *other = next_named(req, piece, first);
+    if (other == NULL)
+        return put_text(out, &first->value, piece->style);
     struct sl_buf joined = SL_BUF_INIT;
-    int rc = SL_OK;
-    for (size_t i = 0; rc == SL_OK && i < req->header_count; i++) {
-        const struct sl_header *h = &req->headers[i];
-        if (!is_named(&h->name, piece))
-            continue;
-        if (first == NULL) {
-            first = h;
-            continue;
-        }
-        if (joined.len == 0)
-            rc = sl_buf_append(&joined, first->value.ptr, first->value.len);
+    int rc = sl_buf_append(&joined, first->value.ptr, first->value.len);
+    for (; rc == SL_OK && other != NULL; other = next_named(req, piece, other)) {
+        rc = sl_buf_append(&joined, ",", 1);
         if (rc == SL_OK)
-            rc = sl_buf_append(&joined, ",", 1);
-        if (rc == SL_OK)
-            rc = sl_buf_append(&joined, h->value.ptr, h->value.len);
+            rc = sl_buf_append(&joined, other->value.ptr, other->value.len);
     }
-    if (rc == SL_OK && first == NULL)
-        rc = put_missing(out, piece->style);
-    else if (rc == SL_OK && joined.len > 0)
+    if (rc == SL_OK)
         rc = sl_escape_latin1(out, joined.ptr, joined.len, piece->style);
-    else if (rc == SL_OK)
-        rc = put_text(out, &first->value, piece->style);
     sl_buf_release(&joined);
     return rc;
 }
@@ -264,19 +284,18 @@ put_piece(const struct sl_access_piece *piece, const struct sl_access_entry *ent
           const struct sl_access_clock *clock, struct sl_buf *out)
 {
     const struct sl_request *req = entry->req;
-    uint64_t us = entry->duration_ns / 1000;
     struct sl_str text;
     char version[16];
     switch (piece->atom) {
     case SL_ATOM_LITERAL:
-        return sl_buf_append(out, piece->text, piece->len);
+        return put(out, piece->text, piece->len);
     case SL_ATOM_REMOTE_ADDRESS:
         text = (struct sl_str){req->peer->addr, strlen(req->peer->addr)};
         return put_text(out, &text, piece->style);
     case SL_ATOM_USER:
         return put_user(out, req, piece->style);
     case SL_ATOM_TIME:
-        return sl_buf_append(out, clock->clf, clock->clf_len);
+        return put(out, clock->clf, clock->clf_len);
     case SL_ATOM_TIME_ISO:
         return put_time_iso(out, clock, entry->now.tv_nsec, piece->style == SL_ESCAPE_JSON);
     case SL_ATOM_REQUEST_LINE:
@@ -303,13 +322,14 @@ put_piece(const struct sl_access_piece *piece, const struct sl_access_entry *ent
     case SL_ATOM_RESPONSE_FIELD:
         return put_response_field(out, &entry->fields, piece);
     case SL_ATOM_SECONDS:
-        return put_number(out, us / 1000000);
+        return put_number(out, entry->duration_ns / 1000000000);
     case SL_ATOM_MICROSECONDS:
-        return put_number(out, us);
+        return put_number(out, entry->duration_ns / 1000);
     case SL_ATOM_MILLISECONDS:
-        return put_number(out, us / 1000);
+        return put_number(out, entry->duration_ns / 1000000);
     case SL_ATOM_SECONDS_DECIMAL:
-        return put_formatted(out, "%llu.%06llu", us / 1000000, us % 1000000);
+        return put_formatted(out, "%llu.%06llu", entry->duration_ns / 1000000000,
+                             entry->duration_ns / 1000 % 1000000);
     case SL_ATOM_PID:
         return put_formatted(out, "<%llu>", (unsigned long long)getpid(), 0);
     case SL_ATOM_PID_NUMBER:
@@ -323,13 +343,13 @@ sl_access_format_line(const struct sl_access_format *format, const struct sl_acc
                       struct sl_access_clock *clock, struct sl_buf *out)
 {
     size_t before = out->len;
-    int rc = SL_OK;
+    int rc = sl_buf_reserve(out, USUAL_LINE);
     if (entry->now.tv_sec != clock->second || clock->clf_len == 0)
         set_clock(clock, entry->now.tv_sec);
     for (size_t i = 0; rc == SL_OK && i < format->count; i++)
         rc = put_piece(&format->pieces[i], entry, clock, out);
     if (rc == SL_OK)
-        rc = sl_buf_append(out, "\n", 1);
+        rc = put(out, "\n", 1);
     if (rc < 0)
         out->len = before;
     return rc;

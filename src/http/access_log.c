@@ -267,6 +267,12 @@ hand_over(struct sl_access_log *log, const struct sl_buf *line)
     pthread_mutex_unlock(&log->lock);
 }
 
+bool
+sl_access_log_is_timed(const struct sl_access_log *log)
+{
+    return sl_access_format_is_timed(log->format);
+}
+
 void
 sl_access_log_note(struct sl_access_log *log, struct sl_access_desk *desk,
                    struct sl_access_entry *entry)

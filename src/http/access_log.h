@@ -11,6 +11,9 @@ struct sl_access_desk {
     struct sl_buf line;
 };
 
+/* Whether it wants entry->duration_ns. */
+bool sl_access_log_is_timed(const struct sl_access_log *log);
+
 /* Makes and hands on the line of one request. entry->now is filled here. */
 void sl_access_log_note(struct sl_access_log *log, struct sl_access_desk *desk,
                         struct sl_access_entry *entry);

@@ -23,10 +23,10 @@ enum sl_access_atom {
     SL_ATOM_REQUEST_FIELD,   /* f, a: all fields of that name, joined as environ joins them */
     SL_ATOM_REQUEST_LAST,    /* {name}i: the last field of that name */
     SL_ATOM_RESPONSE_FIELD,  /* {name}o */
-    SL_ATOM_SECONDS,         /* T */
+    SL_ATOM_SECONDS,         /* T: the first of those that tell a duration */
     SL_ATOM_MICROSECONDS,    /* D */
     SL_ATOM_MILLISECONDS,    /* M */
-    SL_ATOM_SECONDS_DECIMAL, /* L */
+    SL_ATOM_SECONDS_DECIMAL, /* L: the last of them */
     SL_ATOM_PID,             /* p */
     SL_ATOM_PID_NUMBER,
 };

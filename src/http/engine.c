@@ -688,6 +688,7 @@ sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_e
     engine->store.spool = options->spool_dir != NULL ? &engine->spool : NULL;
     ignore_broken_pipes();
     sl_head_rules_init(&engine->head_rules, &options->limits, options->scheme_headers);
+    engine->timed_log = options->access_log != NULL && sl_access_log_is_timed(options->access_log);
     sl_list_init(&engine->conns);
     sl_list_init(&engine->spare);
     engine->now_ms = engine->swept_ms = sl_clock_ms();

@@ -205,6 +205,7 @@ struct sl_engine {
     struct sl_cidr *forwarded, *proxy;
     size_t forwarded_count, proxy_count;
     struct sl_head_rules head_rules;
+    bool timed_log; /* opt.access_log tells how long requests took */
     struct sl_loop_event events[SL_EVENT_BATCH];
     int event_next, event_count;
     uint64_t now_ms;

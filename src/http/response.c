@@ -401,7 +401,7 @@ mark_ended(struct sl_response *res)
         .fields = {ws->headers.ptr, ws->headers.len},
         .status = res->status,
         .body_bytes = res->sent,
-        .duration_ns = sl_clock_ns() - ws->x.began_ns,
+        .duration_ns = ws->engine->timed_log ? sl_clock_ns() - ws->x.began_ns : 0,
     };
     sl_access_log_note(log, &ws->desk, &entry);
 }

@@ -76,7 +76,7 @@ static bool
 call_handler(struct sl_workspace *ws, bool noted)
 {
     struct sl_engine *engine = ws->engine;
-    if (engine->opt.access_log != NULL)
+    if (engine->timed_log)
         ws->x.began_ns = sl_clock_ns();
     count_request(engine);
     if (engine->opt.slot != NULL && !noted)
@@ -102,7 +102,7 @@ call_front(struct sl_workspace *ws)
 {
     struct sl_engine *engine = ws->engine;
     const struct sl_front *front = engine->opt.front;
-    if (engine->opt.access_log != NULL)
+    if (engine->timed_log)
         ws->x.began_ns = sl_clock_ns();
     if (engine->opt.slot != NULL)
         note_begin(ws);
