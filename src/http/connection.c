@@ -10,6 +10,7 @@
 
 #include "http/engine_state.h"
 #include "http/text.h"
+#include "net/io.h"
 
 /* ---- closing -------------------------------------------------------------------------------- */
 
@@ -27,7 +28,7 @@ static bool
 has_unread(const struct sl_conn *conn)
 {
     char byte;
-    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    return sl_io_recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
 static bool
@@ -162,7 +163,7 @@ sl_conn_sink(struct sl_workspace *ws, struct sl_conn *conn)
 {
     if (!conn->draining && !conn->close_after)
         return;
-    ssize_t n = recv(conn->fd, ws->scratch, SL_SCRATCH_SIZE, MSG_DONTWAIT);
+    ssize_t n = sl_io_recv(conn->fd, ws->scratch, SL_SCRATCH_SIZE, MSG_DONTWAIT);
     if (n <= 0) /* an error will show when the rest is sent */
         return;
     size_t len = (size_t)n;
@@ -176,7 +177,7 @@ sl_conn_sink(struct sl_workspace *ws, struct sl_conn *conn)
 void
 sl_conn_discard(struct sl_workspace *ws, struct sl_conn *conn)
 {
-    ssize_t n = recv(conn->fd, ws->scratch, SL_SCRATCH_SIZE, MSG_DONTWAIT);
+    ssize_t n = sl_io_recv(conn->fd, ws->scratch, SL_SCRATCH_SIZE, MSG_DONTWAIT);
     if (n > 0)
         conn->active_ms = ws->engine->now_ms;
     else if (n == 0 || (errno != EAGAIN && errno != EINTR))

@@ -10,6 +10,7 @@
 #include <saola/status.h>
 #include "base/tempfile.h"
 #include "http/output.h"
+#include "net/io.h"
 
 enum {
     KEEP_CAPACITY = 128 * 1024,
@@ -127,7 +128,7 @@ flush_bytes(struct sl_out *out, int fd, size_t budget)
     int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (out->file_left > 0 ? MSG_MORE : 0);
     while (out->start < out->end) {
         size_t step = out->end - out->start < budget ? out->end - out->start : budget;
-        ssize_t n = step == 0 ? 0 : send(fd, out->ptr + out->start, step, flags);
+        ssize_t n = step == 0 ? 0 : sl_io_send(fd, out->ptr + out->start, step, flags);
         if (n < 0) {
             if (errno == EINTR)
                 continue;

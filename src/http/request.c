@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "http/chars.h"
 #include "http/engine_state.h"
+#include "net/io.h"
 
 enum { RECEIVE_STEP = 64 * 1024 };
 
@@ -238,7 +239,7 @@ receive_more(struct sl_exchange *x)
     x->view = spill->ptr;
     ssize_t n;
     do
-        n = recv(x->conn->fd, spill->ptr + spill->len, RECEIVE_STEP, MSG_DONTWAIT);
+        n = sl_io_recv(x->conn->fd, spill->ptr + spill->len, RECEIVE_STEP, MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return errno == EAGAIN ? SL_EAGAIN : SL_ECLOSED;

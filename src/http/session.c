@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "http/engine_state.h"
+#include "net/io.h"
 #include "net/proxy.h"
 
 /* What became of the bytes at the front of the input. */
@@ -479,7 +480,7 @@ receive(struct sl_workspace *ws, struct sl_conn *conn, bool to_end)
             refuse_body(ws, conn);
             return SL_STEP_DONE;
         }
-        ssize_t n = rc < 0 ? -1 : recv(conn->fd, room, space, MSG_DONTWAIT);
+        ssize_t n = rc < 0 ? -1 : sl_io_recv(conn->fd, room, space, MSG_DONTWAIT);
         if (n < 0 && rc == SL_OK && errno == EINTR)
             continue;
         if (n < 0 && rc == SL_OK && errno == EAGAIN)

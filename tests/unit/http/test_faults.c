@@ -58,8 +58,9 @@ memory_strikes(void)
 
 WRAP(int, ACCEPT, accept4, (int fd, struct sockaddr *sa, socklen_t *len, int flags),
      (fd, sa, len, flags))
-WRAP(ssize_t, RECV, recv, (int fd, void *to, size_t len, int flags), (fd, to, len, flags))
-WRAP(ssize_t, SEND, send, (int fd, const void *from, size_t len, int flags), (fd, from, len, flags))
+WRAP(ssize_t, RECV, sl_io_recv, (int fd, void *to, size_t len, int flags), (fd, to, len, flags))
+WRAP(ssize_t, SEND, sl_io_send, (int fd, const void *from, size_t len, int flags),
+     (fd, from, len, flags))
 WRAP(ssize_t, SENDMSG, sendmsg, (int fd, const struct msghdr *m, int flags), (fd, m, flags))
 /* The build has 64-bit file offsets: this is sendfile(). */
 WRAP(ssize_t, SENDFILE, sendfile64, (int out, int in, off64_t *at, size_t len), (out, in, at, len))
