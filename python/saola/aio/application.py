@@ -9,6 +9,7 @@ import datetime
 from ..glogging import Logger
 from ..http.wsgi import Response
 from . import web
+from .factory import make, need_aiohttp
 from .observed import aiohttp_request, environ_of, observe_server
 from .selftest import same_as_public
 
@@ -29,7 +30,6 @@ class ApplicationLife:
 
     async def startup(self):
         """on_startup and cleanup_ctx. What they raise passes, after what they had begun is cleaned up."""
-        from ..workers.gaiohttp import make, need_aiohttp
         need_aiohttp()
         import aiohttp
         from aiohttp import web as aiohttp_web

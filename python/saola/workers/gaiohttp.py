@@ -9,13 +9,11 @@ what is in progress, cancel what takes too long, drained, on_cleanup, the rest o
 """
 
 import asyncio
-import importlib.util
-import inspect
 import time
 
 from .. import _saola
+from ..aio.factory import need_aiohttp
 from ..aio.loops import new_loop
-from ..errors import AppImportError, ConfigError
 from .asgi import CANCELLED_WAIT, LOOK, ASGIWorker
 from .serving import Observer
 
@@ -123,26 +121,3 @@ class AiohttpWorker(ASGIWorker):
             await asyncio.sleep(LOOK)
         await self.life.cut(CANCELLED_WAIT)
         await self._drained
-
-
-async def make(target):
-    """What the application's name means, as web.Application or AppRunner. Functions are called, in the
-    loop; coroutines awaited. AppImportError for anything else."""
-    from aiohttp import web
-    kinds = (web.Application, web.AppRunner)
-    found = target
-    if not isinstance(found, kinds) and not inspect.isawaitable(found) and callable(found):
-        found = found()
-    if inspect.isawaitable(found):
-        found = await found
-    if isinstance(found, kinds):
-        return found
-    came = "" if found is target else f"{target!r} gave "
-    raise AppImportError(f"The worker class aiohttp serves a web.Application or an AppRunner, or a function "
-                         f"that makes one; {came}{found!r:.100} is none.")
-
-
-def need_aiohttp():
-    """ConfigError with what to do when the package aiohttp is missing. Does not import it."""
-    if importlib.util.find_spec("aiohttp") is None:
-        raise ConfigError("the worker class aiohttp needs the package aiohttp: pip install aiohttp")
