@@ -169,16 +169,29 @@ Supervisor(Looks, workers=2, preserve_fds=[kept.fileno()]).main()
 
 
 @pytest.mark.log_may_contain("Traceback")
-def test_the_supervisors_loop_says_so_when_a_worker_uses_it(pool):
+@pytest.mark.parametrize("module", ["asyncio", "uvloop"])
+def test_the_supervisors_loops_say_so_when_a_worker_uses_them(pool, module):
+    """The one it runs in, and another that it has made."""
+    pytest.importorskip(module)
     server = pool("""
-loop = asyncio.new_event_loop()
+import MODULE
+loop, other = MODULE.new_event_loop(), MODULE.new_event_loop()
 class Uses(Loop):
     async def begin(self):
-        loop.call_soon(print)
-Supervisor(Uses, loop=loop).main()
-""")
+        for used in (loop, other):
+            for call in (lambda: used.call_soon(print), lambda: used.call_later(1, print),
+                         lambda: used.run_in_executor(None, print)):
+                try:
+                    call()
+                    say("accepted")
+                except RuntimeError as exc:
+                    say("refused:", exc)
+        loop.run_forever()
+Supervisor(Uses, loop=loop, workers=1).main()
+""".replace("MODULE", module))
     assert server.wait_exit() == 3
-    assert "this event loop is the supervisor's" in server.log and "self.loop" in server.log
+    assert count(server, "refused: this event loop is the supervisor's .* self.loop") == 6
+    assert count(server, "accepted") == 0
 
 
 def test_the_shim_runs_a_script_written_for_aioworkerpool(serve, tmp_path):

@@ -150,7 +150,7 @@ def forbid_loops(loops: List[Any]) -> None:
                      "add_signal_handler", "create_server", "create_connection", "sock_accept"):
             try:
                 setattr(loop, name, refuse)
-            except (AttributeError, TypeError):  # uvloop's
+            except (AttributeError, TypeError):  # a loop that takes no attributes
                 break
 
 

@@ -1,8 +1,10 @@
 /* Pools in C for the tests: printing, computing, hanging, with settings of their own. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 #include <saola/pool.h>
@@ -109,6 +111,27 @@ tick(struct sl_worker *worker, void *state)
     return 0;
 }
 
+/* Holds a lock for as long as it lives, and tells whether somebody else does. */
+static int
+start_alone(struct sl_worker *worker, void **ret_state, struct sl_error *err)
+{
+    int fd = open("native.lock", O_RDWR | O_CREAT, 0600);
+    (void)worker;
+    (void)ret_state;
+    (void)err;
+    printf("said %s %d\n", flock(fd, LOCK_EX | LOCK_NB) == 0 ? "alone" : "two", (int)getpid());
+    return 0;
+}
+
+static void
+stop_alone(struct sl_worker *worker, void *state)
+{
+    (void)worker;
+    (void)state;
+    usleep(200 * 1000);
+    printf("said left %d\n", (int)getpid());
+}
+
 static const struct sl_setting settings[] = {
     {.name = "greeting", .type = SL_SETTING_STRING, .default_text = GREETING},
     {.name = "level", .type = SL_SETTING_INT, .default_text = "1", .min = 1, .max = 9},
@@ -124,6 +147,7 @@ open_shared(const struct sl_values *values, struct sl_error *err)
 }
 
 static const struct sl_pool_worker greets = {.start = start, .stop = stop};
+static const struct sl_pool_worker is_alone = {.start = start_alone, .stop = stop_alone};
 static const struct sl_pool_worker prints = {.main = print};
 static const struct sl_pool_worker computes = {.main = compute};
 static const struct sl_pool_worker counts = {.start = start_counting};
@@ -148,3 +172,4 @@ SL_POOL(counting) = {.abi = SL_POOL_ABI, .name = "counts", .worker = &counts, .t
 SL_POOL(waiting) = {.abi = SL_POOL_ABI, .name = "waits", .worker = &waits};
 SL_POOL(raw) = {.abi = SL_POOL_ABI, .name = "raw", .worker = &waits, .raw_output = true};
 SL_POOL(ticking) = {.abi = SL_POOL_ABI, .name = "ticks", .worker = &ticks, .every_ms = 200};
+SL_POOL(alone) = {.abi = SL_POOL_ABI, .name = "alone", .worker = &is_alone, .exclusive = true};
