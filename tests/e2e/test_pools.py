@@ -296,3 +296,19 @@ supervisor.main()
     server.wait_log("said loop uvloop", 3)
     assert server.stop() == 0
     assert count(server, "said async-end") == 2
+
+
+@pytest.mark.log_may_contain("Traceback")
+def test_with_reload_a_pool_that_cannot_boot_waits_for_a_change_and_a_change_is_taken(serve, place, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    jobs = place / "jobs.py"
+    jobs.write_text("raise ValueError('no database')\n")
+    server = serve("hello:app", "--reload", config="pools = {'p': 'jobs:follow'}")
+    server.wait_log("waiting for a change")
+    assert "ValueError: no database" in server.log and server.get("/").status == 200
+    for text in ("first", "second"):
+        jobs.write_text(f"def follow(worker):\n    print('said {text}', flush=True)\n    worker.wait()\n")
+        server.wait_log(rf"^\[p/0\] said {text}$")
+    assert server.stop() == 0
+    assert count(server, "waiting for a change") == 1
+    jobs.unlink()

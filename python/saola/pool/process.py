@@ -12,6 +12,7 @@ from typing import Any, List, Optional
 
 from .. import util
 from ..workers.base import Worker
+from .function import FunctionWorker
 from .spec import Pool
 from .worker import Interrupted, WorkerBase
 
@@ -64,8 +65,10 @@ class PoolProcess(Worker):
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         loop.add_reader(self.PIPE[0], self._drain_wake)
-        worker = self._make(loop)
-        worker._boot()
+        self._make_reloader()
+        worker = self._booted_worker(loop)
+        if self.reloader is not None:
+            self.reloader.start()
         self.cfg.post_worker_init(self)
         self.booted = True
         self._start_beat(worker)
@@ -75,8 +78,20 @@ class PoolProcess(Worker):
         self.slot.drained()
         sys.exit(self._end(worker) or status)
 
-    def _make(self, loop: asyncio.AbstractEventLoop) -> WorkerBase:
-        worker = self.pool.make_worker(self.worker_id, loop)
+    def _booted_worker(self, loop: asyncio.AbstractEventLoop) -> WorkerBase:
+        """The user's worker, or with the setting reload one that waits for the next change of a file."""
+        try:
+            worker = self._prepare(self.pool.make_worker(self.worker_id, loop))
+            worker._boot()
+        except Exception as exc:
+            if not self.cfg.reload:
+                raise
+            self._wait_for_repair(exc, "started")
+            worker = self._prepare(FunctionWorker(self.worker_id, loop, WorkerBase.wait))
+            worker._boot()
+        return worker
+
+    def _prepare(self, worker: WorkerBase) -> WorkerBase:
         worker._wake_fd = self.PIPE[0]
         worker._report = self.log.error
         if not self.alive:  # TERM came before there was a worker
