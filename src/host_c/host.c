@@ -346,7 +346,9 @@ host_idle(void *ctx)
 static void
 host_reopen_logs(void *ctx)
 {
-    sl_errlog_reopen(((struct sl_host_c *)ctx)->log);
+    struct sl_host_c *host = ctx;
+    sl_errlog_reopen(host->log);
+    sl_output_reopen(host);
 }
 
 void

@@ -15,6 +15,7 @@ struct sl_errlog {
     _Atomic int fd;
     _Atomic int level;
     char *path;               /* NULL: standard error */
+    bool captures;            /* standard output and error are the same file */
     struct sl_syslog *syslog; /* besides; NULL: not */
 };
 
@@ -60,6 +61,15 @@ turn_syslog(struct sl_errlog *log, const struct sl_generation *generation, bool 
     return SL_OK;
 }
 
+static void
+capture(const struct sl_errlog *log)
+{
+    if (!log->captures)
+        return;
+    dup2(log->fd, STDOUT_FILENO);
+    dup2(log->fd, STDERR_FILENO);
+}
+
 int
 sl_errlog_open(const struct sl_generation *generation, struct sl_errlog **ret_log,
                struct sl_error *err)
@@ -86,10 +96,8 @@ sl_errlog_open(const struct sl_generation *generation, struct sl_errlog **ret_lo
         sl_errlog_close(log);
         return rc;
     }
-    if (path != NULL && sl_config_number(config, "capture_output") != 0) {
-        dup2(log->fd, STDOUT_FILENO);
-        dup2(log->fd, STDERR_FILENO);
-    }
+    log->captures = path != NULL && sl_config_number(config, "capture_output") != 0;
+    capture(log);
     *ret_log = log;
     return SL_OK;
 }
@@ -104,11 +112,13 @@ turn_to(struct sl_errlog *log, int fd)
         dup3(fd, log->fd, O_CLOEXEC);
         close(fd);
     }
+    capture(log);
 }
 
 int
 sl_errlog_leave_stderr(struct sl_errlog *log)
 {
+    log->captures = false;
     if (log->fd != STDERR_FILENO)
         return SL_OK;
     int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
@@ -169,6 +179,12 @@ sl_errlog_write(struct sl_errlog *log, enum sl_log_level level, const char *mess
     while (done < 0 && errno == EINTR);
     if (log->syslog != NULL)
         sl_syslog_write(log->syslog, "error", level, message, len);
+}
+
+int
+sl_errlog_fd(const struct sl_errlog *log)
+{
+    return log->fd;
 }
 
 struct sl_syslog *

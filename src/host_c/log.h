@@ -20,6 +20,8 @@ int sl_errlog_open(const struct sl_generation *generation, struct sl_errlog **re
 /* Standard error is about to be something else: lines that go there go where it leads now.
  * SL_ESYS. */
 int sl_errlog_leave_stderr(struct sl_errlog *log);
+int sl_errlog_fd(const struct sl_errlog *log);
+/* With capture_output standard output and error are turned, too. */
 void sl_errlog_reopen(struct sl_errlog *log);
 /* Takes level, file and syslog of another generation; what cannot be opened stays as it was. */
 void sl_errlog_configure(struct sl_errlog *log, const struct sl_generation *generation);

@@ -71,7 +71,7 @@ class Hangs({kind}):
         say("hangs", self.id)
         while True:
             time.sleep(1)
-Supervisor(Hangs, workers=2, graceful_timeout=2, exit_timeout=2).main()
+Supervisor(Hangs, workers=2, graceful_timeout=1, exit_timeout=1).main()
 """)
     if where == "end":
         server.wait_log("said main-begun", 2)

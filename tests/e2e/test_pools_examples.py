@@ -176,7 +176,7 @@ def test_the_scheduler_runs_each_job_once_beside_four_web_workers(serve, place):
     pytest.importorskip("apscheduler")
     pytest.importorskip("flask")
     server = serve(script=EXAMPLES / "scheduler.py", script_args=("127.0.0.1:0",))
-    server.wait_log(r"\[scheduler/0\] tick \d+ \d+", 3)
+    server.wait_log(r"\[scheduler/0\] tick \d+ \d+", 2)
     workers = {server.get("/").text for _ in range(40)}
     assert all(re.fullmatch(r"worker \d+\n", text) for text in workers)
     server.signal(SIGHUP)

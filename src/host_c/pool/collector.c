@@ -36,6 +36,7 @@ struct stream {
 
 struct collector {
     int control, epoll_fd; /* control is -1 when the arbiter has closed its end */
+    struct sl_errlog *log;
     struct stream *streams;
     bool reader_left[SL_STREAMS];
     size_t out_len;
@@ -196,7 +197,9 @@ take_message(struct collector *collector, const struct sl_collector_message *mes
              const struct cmsghdr *rights)
 {
     int fds[SL_STREAMS];
-    if (message->word == SL_COLLECTOR_TORN) {
+    if (message->word == SL_COLLECTOR_REOPEN) {
+        sl_errlog_reopen(collector->log); /* standard output, with capture_output */
+    } else if (message->word == SL_COLLECTOR_TORN) {
         end_line(collector, message->group, message->place);
     } else if (rights != NULL && rights->cmsg_len == CMSG_LEN(sizeof fds)) {
         memcpy(fds, CMSG_DATA(rights), sizeof fds);
@@ -253,7 +256,8 @@ close_others(const struct collector *collector)
     while (directory != NULL && (entry = readdir(directory)) != NULL) {
         int fd = atoi(entry->d_name);
         if (fd > STDERR_FILENO && fd != dirfd(directory) && fd != collector->control &&
-            fd != collector->epoll_fd && !is_read(collector, fd))
+            fd != collector->epoll_fd && fd != sl_errlog_fd(collector->log) &&
+            !is_read(collector, fd))
             close(fd);
     }
     if (directory != NULL)
@@ -279,12 +283,13 @@ open_all(struct collector *collector, const struct sl_pool_output *output)
 }
 
 int
-sl_collector_run(const struct sl_pool_output *output)
+sl_collector_run(const struct sl_pool_output *output, struct sl_errlog *log)
 {
     struct epoll_event events[EVENTS];
     struct collector *collector = calloc(1, sizeof *collector);
     if (collector == NULL || !open_all(collector, output))
         return 1;
+    collector->log = log;
     close_others(collector);
     while (collector->streams != NULL || collector->control >= 0) {
         int count = epoll_wait(collector->epoll_fd, events, EVENTS, -1);

@@ -92,18 +92,22 @@ drop_given_up(struct sl_pool_output *output)
 /* ---- telling the collector (arbiter) ----------------------------------------------------------
  */
 
+/* streams: whose places it is about, if it is about one. */
 static bool
 tell(const struct sl_pool_output *output, const struct sl_pool_streams *streams,
      enum sl_collector_word word)
 {
-    struct sl_collector_message message = {.word = word, .place = streams->place};
+    struct sl_collector_message message = {.word = word};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof streams->read_fds)];
     } room = {.bytes = {0}};
     struct iovec part = {.iov_base = &message, .iov_len = sizeof message};
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-    memcpy(message.group, streams->group, sizeof message.group);
+    if (streams != NULL) {
+        message.place = streams->place;
+        memcpy(message.group, streams->group, sizeof message.group);
+    }
     if (word == SL_COLLECTOR_NEW) {
         header.msg_control = room.bytes;
         header.msg_controllen = sizeof room.bytes;
@@ -125,6 +129,8 @@ static void
 tell_all(struct sl_pool_output *output)
 {
     if (output->collector == 0)
+        return;
+    if (output->reopen && (output->reopen = !tell(output, NULL, SL_COLLECTOR_REOPEN)))
         return;
     for (struct sl_pool_streams *at = output->places; at != NULL; at = at->next) {
         if (!at->known && !(at->known = tell(output, at, SL_COLLECTOR_NEW)))
@@ -148,7 +154,7 @@ live(struct sl_host_c *host, const sigset_t *mask)
     (void)signal(SIGCHLD, SIG_DFL);
     pthread_sigmask(SIG_SETMASK, mask, NULL);
     sl_host_c_title(host, "output", host->next != NULL ? host->next : host->current, "");
-    _exit(sl_collector_run(host->output));
+    _exit(sl_collector_run(host->output, host->log));
 }
 
 /* Not more than five a second of such as die at once. */
@@ -177,6 +183,7 @@ fork_collector(struct sl_host_c *host)
         return;
     }
     output->collector = pid;
+    output->reopen = false;
     for (struct sl_pool_streams *at = output->places; at != NULL; at = at->next) {
         at->known = true;
         at->torn = false;
@@ -278,6 +285,15 @@ sl_output_idle(struct sl_host_c *host)
     tell_all(output);
     for (const struct sl_pool_streams *at = output->places; at != NULL; at = at->next)
         beat_for(at);
+}
+
+void
+sl_output_reopen(struct sl_host_c *host)
+{
+    if (host->output == NULL)
+        return;
+    host->output->reopen = true;
+    tell_all(host->output);
 }
 
 void

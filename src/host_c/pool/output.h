@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 #include <saola/host.h>
+#include "../log.h"
 
 enum { SL_STREAMS = 2 }; /* standard output and error */
 
@@ -24,10 +25,11 @@ struct sl_pool_output {
     struct sl_pool_streams *places;
     int control[2];  /* the arbiter's end, the collector's */
     pid_t collector; /* 0: there is none */
+    bool reopen;     /* the log file, and the collector does not know */
     long long forked_ms, looked_ms;
 };
 
-enum sl_collector_word { SL_COLLECTOR_NEW, SL_COLLECTOR_TORN };
+enum sl_collector_word { SL_COLLECTOR_NEW, SL_COLLECTOR_TORN, SL_COLLECTOR_REOPEN };
 
 /* From the arbiter to the collector; with SL_COLLECTOR_NEW the reading ends come along. */
 struct sl_collector_message {
@@ -38,6 +40,6 @@ struct sl_collector_message {
 
 /* The collector's life: reads all places' streams until nobody can write into them, and the arbiter
  * has closed its end. Returns its exit status. */
-int sl_collector_run(const struct sl_pool_output *output);
+int sl_collector_run(const struct sl_pool_output *output, struct sl_errlog *log);
 
 #endif

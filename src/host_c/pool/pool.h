@@ -68,6 +68,8 @@ int sl_output_prepare(struct sl_worker *worker, struct sl_error *err);
 void sl_output_worker_gone(struct sl_worker *worker);
 /* (arbiter) Between events. */
 void sl_output_idle(struct sl_host_c *host);
+/* (arbiter) The log file was opened anew. */
+void sl_output_reopen(struct sl_host_c *host);
 /* (arbiter) Another child was reaped; perhaps the collector. */
 void sl_output_child_gone(struct sl_host_c *host, pid_t pid, int wait_status);
 /* (arbiter) At the end: everything written is shown, or the collector goes on alone. */

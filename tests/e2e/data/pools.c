@@ -60,11 +60,11 @@ now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Looks at nothing for 2.5 seconds. */
+/* Looks at nothing for 3.5 seconds. */
 static int
 compute(struct sl_worker *worker, void *state)
 {
-    double until = now() + 2.5;
+    double until = now() + 3.5;
     (void)state;
     printf("%s computes\n", sl_worker_info(worker)->group);
     while (now() < until)
@@ -161,14 +161,14 @@ SL_POOL(pool) = {.abi = SL_POOL_ABI,
                  .settings = settings,
                  .open = open_shared};
 SL_POOL(printing) = {.abi = SL_POOL_ABI, .name = "prints", .workers = 2, .worker = &prints};
-SL_POOL(computing) = {.abi = SL_POOL_ABI, .name = "busy", .worker = &computes, .timeout = 1};
+SL_POOL(computing) = {.abi = SL_POOL_ABI, .name = "busy", .worker = &computes, .timeout = 2};
 SL_POOL(watched) = {.abi = SL_POOL_ABI,
                     .name = "watched",
                     .worker = &computes,
                     .timeout = 1,
                     .watch_main = true,
                     .graceful_timeout = 1};
-SL_POOL(counting) = {.abi = SL_POOL_ABI, .name = "counts", .worker = &counts, .timeout = 1};
+SL_POOL(counting) = {.abi = SL_POOL_ABI, .name = "counts", .worker = &counts, .timeout = 2};
 SL_POOL(waiting) = {.abi = SL_POOL_ABI, .name = "waits", .worker = &waits};
 SL_POOL(raw) = {.abi = SL_POOL_ABI, .name = "raw", .worker = &waits, .raw_output = true};
 SL_POOL(ticking) = {.abi = SL_POOL_ABI, .name = "ticks", .worker = &ticks, .every_ms = 200};
