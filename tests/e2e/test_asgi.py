@@ -105,6 +105,23 @@ def test_the_loop_is_as_ever(start):
     wait_until(lambda: ask(server, "/tell").text == "afterwards", "end of the background task")
 
 
+def test_what_is_done_to_a_scope_is_done_to_no_other_request(start):
+    server = start()
+    with server.connect() as c:
+        for key in ("", "state", "extensions", "asgi", "headers"):
+            for action in ("", "keep", "add", "replace", "drop"):
+                assert c.request("GET", f"/use_scope?{key}.{action}").text == "fresh", server.log
+        assert c.request("POST", "/echo", body=b"x" * 10).text == "x" * 10
+        assert c.request("GET", "/use_scope?.").text == "fresh", server.log
+        first, second = (ast.literal_eval(c.request("GET", "/show_scope", headers=[("a", value)]).text)
+                         for value in "bc")
+        assert (b"a", b"b") in first["headers"] and (b"a", b"c") in second["headers"]
+    with server.connect() as c:  # another client
+        c.send(b"GET /show_scope HTTP/1.0\r\n\r\n")
+        scope = ast.literal_eval(c.read_response().text)
+        assert scope["http_version"] == "1.0" and scope["headers"] == []
+
+
 def test_what_is_done_to_a_task_is_done_to_no_other_request(start):
     server = start()
     with server.connect() as c:

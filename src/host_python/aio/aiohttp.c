@@ -47,14 +47,6 @@ error:
     return -1;
 }
 
-static void
-clear_block(struct sl_aiohttp_block *block)
-{
-    Py_CLEAR(block->key);
-    Py_CLEAR(block->headers);
-    Py_CLEAR(block->raw_headers);
-}
-
 void
 sl_aiohttp_free(struct sl_aio *aio)
 {
@@ -75,9 +67,7 @@ sl_aiohttp_free(struct sl_aio *aio)
     Py_CLEAR(web->date_text);
     while (web->protocol_count > 0)
         Py_DECREF(web->protocols[--web->protocol_count]);
-    for (size_t i = 0; i < SL_AIOHTTP_BLOCKS; i++)
-        clear_block(&web->blocks[i]);
-    clear_block(&web->passing);
+    sl_aio_blocks_clear(&web->blocks);
     for (size_t i = 0; i < SL_AIOHTTP_URLS; i++) {
         Py_CLEAR(web->urls[i].target);
         Py_CLEAR(web->urls[i].url);
@@ -138,68 +128,19 @@ are_plain(const struct sl_request *req)
 }
 
 static int
-fill_block(struct sl_aiohttp *web, struct sl_aiohttp_block *block, const struct sl_request *req,
-           const char *bytes, size_t len)
+fill_block(void *ctx, struct sl_aio_block *block, const struct sl_request *req)
 {
+    struct sl_aiohttp *web = ctx;
     PyObject *raw = raw_fields(req);
     PyObject *headers = raw ? PyObject_CallOneArg(web->make_headers, raw) : NULL;
-    PyObject *key = headers ? PyBytes_FromStringAndSize(bytes, (Py_ssize_t)len) : NULL;
-    if (key == NULL) {
+    if (headers == NULL) {
         Py_XDECREF(raw);
-        Py_XDECREF(headers);
         return -1;
     }
-    Py_XSETREF(block->key, key);
-    Py_XSETREF(block->raw_headers, raw);
-    Py_XSETREF(block->headers, headers);
-    block->count = req->header_count;
-    block->trusted = req->peer->trusted;
+    block->fields = raw;
+    block->headers = headers;
     block->plain = are_plain(req);
     return 0;
-}
-
-/* All of them count: what differs between clients is somewhere in the middle. */
-static uint64_t
-mix_all(const char *ptr, size_t len)
-{
-    uint64_t h = len * 0x9e3779b97f4a7c15u, word = 0;
-    for (; len >= 8; ptr += 8, len -= 8) {
-        memcpy(&word, ptr, 8);
-        h = (h ^ word) * 0xbf58476d1ce4e5b9u;
-        h ^= h >> 29;
-    }
-    word = 0;
-    memcpy(&word, ptr, len);
-    h = (h ^ word) * 0xbf58476d1ce4e5b9u;
-    return h ^ h >> 32;
-}
-
-/* The fields as aiohttp wants them; web->block is theirs. Which of them are dropped depends on who
- * is trusted. */
-static int
-find_block(struct sl_aiohttp *web, const struct sl_request *req)
-{
-    const char *bytes = "";
-    size_t len = 0;
-    if (req->header_count > 0) {
-        const struct sl_header *last = &req->headers[req->header_count - 1];
-        bytes = req->headers[0].name.ptr;
-        const char *end = last->value.len > 0 ? last->value.ptr + last->value.len
-                                              : last->name.ptr + last->name.len;
-        len = (size_t)(end - bytes);
-    }
-    struct sl_aiohttp_block *block = &web->passing;
-    if (len <= SL_AIOHTTP_KEY_MAX) {
-        block = &web->blocks[mix_all(bytes, len) & (SL_AIOHTTP_BLOCKS - 1)];
-        if (block->key != NULL && block->count == req->header_count &&
-            block->trusted == req->peer->trusted && (size_t)PyBytes_GET_SIZE(block->key) == len &&
-            memcmp(PyBytes_AS_STRING(block->key), bytes, len) == 0) {
-            web->block = block;
-            return 0;
-        }
-    }
-    web->block = block;
-    return fill_block(web, block, req, bytes, len);
 }
 
 /* ---- giving away -------------------------------------------------------------------------------
@@ -249,10 +190,10 @@ sl_aiohttp_give_away(struct sl_aio *aio, struct sl_request *req, struct sl_respo
                      int *ret_code)
 {
     struct sl_aiohttp *web = aio->aiohttp;
-    /* An absolute target is no plain request; its authority is the value of Host now and lies
-     * outside of the block, which is known by its bytes. */
+    /* An absolute target is no plain request. */
     if (web->serve != Py_None && req->target.len > 0 && req->target.ptr[0] == '/') {
-        if (find_block(web, req) < 0) {
+        web->block = sl_aio_block_find(&web->blocks, req, fill_block, web);
+        if (web->block == NULL) {
             PyErr_WriteUnraisable(web->make_headers);
             *ret_code = SL_ENOMEM;
             return true;
@@ -318,7 +259,7 @@ make_message(struct sl_asgi_request *r)
                           target,
                           req->version_minor == 0 ? web->version10 : web->version11,
                           web->block->headers,
-                          web->block->raw_headers,
+                          web->block->fields,
                           req->keep_alive ? Py_False : Py_True,
                           Py_None,
                           Py_False,

@@ -45,18 +45,8 @@
     ROW(Connection)
 
 enum {
-    SL_AIOHTTP_BLOCKS = 64, /* slots of the caches; powers of two */
-    SL_AIOHTTP_URLS = 128,
-    SL_AIOHTTP_PROTOCOLS = 1024,   /* kept for the next requests: making one takes long */
-    SL_AIOHTTP_KEY_MAX = 8 * 1024, /* longest block of fields that is kept */
-};
-
-/* The fields of requests: clients send the same ones again and again. */
-struct sl_aiohttp_block {
-    PyObject *key; /* bytes as received; NULL: slot is empty */
-    size_t count;
-    bool trusted, plain;
-    PyObject *headers, *raw_headers;
+    SL_AIOHTTP_URLS = 128,       /* slots of the cache; a power of two */
+    SL_AIOHTTP_PROTOCOLS = 1024, /* kept for the next requests: making one takes long */
 };
 
 struct sl_aiohttp_url {
@@ -76,9 +66,8 @@ struct sl_aiohttp {
     PyObject *done; /* an awaitable that is done */
     PyObject *protocols[SL_AIOHTTP_PROTOCOLS];
     unsigned protocol_count;
-    struct sl_aiohttp_block blocks[SL_AIOHTTP_BLOCKS];
-    struct sl_aiohttp_block passing; /* one that is not kept */
-    struct sl_aiohttp_block *block;  /* of the request that is being looked at */
+    struct sl_aio_blocks blocks;
+    struct sl_aio_block *block; /* of the request that is being looked at */
     struct sl_aiohttp_url urls[SL_AIOHTTP_URLS];
     const char *local; /* listener of the last request */
     uint16_t local_port;

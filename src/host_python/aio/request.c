@@ -291,12 +291,14 @@ sl_asgi_handle(struct sl_aio *aio, struct sl_request *req, struct sl_response *r
         sl_asgi_start_grace(r); /* before there was a task to cancel */
     if (r->socket != NULL ? !r->socket->over : r->inner != NULL && !r->complete && !r->broken) {
         sl_asgi_request_disband(r); /* the application has them */
-        r->pending = true;          /* the engine's reference */
+        sl_asgi_scope_forget(aio);
+        r->pending = true; /* the engine's reference */
         req->host_data = r;
         return SL_PENDING;
     }
     sl_asgi_end_exchange(r);
     sl_asgi_request_give_back(aio, r);
+    sl_asgi_scope_settle(aio);
     return 0;
 }
 

@@ -51,6 +51,8 @@ sl_aio_release(struct sl_aio *aio)
     sl_aio_leave_loop(aio);
     for (size_t i = 0; i < SL_AIO_HEADERS; i++)
         Py_CLEAR(aio->fields[i].pair);
+    sl_aio_blocks_clear(&aio->blocks);
+    sl_asgi_scope_forget(aio);
     for (size_t i = 0; i < SL_AIO_PATHS; i++) {
         Py_CLEAR(aio->paths[i].raw);
         Py_CLEAR(aio->paths[i].text);
@@ -104,18 +106,19 @@ field_object(struct sl_aio *aio, const struct sl_header *header)
     return pair;
 }
 
-static PyObject *
-headers_list(struct sl_aio *aio, const struct sl_request *req)
+static int
+fill_block(void *ctx, struct sl_aio_block *block, const struct sl_request *req)
 {
-    PyObject *list = PyList_New((Py_ssize_t)req->header_count);
-    for (size_t i = 0; list != NULL && i < req->header_count; i++) {
-        PyObject *pair = field_object(aio, &req->headers[i]);
+    PyObject *fields = PyTuple_New((Py_ssize_t)req->header_count);
+    for (size_t i = 0; fields != NULL && i < req->header_count; i++) {
+        PyObject *pair = field_object(ctx, &req->headers[i]);
         if (pair == NULL)
-            Py_CLEAR(list);
+            Py_CLEAR(fields);
         else
-            PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
+            PyTuple_SET_ITEM(fields, (Py_ssize_t)i, pair);
     }
-    return list;
+    block->fields = fields;
+    return fields != NULL ? 0 : -1;
 }
 
 static int
@@ -304,25 +307,26 @@ copy_with_path(struct sl_aio *aio, struct sl_aio_template *t, const struct sl_ai
     return PyDict_Copy(t->dict);
 }
 
-static PyObject *
-template_copy(struct sl_aio *aio, const struct sl_request *req, const struct sl_aio_path *path)
+static struct sl_aio_template *
+find_template(struct sl_aio *aio, const struct sl_request *req)
 {
     const struct sl_peer *peer = req->peer;
     for (unsigned i = 0; i < aio->template_count; i++) {
         struct sl_aio_template *t = &aio->templates[i];
         if (t->local == peer->local && t->port == peer->local_port && t->https == req->https)
-            return copy_with_path(aio, t, path);
+            return t;
     }
     PyObject *dict = make_template(aio, peer, req->https);
-    if (dict != NULL && aio->template_count < SL_AIO_TEMPLATES) {
-        struct sl_aio_template *t = &aio->templates[aio->template_count++];
-        *t = (struct sl_aio_template){
-            .local = peer->local, .port = peer->local_port, .https = req->https, .dict = dict};
-        return copy_with_path(aio, t, path);
+    if (dict == NULL)
+        return NULL;
+    if (aio->template_count == SL_AIO_TEMPLATES) { /* so many are no use */
+        sl_asgi_scope_forget(aio);
+        Py_CLEAR(aio->templates[--aio->template_count].dict);
     }
-    if (dict != NULL && put_path(aio, dict, path) < 0)
-        Py_CLEAR(dict);
-    return dict;
+    struct sl_aio_template *t = &aio->templates[aio->template_count++];
+    *t = (struct sl_aio_template){
+        .local = peer->local, .port = peer->local_port, .https = req->https, .dict = dict};
+    return t;
 }
 
 /* Steals value, which may be NULL. */
@@ -336,37 +340,170 @@ set(PyObject *dict, PyObject *key, PyObject *value)
     return rc;
 }
 
+/* The same, unless it is what the scope has already. */
+static int
+put(PyObject *dict, PyObject *key, PyObject **now, PyObject *value)
+{
+    if (value != *now) {
+        *now = value;
+        return set(dict, key, value);
+    }
+    Py_XDECREF(value);
+    return value != NULL ? 0 : -1;
+}
+
+/* ---- the scope of the request before -----------------------------------------------------------
+ *
+ * Making a scope and freeing it is a sixth of a small request. If the application has neither kept
+ * nor changed any part of it, it is the next one's, but for what differs. Before CPython 3.14 a
+ * dict has a number that changes with it.
+ */
+
+#if PY_VERSION_HEX < 0x030e0000 && !defined(Py_GIL_DISABLED)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+static uint64_t
+tag_of(PyObject *dict)
+{
+    return ((PyDictObject *)dict)->ma_version_tag;
+}
+#pragma GCC diagnostic pop
+enum { TAGGED = true };
+#else
+static uint64_t
+tag_of(PyObject *Py_UNUSED(dict))
+{
+    return 0;
+}
+enum { TAGGED = false };
+#endif
+
+static void
+note_tags(struct sl_aio *aio)
+{
+    struct sl_aio_scope *s = &aio->scope;
+    s->tag = tag_of(s->dict);
+    s->asgi_tag = tag_of(s->asgi);
+    s->state_tag = tag_of(s->state);
+    s->extensions_tag = tag_of(s->extensions);
+    s->app_state_tag = tag_of(aio->app_state);
+}
+
+static bool
+are_fields(PyObject *list, PyObject *fields)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(fields);
+    if (Py_REFCNT(list) != 1 || PyList_GET_SIZE(list) != count)
+        return false;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (PyList_GET_ITEM(list, i) != PyTuple_GET_ITEM(fields, i))
+            return false;
+    }
+    return true;
+}
+
+static bool
+is_as_left(const struct sl_aio_scope *s)
+{
+    return TAGGED && Py_REFCNT(s->dict) == 1 && tag_of(s->dict) == s->tag &&
+           Py_REFCNT(s->asgi) == 1 && tag_of(s->asgi) == s->asgi_tag && Py_REFCNT(s->state) == 1 &&
+           tag_of(s->state) == s->state_tag && Py_REFCNT(s->extensions) == 1 &&
+           tag_of(s->extensions) == s->extensions_tag && are_fields(s->headers, s->fields);
+}
+
+void
+sl_asgi_scope_forget(struct sl_aio *aio)
+{
+    Py_CLEAR(aio->scope.dict);
+    Py_CLEAR(aio->scope.fields);
+}
+
+void
+sl_asgi_scope_settle(struct sl_aio *aio)
+{
+    if (aio->scope.dict != NULL && !is_as_left(&aio->scope))
+        sl_asgi_scope_forget(aio);
+}
+
+/* ---- ... and of this one -----------------------------------------------------------------------
+ */
+
+static int
+renew(struct sl_aio *aio, struct sl_aio_template *t, const struct sl_aio_path *path)
+{
+    struct sl_aio_scope *s = &aio->scope;
+    sl_asgi_scope_forget(aio);
+    *s = (struct sl_aio_scope){.dict = copy_with_path(aio, t, path),
+                               .from = t,
+                               .path = path->text,
+                               .client = Py_None,
+                               .method = aio->text_get,
+                               .query = aio->empty_bytes,
+                               .version = aio->text_v1_1};
+    return s->dict != NULL && put(s->dict, aio->text_asgi, &s->asgi, PyDict_Copy(aio->asgi)) == 0 &&
+                   put(s->dict, aio->text_state, &s->state, PyDict_Copy(aio->app_state)) == 0 &&
+                   put(s->dict, aio->text_extensions, &s->extensions,
+                       PyDict_Copy(aio->extensions)) == 0
+               ? 0
+               : -1;
+}
+
+static int
+put_headers(struct sl_aio *aio, const struct sl_request *req)
+{
+    struct sl_aio_scope *s = &aio->scope;
+    struct sl_aio_block *block = sl_aio_block_find(&aio->blocks, req, fill_block, aio);
+    if (block == NULL)
+        return -1;
+    if (block->fields == s->fields)
+        return 0;
+    Py_XSETREF(s->fields, Py_NewRef(block->fields));
+    return put(s->dict, aio->text_headers, &s->headers, PySequence_List(block->fields));
+}
+
+static int
+put_what_differs(struct sl_asgi_request *request, const struct sl_aio_path *path)
+{
+    struct sl_aio *aio = request->aio;
+    struct sl_aio_scope *s = &aio->scope;
+    const struct sl_request *req = request->req;
+    PyObject *version = req->version_minor == 0 ? aio->text_v1_0 : aio->text_v1_1;
+    if (s->path != path->text && put_path(aio, s->dict, path) < 0)
+        return -1;
+    s->path = path->text;
+    return put(s->dict, aio->text_client, &s->client, sl_aio_client(aio, req->peer)) == 0 &&
+                   put(s->dict, aio->text_method, &s->method, Py_NewRef(request->method)) == 0 &&
+                   put(s->dict, aio->text_query_string, &s->query,
+                       query_object(aio, &req->query)) == 0 &&
+                   put(s->dict, aio->text_http_version, &s->version, Py_NewRef(version)) == 0
+               ? put_headers(aio, req)
+               : -1;
+}
+
 PyObject *
 sl_asgi_scope_new(struct sl_asgi_request *request)
 {
     struct sl_aio *aio = request->aio;
+    struct sl_aio_scope *s = &aio->scope;
     const struct sl_request *req = request->req;
     struct sl_aio_path *path = path_objects(aio, req->path.ptr, req->path.len);
-    PyObject *scope = path ? template_copy(aio, req, path) : NULL;
-    if (scope == NULL)
+    struct sl_aio_template *t = path != NULL ? find_template(aio, req) : NULL;
+    if (t == NULL)
         return NULL;
     request->path = Py_NewRef(path->text);
     request->method = sl_aio_method(aio, &req->method);
-    if (request->method == NULL ||
-        set(scope, aio->text_client, sl_aio_client(aio, req->peer)) < 0 ||
-        set(scope, aio->text_headers, headers_list(aio, req)) < 0 ||
-        set(scope, aio->text_asgi, PyDict_Copy(aio->asgi)) < 0 ||
-        set(scope, aio->text_state, PyDict_Copy(aio->app_state)) < 0 ||
-        set(scope, aio->text_extensions, PyDict_Copy(aio->extensions)) < 0)
-        goto error;
-    if (request->method != aio->text_get &&
-        PyDict_SetItem(scope, aio->text_method, request->method) < 0)
-        goto error;
-    if (req->query.len > 0 &&
-        set(scope, aio->text_query_string, query_object(aio, &req->query)) < 0)
-        goto error;
-    if (req->version_minor == 0 &&
-        PyDict_SetItem(scope, aio->text_http_version, aio->text_v1_0) < 0)
-        goto error;
-    if (request->socket != NULL && sl_asgi_socket_scope(request, scope) < 0)
-        goto error;
+    bool known = s->dict != NULL && s->from == t && s->app_state_tag == tag_of(aio->app_state);
+    if (request->method == NULL || (!known && renew(aio, t, path) < 0) ||
+        put_what_differs(request, path) < 0) {
+        sl_asgi_scope_forget(aio);
+        return NULL;
+    }
+    note_tags(aio);
+    PyObject *scope = Py_NewRef(s->dict);
+    if (request->socket != NULL) { /* which makes another one of it */
+        sl_asgi_scope_forget(aio);
+        if (sl_asgi_socket_scope(request, scope) < 0)
+            Py_CLEAR(scope);
+    }
     return scope;
-error:
-    Py_DECREF(scope);
-    return NULL;
 }

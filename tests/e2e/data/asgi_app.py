@@ -42,6 +42,26 @@ async def show_scope(scope, receive, send):
     await respond(send, repr({k: v for k, v in shown.items()}))
 
 
+async def use_scope(scope, receive, send):
+    """Keeps or changes a part of its scope, without ever waiting. The next request must not see it."""
+    how = scope["query_string"].decode()
+    shown = {**scope, "query_string": b"", "state": dict(scope["state"]), "headers": list(scope["headers"]),
+             "asgi": dict(scope["asgi"]), "extensions": dict(scope["extensions"])}
+    assert held.setdefault("scope", shown) == shown, (held["scope"], shown)
+    key, _, action = how.partition(".")
+    part = scope[key] if key else scope
+    assert part is not held.get("part")
+    if action == "keep":
+        held["part"] = part
+    elif action == "drop":
+        part.clear()
+    elif action and isinstance(part, list):
+        part[:] = ([*part] if action == "add" else part[1:]) + [(b"a", b"b")]
+    elif action:
+        part["mine" if action == "add" else list(part)[-1]] = "mine"
+    await respond(send, "fresh")
+
+
 async def echo(scope, receive, send):
     await respond(send, await read(receive))
 
