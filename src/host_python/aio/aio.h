@@ -509,8 +509,14 @@ struct sl_asgi_fields {
 };
 /* headers, an iterable of pairs of bytes or NULL, as fields that point into *ret_keep. 0 or -1. */
 int sl_asgi_fields_read(PyObject *headers, struct sl_asgi_fields *ret, PyObject **ret_keep);
-int sl_asgi_send_start(struct sl_asgi_request *request, PyObject *type, PyObject *message);
-int sl_asgi_send_body(struct sl_asgi_request *request, PyObject *type, PyObject *message);
+/* What a message of a response has; borrowed, NULL: nothing. */
+struct sl_asgi_message {
+    PyObject *type, *status, *headers, *trailers, *body, *more_body;
+};
+/* message: a dict. 0, or -1 with an exception. */
+int sl_asgi_message_read(const struct sl_aio *aio, PyObject *message, struct sl_asgi_message *ret);
+int sl_asgi_send_start(struct sl_asgi_request *request, const struct sl_asgi_message *message);
+int sl_asgi_send_body(struct sl_asgi_request *request, const struct sl_asgi_message *message);
 /* The response is whole; 0. */
 int sl_asgi_complete(struct sl_asgi_request *request);
 /* -1 with an exception: RuntimeError; ConnectionResetError. */

@@ -222,12 +222,52 @@ field_of(PyObject *message, PyObject *key)
 }
 
 static int
-truth_of(PyObject *message, PyObject *key)
+truth_of(PyObject *value)
 {
-    PyObject *value = field_of(message, key);
-    if (value == NULL)
-        return PyErr_Occurred() ? -1 : 0;
-    return value == Py_True ? 1 : value == Py_False ? 0 : PyObject_IsTrue(value);
+    return value == NULL || value == Py_False ? 0 : value == Py_True ? 1 : PyObject_IsTrue(value);
+}
+
+/* By their keys as objects, which are constants of the application's code: faster than to look for
+ * each. False: there is another key, or another object with the same text. */
+static bool
+read_known(const struct sl_aio *aio, PyObject *message, struct sl_asgi_message *ret)
+{
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+    *ret = (struct sl_asgi_message){.type = NULL};
+    while (PyDict_Next(message, &at, &key, &value)) {
+        if (key == aio->text_type)
+            ret->type = value;
+        else if (key == aio->text_body)
+            ret->body = value;
+        else if (key == aio->text_headers)
+            ret->headers = value;
+        else if (key == aio->text_status)
+            ret->status = value;
+        else if (key == aio->text_more_body)
+            ret->more_body = value;
+        else if (key == aio->text_trailers)
+            ret->trailers = value;
+        else
+            return false;
+    }
+    return true;
+}
+
+int
+sl_asgi_message_read(const struct sl_aio *aio, PyObject *message, struct sl_asgi_message *ret)
+{
+    if (read_known(aio, message, ret))
+        return 0;
+    *ret = (struct sl_asgi_message){
+        .type = field_of(message, aio->text_type),
+        .body = field_of(message, aio->text_body),
+        .headers = field_of(message, aio->text_headers),
+        .status = field_of(message, aio->text_status),
+        .more_body = field_of(message, aio->text_more_body),
+        .trailers = field_of(message, aio->text_trailers),
+    };
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 int
@@ -250,12 +290,10 @@ start_with_reason(struct sl_asgi_request *r, PyObject *status)
 }
 
 static int
-start_response(struct sl_asgi_request *r, PyObject *message)
+start_response(struct sl_asgi_request *r, PyObject *status)
 {
-    PyObject *status = field_of(message, r->aio->text_status);
     if (status == NULL) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_KeyError, "the ASGI message has no 'status'");
+        PyErr_SetString(PyExc_KeyError, "the ASGI message has no 'status'");
         return -1;
     }
     if (PyBytes_CheckExact(status))
@@ -272,15 +310,13 @@ start_response(struct sl_asgi_request *r, PyObject *message)
 }
 
 int
-sl_asgi_send_start(struct sl_asgi_request *r, PyObject *type, PyObject *message)
+sl_asgi_send_start(struct sl_asgi_request *r, const struct sl_asgi_message *message)
 {
     if (r->started)
-        return sl_asgi_unexpected(type, "the response was started already");
-    int wants = truth_of(message, r->aio->text_trailers);
-    if (wants < 0 || start_response(r, message) < 0)
-        return -1;
-    PyObject *headers = field_of(message, r->aio->text_headers);
-    if ((headers == NULL && PyErr_Occurred()) || each_field(headers, add_field, r->res) < 0)
+        return sl_asgi_unexpected(message->type, "the response was started already");
+    int wants = truth_of(message->trailers);
+    if (wants < 0 || start_response(r, message->status) < 0 ||
+        each_field(message->headers, add_field, r->res) < 0)
         return -1;
     r->started = true;
     r->wants_trailers = wants != 0;
@@ -297,16 +333,14 @@ sl_asgi_complete(struct sl_asgi_request *r)
 }
 
 int
-sl_asgi_send_body(struct sl_asgi_request *r, PyObject *type, PyObject *message)
+sl_asgi_send_body(struct sl_asgi_request *r, const struct sl_asgi_message *message)
 {
     if (!r->started)
-        return sl_asgi_unexpected(type, "'http.response.start' comes first");
-    int more = truth_of(message, r->aio->text_more_body);
-    PyObject *body = field_of(message, r->aio->text_body);
-    if (more < 0 || (body == NULL && PyErr_Occurred()))
-        return -1;
+        return sl_asgi_unexpected(message->type, "'http.response.start' comes first");
+    int more = truth_of(message->more_body);
     struct bytes bytes;
-    if (get_bytes(body ? body : r->aio->empty_bytes, "body", &bytes) < 0)
+    if (more < 0 ||
+        get_bytes(message->body ? message->body : r->aio->empty_bytes, "body", &bytes) < 0)
         return -1;
     unsigned flags = SL_WRITE_LAST;
     if (more)
@@ -367,9 +401,10 @@ send_trailers(struct sl_asgi_request *r, PyObject *type, PyObject *message)
         return sl_asgi_unexpected(type,
                                   "'http.response.start' did not announce trailers, or the body is "
                                   "missing");
-    int more = truth_of(message, r->aio->text_more_trailers);
     PyObject *headers = field_of(message, r->aio->text_headers);
-    if (more < 0 || (headers == NULL && PyErr_Occurred()))
+    PyObject *wants_more = field_of(message, r->aio->text_more_trailers);
+    int more = PyErr_Occurred() ? -1 : truth_of(wants_more);
+    if (more < 0)
         return -1;
     if (r->trailers == NULL && (r->trailers = PyList_New(0)) == NULL)
         return -1;
@@ -457,7 +492,12 @@ sl_asgi_send_message(struct sl_asgi_request *r, PyObject *message)
                      Py_TYPE(message)->tp_name);
         return -1;
     }
-    PyObject *type = field_of(message, aio->text_type);
+    struct sl_asgi_message m = {.type = NULL};
+    if (r->socket != NULL)
+        m.type = field_of(message, aio->text_type);
+    else if (sl_asgi_message_read(aio, message, &m) < 0)
+        return -1;
+    PyObject *type = m.type;
     if (type == NULL || !PyUnicode_Check(type)) {
         if (!PyErr_Occurred())
             PyErr_SetString(PyExc_ValueError, "an ASGI message needs a 'type' that is a str");
@@ -470,9 +510,9 @@ sl_asgi_send_message(struct sl_asgi_request *r, PyObject *message)
     if (r->req == NULL || r->broken || r->gone)
         return sl_asgi_client_gone(r);
     if (type != aio->seen_body && is_as_ever(type, aio->text_response_start, &aio->seen_start))
-        return sl_asgi_send_start(r, type, message);
+        return sl_asgi_send_start(r, &m);
     if (is_as_ever(type, aio->text_response_body, &aio->seen_body))
-        return sl_asgi_send_body(r, type, message);
+        return sl_asgi_send_body(r, &m);
     if (is(type, aio->text_response_trailers))
         return send_trailers(r, type, message);
     if (is(type, aio->text_response_pathsend))

@@ -225,11 +225,14 @@ send_denial(struct sl_asgi_request *r, PyObject *type, PyObject *message, bool s
     struct sl_asgi_socket *s = r->socket;
     if (s->ws != NULL)
         return sl_asgi_unexpected(type, "the WebSocket was accepted already");
+    struct sl_asgi_message m;
+    if (sl_asgi_message_read(r->aio, message, &m) < 0)
+        return -1;
     if (start) {
         s->denying = true;
-        return sl_asgi_send_start(r, type, message);
+        return sl_asgi_send_start(r, &m);
     }
-    int rc = sl_asgi_send_body(r, type, message);
+    int rc = sl_asgi_send_body(r, &m);
     if (r->complete) {
         s->closed = true;
         sl_asgi_socket_closing(r, 1006, NULL, 0);
