@@ -7,7 +7,11 @@ import re
 
 import pytest
 
-from harness import children_of, wait_until
+from harness import SANITIZED, children_of, wait_until
+
+# Under `make asan`: what only frames of the arbiter hold, in whose call a worker lives, looks like a leak at its end
+# (CPython's floats and exceptions); errors are found all the same, and leaks of pools in C.
+NO_LEAK_SEARCH = {"ASAN_OPTIONS": "detect_leaks=0"} if SANITIZED else {}
 
 HEAD = """
 import asyncio, logging, os, signal, sys, time
@@ -50,7 +54,7 @@ def pool(serve, tmp_path):
     def start(text: str, *args: str, **options):
         script = tmp_path / "pool.py"
         script.write_text(HEAD + text)
-        return serve(script=script, script_args=args, wait=False, **options)
+        return serve(script=script, script_args=args, wait=False, env=NO_LEAK_SEARCH, **options)
     return start
 
 

@@ -11,7 +11,7 @@ from signal import SIGINT, SIGKILL, SIGTERM
 import pytest
 
 from harness import is_alive, wait_until
-from pool_scripts import count, pids_of, pool  # noqa: F401 (a fixture)
+from pool_scripts import NO_LEAK_SEARCH, count, pids_of, pool  # noqa: F401 (a fixture)
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGINT])
 @pytest.mark.parametrize("kind", ["Loop", "Plain"])
@@ -230,7 +230,8 @@ sock = socket.socket()
 sock.bind(("127.0.0.1", 0))
 master.Supervisor(worker_factory=Handler, workers=4, preserve_fds=[sock.fileno()]).main()
 """)
-    server = serve(command=[sys.executable, "-m", "saola.aioworkerpool", str(script)], bind=None, wait=False)
+    server = serve(command=[sys.executable, "-m", "saola.aioworkerpool", str(script)], bind=None, wait=False,
+                   env=NO_LEAK_SEARCH)
     server.wait_log("Listening at", 4)
     seen = set()
     wait_until(lambda: seen.add(server.get("/").body) or len(seen) > 1, "answers of two workers")
@@ -252,7 +253,7 @@ def once():
 """)
     web = tmp_path / "web.py"
     web.write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'web']\n")
-    server = serve("web:app", "--pythonpath", str(tmp_path), workers=2, config="""
+    server = serve("web:app", "--pythonpath", str(tmp_path), workers=2, env=NO_LEAK_SEARCH, config="""
 pools = {
     "ticker": {"run": "jobs:tick", "every": 0.3},
     "follower": {"run": "jobs:follow", "workers": 2},
@@ -303,7 +304,7 @@ def test_with_reload_a_pool_that_cannot_boot_waits_for_a_change_and_a_change_is_
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     jobs = place / "jobs.py"
     jobs.write_text("raise ValueError('no database')\n")
-    server = serve("hello:app", "--reload", config="pools = {'p': 'jobs:follow'}")
+    server = serve("hello:app", "--reload", env=NO_LEAK_SEARCH, config="pools = {'p': 'jobs:follow'}")
     server.wait_log("waiting for a change")
     assert "ValueError: no database" in server.log and server.get("/").status == 200
     for text in ("first", "second"):

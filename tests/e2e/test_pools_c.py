@@ -12,7 +12,7 @@ import pytest
 
 from capi import build, compile_app, serve_c  # noqa: F401 (fixtures)
 from harness import DATA, is_alive, wait_until
-from pool_scripts import count
+from pool_scripts import NO_LEAK_SEARCH, count
 
 SOURCE = DATA / "pools.c"
 
@@ -161,7 +161,7 @@ def test_workers_outlive_their_arbiter_in_order_and_the_collector_goes_last(serv
 
 def test_a_pool_in_c_beside_python(serve, pools, place):
     so = pools()
-    server = serve("hello:app", workers=1, config=f"""
+    server = serve("hello:app", workers=1, env=NO_LEAK_SEARCH, config=f"""
 pools = {{
     "first": "./{so}",
     "second": {{"run": "./{so}:pool", "workers": [4], "settings": {{"greeting": "ahoy", "level": 2}}}},

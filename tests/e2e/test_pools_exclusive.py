@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from harness import Load, is_alive, wait_until
-from pool_scripts import count
+from pool_scripts import NO_LEAK_SEARCH, count
 from test_pools_c import pools  # noqa: F401 (a fixture)
 
 ONLY = """
@@ -49,7 +49,7 @@ def exclusive(serve, place, tmp_path, pools):
     (place / "only.py").write_text(ONLY)
     runtime = tmp_path / "runtime"
     runtime.mkdir()
-    yield lambda: serve("hello:app", workers=1, env={"XDG_RUNTIME_DIR": str(runtime)},
+    yield lambda: serve("hello:app", workers=1, env={"XDG_RUNTIME_DIR": str(runtime), **NO_LEAK_SEARCH},
                         config=CONFIG % pools())
     assert os.listdir(runtime) == []
     for name in ("only.py", "python.lock", "native.lock"):

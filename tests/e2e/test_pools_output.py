@@ -10,7 +10,7 @@ from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
 
-from harness import is_alive, wait_until
+from harness import SANITIZED, is_alive, wait_until
 from pool_scripts import count, pids_of, pool  # noqa: F401 (a fixture)
 
 FLOOD = """
@@ -58,7 +58,7 @@ def flood(pool, place, lines: int, stall: float, pause: float) -> None:
     most = read_slowly(server, lines, stall, pause)
     assert server.wait_exit() == 0
     assert count(server, "Booting worker") == 1, server.log  # waiting for the reader is not hanging
-    assert most < 64 << 20
+    assert most < 64 << 20 or SANITIZED  # who themselves take memory
 
 
 @pytest.mark.leaves("out")
