@@ -1,10 +1,13 @@
 /* Pools: what the files of this folder show to each other and to the host.
  *
- *   tables.c    which pools a generation has
- *   places.c    who has which place
- *   process.c   what a worker does; schedule.c: when one with a schedule runs; beat.c: its
- * heartbeat guest.c     one of them below another host's arbiter output.c    what workers print;
- * collector.c: the process that reads it; output.h: theirs
+ *   tables.c      which pools a generation has
+ *   places.c      who has which place
+ *   process.c     what a worker does
+ *   schedule.c    when one with a schedule runs
+ *   beat.c        the heartbeat beside main()
+ *   output.c      what workers print; output.h: shared with
+ *   collector.c   the process that reads it
+ *   guest.c       a pool below another host's arbiter
  */
 #ifndef SL_HOST_C_POOL_POOL_H
 #define SL_HOST_C_POOL_POOL_H
