@@ -33,6 +33,17 @@ def test_asked_to_leave_between_the_handlers_and_the_loop(serve, kind, app):
     leaves_by_itself(server)
 
 
+@needs_uvicorn
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_worker_of_uvicorns_ends_with_all_its_hooks(serve, number):
+    server = serve("many_faces:asgi", "--graceful-timeout", "6", worker_class="uvicorn_worker.UvicornWorker",
+                   config="def worker_exit(server, worker): worker.log.info('HOOK exit')")
+    assert server.get("/").status == 200
+    server.signal(number)
+    leaves_by_itself(server)
+    assert "HOOK exit" in server.log and "was sent" not in server.log
+
+
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
 def test_an_application_that_takes_the_signal_for_itself(serve, kind):
     server = serve("late:hears_nothing()", "--graceful-timeout", "6", worker_class=kind)

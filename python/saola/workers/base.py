@@ -18,11 +18,8 @@ import traceback
 from .. import _saola, errors, lifecycle, native, successor, util
 from ..lifecycle import Cause
 from . import advice
+from .hearing import Hearing
 from .workertmp import WorkerTmp
-
-
-#: Seconds that a signal to leave may take until it counts as missed.
-MISSED = 1.0
 
 
 class Worker:
@@ -74,6 +71,7 @@ class Worker:
         self._ignored = set()
         self._orphaned = False
         self._boots_by_notify = False
+        self._hearing = Hearing(self, lambda: Worker.handle_exit(self, signal.SIGTERM, None))
 
     def __str__(self):
         return f"<Worker {self.pid}>"
@@ -131,28 +129,7 @@ class Worker:
             self._look_for_first_request()
         if not self._orphaned and not self.is_parent_alive():
             self.alive = False
-        if self.alive_value and self.slot is not None and (self.slot.asked or 0.0) >= MISSED:
-            self._leave_late()
-
-    def _leave_late(self):
-        """Asked to leave, and still here: an event loop was not running yet and has dropped the signal, or the
-        application has put a handler of its own in the place of the worker's."""
-        self.log.debug("Worker (pid:%s) has missed the signal to leave and leaves now", self.pid)
-        self._wake_loop()
-        Worker.handle_exit(self, signal.SIGTERM, None)
-
-    def _wake_loop(self):
-        """Makes an event loop look at the signals that have come, by one that means nothing."""
-        number = self.slot.acknowledge_signal
-        if signal.getsignal(number) == self.slot.acknowledge:
-            os.kill(os.getpid(), number)
-
-    def _catch_up(self):
-        """After init_signals(): uvloop takes note of a signal that comes before it runs, but acts upon it only
-        when the next one comes. This makes it come."""
-        loop = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-        if loop is not self and hasattr(loop, "call_soon") and self.slot is not None:
-            loop.call_soon(self._wake_loop)
+        self._hearing.look()
 
     def is_copy(self):
         """True in a process that the worker has forked and that runs the worker's code."""
@@ -237,7 +214,7 @@ class Worker:
         self.log.close_on_exec()
 
         self.init_signals()
-        self._catch_up()
+        self._hearing.catch_up()
         self._make_reloader()
         self.app._on_load = lambda: self.step("load", getattr(self.app, "app_uri", None) or "")
         self.load_wsgi()
@@ -258,6 +235,7 @@ class Worker:
         self._boots_by_notify = self._their_code_has("LOAD_ATTR", "WORKER_BOOT_ERROR")
         if not self._boots_by_notify and not self._their_code_has("STORE_ATTR", "booted"):
             self.booted = True
+        self._hearing.running = True
         self.run()
 
     @classmethod
@@ -407,7 +385,8 @@ class Worker:
             signal.set_wakeup_fd(self.PIPE[1], warn_on_full_buffer=False)
 
     def handle_exit(self, sig, frame):
-        """TERM: finish what is in progress, then leave. Also sent when the arbiter has died."""
+        """TERM: finish what is in progress, then leave. Also sent when the arbiter has died. A class that comes here
+        with QUIT, but takes TERM itself (uvicorn's), gets that, too."""
         self.alive = False
         if self.is_parent_alive():  # says so in the log if it is not
             near = self.slot is not None and self.slot.server_ends()
@@ -415,6 +394,8 @@ class Worker:
         wake = getattr(self, "_notify_waiter_done", None)
         if wake is not None:  # aiohttp's classes look at `alive` once a second
             wake()
+        if sig == signal.SIGQUIT:
+            self._hearing.pass_on()
 
     def handle_quit(self, sig, frame):
         """INT, QUIT: leave at once. Only the first one does anything, and none once run() is over,
