@@ -175,7 +175,7 @@ def serve(request: pytest.FixtureRequest, place: Path, tmp_path: Path, nothing_l
     yield start
     for server in servers:
         if server.process.poll() is None:
-            server.signal(signal.SIGTERM)
+            server.signal(signal.SIGQUIT)  # what the end loses, nobody asks for any more
     for server in servers:
         if server.process.poll() is None:
             server.wait_exit()
