@@ -159,11 +159,12 @@ is_ended_at_once(struct orphan like, int by)
 }
 
 /* Of many threads only one may have run between two looks when the machine has far more to do than
- * it can, and that is taken for a hanging one; but not again and again. */
+ * it can, and that is taken for a hanging one; a heart that has just beaten may be old before it is
+ * looked at. But not again and again. */
 static void
 gets_its_time(struct orphan like)
 {
-    int status, tries = like.spinners > 1 ? 5 : 1;
+    int status, tries = like.spinners > 1 ? 20 : like.fresh ? 3 : 1;
     long long ms;
     like.grace_ms = GRACE_MS;
     do
