@@ -408,6 +408,8 @@ class Server:
                             "LSAN_OPTIONS": f"suppressions={DATA / 'leaks' / 'python.supp'}"
                                             ":print_suppressions=0",
                             "PYTHONMALLOC": "malloc"}
+            if "PYTHONPATH" in (env or {}):  # what is under test stays in front
+                env = env | {"PYTHONPATH": f"{environment['PYTHONPATH']}:{env['PYTHONPATH']}"}
         environment |= env or {}
         with open(log_path, "ab") as log:
             self.process = subprocess.Popen(

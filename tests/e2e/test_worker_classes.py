@@ -10,10 +10,13 @@ import signal
 
 import pytest
 
-from harness import TOP, Truncated, is_alive, wait_until
+from harness import SANITIZED, TOP, Truncated, is_alive, read_process, wait_until
 from capi import compile_app
 
 EXAMPLES = TOP / "examples" / "worker"
+
+
+without_asan = pytest.mark.skipif(SANITIZED, reason="see test_gevent.py")
 
 
 def needs(*modules):
@@ -27,7 +30,7 @@ CLASSES = [
     pytest.param("gthread", "many_faces:wsgi", True, id="gthread"),
     pytest.param("asgi", "many_faces:asgi", True, id="asgi"),
     pytest.param("aiohttp", "many_faces:make_aiohttp", True, id="aiohttp", marks=needs("aiohttp")),
-    pytest.param("gevent", "many_faces:wsgi", True, id="gevent", marks=needs("gevent")),
+    pytest.param("gevent", "many_faces:wsgi", True, id="gevent", marks=[needs("gevent"), without_asan]),
     pytest.param("tornado", "many_faces:tornado", True, id="tornado", marks=needs("tornado")),
     pytest.param("aiohttp.GunicornWebWorker", "many_faces:make_aiohttp()", True, id="aiohttp's", marks=needs("aiohttp")),
     pytest.param("aiohttp.GunicornUVLoopWebWorker", "many_faces:make_aiohttp()", True, id="aiohttp's with uvloop",
@@ -108,6 +111,7 @@ def test_is_replaced_after_max_requests_and_when_it_hangs_and_ends_with_its_arbi
     server.wait_log(rf"WORKER TIMEOUT \(pid:{second}\)")
     wait_until(lambda: pid_of(patient(server)) not in (first, second), "the worker after it")
     third = pid_of(patient(server))
+    wait_until(lambda: not read_process(second), "it was reaped by its arbiter, not by us")
     adopt(third)
     server.signal(signal.SIGKILL)
     server.wait_exit()
