@@ -304,7 +304,12 @@ def test_with_reload_a_pool_that_cannot_boot_waits_for_a_change_and_a_change_is_
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     jobs = place / "jobs.py"
     jobs.write_text("raise ValueError('no database')\n")
-    server = serve("hello:app", "--reload", env=NO_LEAK_SEARCH, config="pools = {'p': 'jobs:follow'}")
+    server = serve("hello:app", "--reload", env=NO_LEAK_SEARCH, config="""
+pools = {"p": "jobs:follow"}
+def post_worker_init(worker):
+    print("said watching", worker.group, flush=True)
+""")
+    server.wait_log(r"^\[p/0\] said watching p$")
     server.wait_log("waiting for a change")
     assert "ValueError: no database" in server.log and server.get("/").status == 200
     for text in ("first", "second"):
