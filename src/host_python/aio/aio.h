@@ -285,9 +285,28 @@ sl_aio_mix(const char *ptr, size_t len)
     return (uint32_t)(h >> 32);
 }
 
+static inline bool
+sl_aio_same_bytes(PyObject *bytes, const char *ptr, size_t len)
+{
+    return (size_t)PyBytes_GET_SIZE(bytes) == len &&
+           memcmp(PyBytes_AS_STRING(bytes), ptr, len) == 0;
+}
+
 /* ---- engine.c ------------------------------------------------------------------------------ */
 
 extern PyType_Spec sl_aio_engine_spec;
+
+/* ---- options.c ----------------------------------------------------------------------------- */
+
+/* Takes key out of options, if it is there. 0, or -1 with an exception. */
+int sl_aio_take_number(PyObject *options, const char *key, double *ret_value);
+/* The same for all that aio knows. */
+int sl_aio_take_options(struct sl_aio *aio, PyObject *options);
+
+/* ---- types.c ------------------------------------------------------------------------------- */
+
+/* asyncio takes our coroutines for such, and its CancelledError is known. 0 or -1. */
+int sl_aio_types_meet_asyncio(struct sl_py_state *state);
 
 /* ---- scope.c ------------------------------------------------------------------------------- */
 
@@ -301,6 +320,11 @@ PyObject *sl_asgi_scope_new(struct sl_asgi_request *request);
 /* The application has ended with its handler: the scope stays for the next if it can. */
 void sl_asgi_scope_settle(struct sl_aio *aio);
 void sl_asgi_scope_forget(struct sl_aio *aio);
+
+/* ---- path.c -------------------------------------------------------------------------------- */
+
+/* The objects of a path, until another one is looked for; NULL with an exception. */
+struct sl_aio_path *sl_aio_path_find(struct sl_aio *aio, const char *ptr, size_t len);
 
 /* ---- fields.c ------------------------------------------------------------------------------ */
 
@@ -398,9 +422,10 @@ PyObject *sl_asgi_data_message(struct sl_aio *aio, const struct sl_ws_event *eve
 PyObject *sl_asgi_disconnect_message(struct sl_aio *aio, unsigned code, const char *reason,
                                      size_t len);
 
-/* ---- awaitable.c: of coroutines in C ------------------------------------------------------------
- */
+/* ---- awaitable.c: of coroutines in C ------------------------------------------------------- */
 
+/* An awaitable that is done, any number of times. */
+extern PyType_Spec sl_aio_done_spec;
 /* send() and __next__() by am_send. */
 PyObject *sl_aio_coroutine_send(PyObject *self, PyObject *value);
 PyObject *sl_aio_coroutine_next(PyObject *self);
@@ -438,8 +463,7 @@ PyObject *sl_aio_start_task(struct sl_aio *aio, struct sl_asgi_request *request)
 /* Constructs a task. New reference, or NULL with an exception. */
 PyObject *sl_aio_make_task(struct sl_aio *aio, PyObject *coroutine, PyObject *context);
 
-/* ---- hook.c: asyncio's functions before CPython 3.12 --------------------------------------------
- */
+/* ---- hook.c: asyncio's functions before CPython 3.12 --------------------------------------- */
 
 /* get_debug() of the loop in C. 0 or -1. */
 int sl_aio_hasten_debug(PyObject *loop_dict);
@@ -449,8 +473,7 @@ void sl_aio_unhook(struct sl_aio *aio);
 int sl_aio_list_task(struct sl_aio *aio, PyObject *entry);
 int sl_aio_unlist_task(struct sl_aio *aio, PyObject *entry);
 
-/* ---- standby.c ---------------------------------------------------------------------------------
- */
+/* ---- standby.c ----------------------------------------------------------------------------- */
 
 /* Looks for what it needs of asyncio; without it, aio->current_tasks stays NULL. */
 void sl_aio_standby_init(struct sl_aio *aio);
@@ -461,7 +484,7 @@ PyObject *sl_aio_standby_start(struct sl_aio *aio, struct sl_asgi_request *reque
 /* ---- aiohttp.c: requests for aiohttp's own application object -----------------------------------
  */
 
-extern PyType_Spec sl_aiohttp_writer_spec, sl_aiohttp_done_spec;
+extern PyType_Spec sl_aiohttp_writer_spec;
 /* What aiohttp.web offers, as the attributes of bridge (saola.aio.web.Bridge). */
 int sl_aiohttp_new(struct sl_aio *aio, PyObject *bridge);
 void sl_aiohttp_free(struct sl_aio *aio);
@@ -501,7 +524,24 @@ void sl_asgi_refuse_body(struct sl_asgi_request *request, int code);
 /* The next message for the application; NULL without an exception: none yet. */
 PyObject *sl_asgi_receive_message(struct sl_asgi_request *request);
 
-/* Parts of it that WebSocket's messages use, too. */
+/* ---- message_fields.c ---------------------------------------------------------------------- */
+
+struct sl_asgi_bytes {
+    const char *ptr;
+    size_t len;
+    Py_buffer view; /* obj NULL: not used */
+};
+/* What bytes or a buffer holds; what: its name in TypeError. 0 or -1; sl_asgi_drop_bytes() after
+ * use. */
+int sl_asgi_get_bytes(PyObject *object, const char *what, struct sl_asgi_bytes *ret);
+void sl_asgi_drop_bytes(struct sl_asgi_bytes *bytes);
+typedef int (*sl_asgi_field_fn)(void *ctx, const struct sl_header *field);
+/* use for each of headers, an iterable of pairs; NULL is none. 0 or -1. */
+int sl_asgi_each_field(PyObject *headers, sl_asgi_field_fn use, void *ctx);
+/* For use: into a list of pairs; into a struct sl_asgi_fields. */
+int sl_asgi_keep_field(void *ctx, const struct sl_header *field);
+int sl_asgi_collect_field(void *ctx, const struct sl_header *field);
+
 enum { SL_ASGI_FIELDS = 64 }; /* most of trailers, of interim responses and of an upgrade */
 struct sl_asgi_fields {
     struct sl_header fields[SL_ASGI_FIELDS];
@@ -509,6 +549,9 @@ struct sl_asgi_fields {
 };
 /* headers, an iterable of pairs of bytes or NULL, as fields that point into *ret_keep. 0 or -1. */
 int sl_asgi_fields_read(PyObject *headers, struct sl_asgi_fields *ret, PyObject **ret_keep);
+
+/* ---- message.c, for WebSocket's messages --------------------------------------------------- */
+
 /* What a message of a response has; borrowed, NULL: nothing. */
 struct sl_asgi_message {
     PyObject *type, *status, *headers, *trailers, *body, *more_body;

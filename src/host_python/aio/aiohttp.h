@@ -1,4 +1,4 @@
-/* What the two files of the aiohttp fast path share. aiohttp.c makes aiohttp's request objects from
+/* What the files of the aiohttp fast path share. aiohttp.c makes aiohttp's request objects from
  * ours, aiohttp_writer.c is what its responses write to.
  *
  * Process, thread: as in aio.h.
@@ -78,7 +78,33 @@ struct sl_aiohttp {
 
 /* ---- aiohttp_writer.c ------------------------------------------------------------------------ */
 
+/* What a response is written to. */
+struct sl_aiohttp_writer {
+    PyObject_HEAD struct sl_asgi_request *request;
+    PyObject *length; /* int or None: bytes of the body that may still come */
+    PyObject *compressor, *on_body_write;
+    Py_ssize_t output_size, buffer_size;
+    char chunked;
+    bool eof;
+};
+
+static inline bool
+sl_aiohttp_is_closed(const struct sl_aiohttp_writer *w)
+{
+    const struct sl_asgi_request *r = w->request;
+    return r->req == NULL || r->broken || r->gone;
+}
+
 PyObject *sl_aiohttp_writer_new(struct sl_asgi_request *request);
+/* -1 with the exception of a connection that is closed. */
+int sl_aiohttp_raise_closed(struct sl_aiohttp_writer *writer);
+
+/* ---- aiohttp_transport.c: methods of the writer -------------------------------------------- */
+
+PyObject *sl_aiohttp_pause_reading(PyObject *writer, PyObject *ignored);
+PyObject *sl_aiohttp_resume_reading(PyObject *writer, PyObject *ignored);
+PyObject *sl_aiohttp_close(PyObject *writer, PyObject *ignored);
+PyObject *sl_aiohttp_sendfile(PyObject *writer, PyObject *args);
 
 /* ---- aiohttp_answer.c ------------------------------------------------------------------------ */
 
@@ -88,5 +114,9 @@ PyObject *sl_aiohttp_writer_new(struct sl_asgi_request *request);
 Py_ssize_t sl_aiohttp_plain_head(struct sl_asgi_request *request, PyObject *const *args, char *head,
                                  size_t size);
 enum { SL_AIOHTTP_HEAD_MAX = 4096 };
+/* Of a head that aiohttp has formatted: the connection ends as it says (RFC 9112 section 9.3). */
+bool sl_aiohttp_ends_connection(const struct sl_request *req, const char *head, size_t len);
+/* The number in a status line; -1 with an exception. */
+int sl_aiohttp_status(PyObject *line);
 
 #endif

@@ -188,3 +188,53 @@ sl_aiohttp_plain_head(struct sl_asgi_request *r, PyObject *const *args, char *bu
     add(&head, "\r\n", 2);
     return head.full ? 0 : (Py_ssize_t)head.len;
 }
+
+/* ---- heads of aiohttp's own --------------------------------------------------------------------
+ */
+
+/* The value of Connection in a head; len 0: it has none. */
+static struct sl_str
+connection_of(const char *head, size_t len)
+{
+    const char *end = head + len, *line = memchr(head, '\n', len);
+    while (line != NULL && end - ++line > 11) {
+        if ((*line | 32) == 'c' && strncasecmp(line, "connection:", 11) == 0) {
+            const char *value = line + 11, *stop = memchr(value, '\r', (size_t)(end - value));
+            while (value < end && *value == ' ')
+                value++;
+            if (stop != NULL && stop > value)
+                return (struct sl_str){value, (size_t)(stop - value)};
+            return (struct sl_str){NULL, 0};
+        }
+        line = memchr(line, '\n', (size_t)(end - line));
+    }
+    return (struct sl_str){NULL, 0};
+}
+
+static bool
+says(const struct sl_str *value, const char *word)
+{
+    return value->len == strlen(word) && strncasecmp(value->ptr, word, value->len) == 0;
+}
+
+/* The connection ends as the head says it does; RFC 9112 section 9.3. */
+bool
+sl_aiohttp_ends_connection(const struct sl_request *req, const char *head, size_t len)
+{
+    struct sl_str value = connection_of(head, len);
+    return req->version_minor == 0 ? !says(&value, "keep-alive") : says(&value, "close");
+}
+
+int
+sl_aiohttp_status(PyObject *line)
+{
+    Py_ssize_t len;
+    const char *text = PyUnicode_AsUTF8AndSize(line, &len);
+    if (text == NULL)
+        return -1;
+    if (len < 12 || memcmp(text, "HTTP/1.", 7) != 0) {
+        PyErr_Format(PyExc_ValueError, "malformed status line %R", line);
+        return -1;
+    }
+    return (text[9] - '0') * 100 + (text[10] - '0') * 10 + (text[11] - '0');
+}

@@ -4,49 +4,14 @@
  * Nothing has to be waited for unless the client is slow, so what write() and the others return is
  * one shared object that is done. Compression is done in Python, by aiohttp's own compressor.
  *
- * The transport that applications see (saola.aio.web.EngineTransport) asks the writer, too.
+ * The transport that applications see asks the writer, too: aiohttp_transport.c.
  */
 #include "aiohttp.h"
 #include <stdio.h>
-#include <string.h>
-#include <strings.h>
 #include <structmember.h>
-#include <unistd.h>
-
-struct writer {
-    PyObject_HEAD struct sl_asgi_request *request;
-    PyObject *length; /* int or None: bytes of the body that may still come */
-    PyObject *compressor, *on_body_write;
-    Py_ssize_t output_size, buffer_size;
-    char chunked;
-    bool eof;
-};
-
-/* ---- awaitables -------------------------------------------------------------------------------
- */
-
-static PySendResult
-done_am_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value), PyObject **ret_result)
-{
-    *ret_result = Py_NewRef(Py_None);
-    return PYGEN_RETURN;
-}
-
-static PyType_Slot done_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t) "An awaitable that is done."},
-    SL_AIO_COROUTINE_SLOTS(done_am_send),
-    {0, NULL},
-};
-
-PyType_Spec sl_aiohttp_done_spec = {
-    .name = "saola._saola.Done",
-    .basicsize = sizeof(PyObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = done_slots,
-};
 
 static struct sl_aiohttp *
-web_of(struct writer *w)
+web_of(struct sl_aiohttp_writer *w)
 {
     return w->request->aio->aiohttp;
 }
@@ -60,14 +25,14 @@ outlived(void)
 }
 
 static PyObject *
-done(struct writer *w)
+done(struct sl_aiohttp_writer *w)
 {
     return web_of(w) != NULL ? Py_NewRef(web_of(w)->done) : outlived();
 }
 
 /* A future that is done when there may be room again, or nobody to write to. */
 static PyObject *
-wait_for_room(struct writer *w)
+wait_for_room(struct sl_aiohttp_writer *w)
 {
     struct sl_asgi_request *r = w->request;
     if (r->waiters == NULL && (r->waiters = PyList_New(0)) == NULL)
@@ -81,15 +46,8 @@ wait_for_room(struct writer *w)
 /* ---- output ------------------------------------------------------------------------------------
  */
 
-static bool
-is_closed(const struct writer *w)
-{
-    const struct sl_asgi_request *r = w->request;
-    return r->req == NULL || r->broken || r->gone;
-}
-
-static int
-raise_closed(struct writer *w)
+int
+sl_aiohttp_raise_closed(struct sl_aiohttp_writer *w)
 {
     w->request->gone = true;
     if (web_of(w) == NULL)
@@ -101,13 +59,13 @@ raise_closed(struct writer *w)
 
 /* 0; 1: taken, but the client is slow; -1 with an exception. */
 static int
-put(struct writer *w, const void *data, size_t len, unsigned flags)
+put(struct sl_aiohttp_writer *w, const void *data, size_t len, unsigned flags)
 {
-    if (is_closed(w))
-        return raise_closed(w);
+    if (sl_aiohttp_is_closed(w))
+        return sl_aiohttp_raise_closed(w);
     int rc = sl_response_write(w->request->res, data, len, flags);
     if (rc == SL_ECLOSED)
-        return raise_closed(w);
+        return sl_aiohttp_raise_closed(w);
     if (rc == SL_EINVAL) {
         PyErr_SetString(PyExc_RuntimeError, "the response was not started, or is over");
         return -1;
@@ -118,7 +76,7 @@ put(struct writer *w, const void *data, size_t len, unsigned flags)
 }
 
 static int
-put_body(struct writer *w, const char *data, size_t len, bool last)
+put_body(struct sl_aiohttp_writer *w, const char *data, size_t len, bool last)
 {
     char line[24];
     unsigned flags = last ? 0 : SL_WRITE_FLUSH;
@@ -135,7 +93,7 @@ put_body(struct writer *w, const char *data, size_t len, bool last)
 }
 
 static void
-complete(struct writer *w)
+complete(struct sl_aiohttp_writer *w)
 {
     struct sl_asgi_request *r = w->request;
     w->eof = true;
@@ -149,63 +107,16 @@ complete(struct writer *w)
 /* ---- the head ----------------------------------------------------------------------------------
  */
 
-/* The value of Connection in a head; len 0: it has none. */
-static struct sl_str
-connection_of(const char *head, size_t len)
-{
-    const char *end = head + len, *line = memchr(head, '\n', len);
-    while (line != NULL && end - ++line > 11) {
-        if ((*line | 32) == 'c' && strncasecmp(line, "connection:", 11) == 0) {
-            const char *value = line + 11, *stop = memchr(value, '\r', (size_t)(end - value));
-            while (value < end && *value == ' ')
-                value++;
-            if (stop != NULL && stop > value)
-                return (struct sl_str){value, (size_t)(stop - value)};
-            return (struct sl_str){NULL, 0};
-        }
-        line = memchr(line, '\n', (size_t)(end - line));
-    }
-    return (struct sl_str){NULL, 0};
-}
-
-static bool
-says(const struct sl_str *value, const char *word)
-{
-    return value->len == strlen(word) && strncasecmp(value->ptr, word, value->len) == 0;
-}
-
-/* The connection ends as the head says it does; RFC 9112 section 9.3. */
-static bool
-ends_connection(const struct sl_request *req, const char *head, size_t len)
-{
-    struct sl_str value = connection_of(head, len);
-    return req->version_minor == 0 ? !says(&value, "keep-alive") : says(&value, "close");
-}
-
-static int
-status_of(PyObject *line)
-{
-    Py_ssize_t len;
-    const char *text = PyUnicode_AsUTF8AndSize(line, &len);
-    if (text == NULL)
-        return -1;
-    if (len < 12 || memcmp(text, "HTTP/1.", 7) != 0) {
-        PyErr_Format(PyExc_ValueError, "malformed status line %R", line);
-        return -1;
-    }
-    return (text[9] - '0') * 100 + (text[10] - '0') * 10 + (text[11] - '0');
-}
-
 /* A head that is formatted; 0, or -1 with an exception. */
 static int
-put_ready_head(struct writer *w, int status, const char *head, size_t len)
+put_ready_head(struct sl_aiohttp_writer *w, int status, const char *head, size_t len)
 {
     struct sl_asgi_request *r = w->request;
     int rc = sl_response_raw(r->res, status, head, len);
-    if (rc == SL_OK && ends_connection(r->req, head, len))
+    if (rc == SL_OK && sl_aiohttp_ends_connection(r->req, head, len))
         sl_response_close(r->res);
     if (rc == SL_ECLOSED)
-        return raise_closed(w);
+        return sl_aiohttp_raise_closed(w);
     if (rc < 0) {
         PyErr_SetString(PyExc_RuntimeError, "the head of this response was sent before");
         return -1;
@@ -217,14 +128,14 @@ put_ready_head(struct writer *w, int status, const char *head, size_t len)
 }
 
 static int
-put_head(struct writer *w, PyObject *line, PyObject *headers)
+put_head(struct sl_aiohttp_writer *w, PyObject *line, PyObject *headers)
 {
     struct sl_asgi_request *r = w->request;
-    int status = status_of(line);
+    int status = sl_aiohttp_status(line);
     if (status < 0)
         return -1;
-    if (is_closed(w))
-        return raise_closed(w);
+    if (sl_aiohttp_is_closed(w))
+        return sl_aiohttp_raise_closed(w);
     /* aiohttp knows what the client wants, but not that the server leaves. */
     if (r->req->keep_alive && sl_response_is_last(r->res) &&
         PyObject_SetItem(headers, web_of(w)->text_Connection, r->aio->text_close) < 0)
@@ -242,7 +153,7 @@ put_head(struct writer *w, PyObject *line, PyObject *headers)
 static PyObject *
 writer_write_headers(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     if (nargs != 2) {
         PyErr_SetString(PyExc_TypeError, "write_headers(status_line, headers)");
         return NULL;
@@ -253,8 +164,8 @@ writer_write_headers(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 writer_send_headers(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    struct writer *w = (struct writer *)self;
-    if (w->request->started && !is_closed(w) && put(w, "", 0, SL_WRITE_FLUSH) < 0)
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
+    if (w->request->started && !sl_aiohttp_is_closed(w) && put(w, "", 0, SL_WRITE_FLUSH) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -264,7 +175,7 @@ writer_send_headers(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* Bytes beyond the announced length are dropped; -1 with an exception. */
 static int
-limit_length(struct writer *w, size_t *len)
+limit_length(struct sl_aiohttp_writer *w, size_t *len)
 {
     if (w->length == Py_None)
         return 0;
@@ -281,7 +192,7 @@ limit_length(struct writer *w, size_t *len)
 }
 
 static int
-write_plain(struct writer *w, PyObject *chunk, bool last)
+write_plain(struct sl_aiohttp_writer *w, PyObject *chunk, bool last)
 {
     Py_buffer view;
     if (PyObject_GetBuffer(chunk, &view, PyBUF_SIMPLE) < 0)
@@ -298,7 +209,7 @@ write_plain(struct writer *w, PyObject *chunk, bool last)
 static PyObject *
 writer_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *Py_UNUSED(kwnames))
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     if (nargs < 1) {
         PyErr_SetString(PyExc_TypeError, "write() needs a chunk");
         return NULL;
@@ -315,7 +226,7 @@ writer_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *
 static PyObject *
 writer_write_eof(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     if (w->eof || web_of(w) == NULL)
         return done(w);
     if (w->compressor != NULL)
@@ -332,7 +243,7 @@ writer_write_eof(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 writer_put(PyObject *self, PyObject *chunk)
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     int rc = write_plain(w, chunk, false);
     return rc < 0 ? NULL : rc == 1 ? wait_for_room(w) : done(w);
 }
@@ -340,7 +251,7 @@ writer_put(PyObject *self, PyObject *chunk)
 static PyObject *
 writer_put_last(PyObject *self, PyObject *chunk)
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     if (write_plain(w, chunk, true) < 0)
         return NULL;
     complete(w);
@@ -350,7 +261,7 @@ writer_put_last(PyObject *self, PyObject *chunk)
 static PyObject *
 writer_set_eof(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     if (!w->eof && w->request->started) {
         if (put_body(w, "", 0, true) < 0)
             return NULL;
@@ -362,8 +273,8 @@ writer_set_eof(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 writer_drain(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    struct writer *w = (struct writer *)self;
-    if (is_closed(w) || !w->request->started || w->eof)
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
+    if (sl_aiohttp_is_closed(w) || !w->request->started || w->eof)
         return done(w);
     int rc = put(w, "", 0, SL_WRITE_FLUSH);
     return rc < 0 ? NULL : rc == 1 ? wait_for_room(w) : done(w);
@@ -372,7 +283,7 @@ writer_drain(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 writer_enable_chunking(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    ((struct writer *)self)->chunked = 1;
+    ((struct sl_aiohttp_writer *)self)->chunked = 1;
     Py_RETURN_NONE;
 }
 
@@ -380,7 +291,7 @@ static PyObject *
 writer_enable_compression(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"encoding", "strategy", NULL};
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     PyObject *encoding = NULL, *strategy = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:enable_compression", names, &encoding,
                                      &strategy))
@@ -403,14 +314,15 @@ writer_enable_compression(PyObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 writer_answer(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     struct sl_asgi_request *r = w->request;
     char head[SL_AIOHTTP_HEAD_MAX];
     if (nargs != 5) {
         PyErr_SetString(PyExc_TypeError, "answer(status, reason, headers, body, keep_alive)");
         return NULL;
     }
-    if (is_closed(w) || r->started || !(args[3] == Py_None || PyBytes_CheckExact(args[3])))
+    if (sl_aiohttp_is_closed(w) || r->started ||
+        !(args[3] == Py_None || PyBytes_CheckExact(args[3])))
         Py_RETURN_FALSE;
     Py_ssize_t len = sl_aiohttp_plain_head(r, args, head, sizeof head);
     if (len < 0)
@@ -426,82 +338,14 @@ writer_answer(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_TRUE;
 }
 
-/* ---- for the transport -------------------------------------------------------------------------
- */
-
-static PyObject *
-writer_pause_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    ((struct writer *)self)->request->reading_paused = true;
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-writer_resume_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    struct sl_asgi_request *r = ((struct writer *)self)->request;
-    r->reading_paused = false;
-    if (r->payload != NULL)
-        sl_aiohttp_pump(r);
-    Py_RETURN_NONE;
-}
-
-/* The application closes the connection: at once when it has not answered, else behind the answer.
- */
-static PyObject *
-writer_close(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    struct writer *w = (struct writer *)self;
-    struct sl_asgi_request *r = w->request;
-    if (!is_closed(w) && !r->complete) {
-        r->gone = true;
-        sl_response_close(r->res);
-        sl_response_fail(r->res, 500, NULL);
-        sl_asgi_end_exchange(r);
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-writer_sendfile(PyObject *self, PyObject *args)
-{
-    struct writer *w = (struct writer *)self;
-    int fd;
-    long long offset, length;
-    if (!PyArg_ParseTuple(args, "iLL:sendfile", &fd, &offset, &length))
-        return NULL;
-    if (offset < 0 || length < 0) {
-        PyErr_SetString(PyExc_ValueError, "offset and length must not be negative");
-        return NULL;
-    }
-    int own = dup(fd);
-    if (own < 0)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    if (is_closed(w)) {
-        close(own);
-        raise_closed(w);
-        return NULL;
-    }
-    int rc = sl_response_give_file(w->request->res, own, (off_t)offset, (uint64_t)length);
-    if (rc == SL_ECLOSED) {
-        raise_closed(w);
-        return NULL;
-    }
-    if (rc < 0) {
-        PyErr_Format(PyExc_OSError, "the file could not be sent (code %d)", rc);
-        return NULL;
-    }
-    w->output_size += (Py_ssize_t)length;
-    Py_RETURN_NONE;
-}
-
 /* ---- type --------------------------------------------------------------------------------------
  */
 
 PyObject *
 sl_aiohttp_writer_new(struct sl_asgi_request *r)
 {
-    struct writer *w = PyObject_GC_New(struct writer, r->aio->state->aiohttp_writer_type);
+    struct sl_aiohttp_writer *w =
+        PyObject_GC_New(struct sl_aiohttp_writer, r->aio->state->aiohttp_writer_type);
     if (w == NULL)
         return NULL;
     w->request = (struct sl_asgi_request *)Py_NewRef((PyObject *)r);
@@ -518,7 +362,7 @@ sl_aiohttp_writer_new(struct sl_asgi_request *r)
 static int
 writer_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT((PyObject *)w->request);
     Py_VISIT(w->compressor);
@@ -529,7 +373,7 @@ writer_traverse(PyObject *self, visitproc visit, void *arg)
 static int
 writer_clear(PyObject *self)
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     Py_CLEAR(w->compressor);
     Py_CLEAR(w->on_body_write);
     return 0;
@@ -538,7 +382,7 @@ writer_clear(PyObject *self)
 static void
 writer_dealloc(PyObject *self)
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     writer_clear(self);
@@ -551,7 +395,7 @@ writer_dealloc(PyObject *self)
 static PyObject *
 writer_get_transport(PyObject *self, void *Py_UNUSED(closure))
 {
-    struct writer *w = (struct writer *)self;
+    struct sl_aiohttp_writer *w = (struct sl_aiohttp_writer *)self;
     if (w->request->protocol == NULL || web_of(w) == NULL)
         Py_RETURN_NONE;
     return PyObject_GetAttr(w->request->protocol, web_of(w)->text_transport);
@@ -560,14 +404,14 @@ writer_get_transport(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 writer_get_protocol(PyObject *self, void *Py_UNUSED(closure))
 {
-    PyObject *protocol = ((struct writer *)self)->request->protocol;
+    PyObject *protocol = ((struct sl_aiohttp_writer *)self)->request->protocol;
     return Py_NewRef(protocol ? protocol : Py_None);
 }
 
 static PyObject *
 writer_get_closed(PyObject *self, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(is_closed((struct writer *)self));
+    return PyBool_FromLong(sl_aiohttp_is_closed((struct sl_aiohttp_writer *)self));
 }
 
 static PyMethodDef writer_methods[] = {
@@ -585,21 +429,22 @@ static PyMethodDef writer_methods[] = {
      METH_VARARGS | METH_KEYWORDS, NULL},
     {"put", writer_put, METH_O, "put(chunk)\n--\n\nAwait: bytes of the body, compressed."},
     {"put_last", writer_put_last, METH_O, "put_last(chunk)\n--\n\nThe last of them."},
-    {"pause_reading", writer_pause_reading, METH_NOARGS, NULL},
-    {"resume_reading", writer_resume_reading, METH_NOARGS, NULL},
-    {"close", writer_close, METH_NOARGS, NULL},
-    {"sendfile", writer_sendfile, METH_VARARGS,
+    {"pause_reading", sl_aiohttp_pause_reading, METH_NOARGS, NULL},
+    {"resume_reading", sl_aiohttp_resume_reading, METH_NOARGS, NULL},
+    {"close", sl_aiohttp_close, METH_NOARGS, NULL},
+    {"sendfile", sl_aiohttp_sendfile, METH_VARARGS,
      "sendfile(fd, offset, length)\n--\n\nPart of a file as the rest of the body."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef writer_members[] = {
-    {"length", T_OBJECT, offsetof(struct writer, length), 0,
+    {"length", T_OBJECT, offsetof(struct sl_aiohttp_writer, length), 0,
      "Bytes of the body that may still come, or None."},
-    {"output_size", T_PYSSIZET, offsetof(struct writer, output_size), 0, "Bytes written."},
-    {"buffer_size", T_PYSSIZET, offsetof(struct writer, buffer_size), 0, NULL},
-    {"chunked", T_BOOL, offsetof(struct writer, chunked), 0, NULL},
-    {"on_body_write", T_OBJECT, offsetof(struct writer, on_body_write), 0, NULL},
+    {"output_size", T_PYSSIZET, offsetof(struct sl_aiohttp_writer, output_size), 0,
+     "Bytes written."},
+    {"buffer_size", T_PYSSIZET, offsetof(struct sl_aiohttp_writer, buffer_size), 0, NULL},
+    {"chunked", T_BOOL, offsetof(struct sl_aiohttp_writer, chunked), 0, NULL},
+    {"on_body_write", T_OBJECT, offsetof(struct sl_aiohttp_writer, on_body_write), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -623,7 +468,7 @@ static PyType_Slot writer_slots[] = {
 
 PyType_Spec sl_aiohttp_writer_spec = {
     .name = "saola._saola.AiohttpWriter",
-    .basicsize = sizeof(struct writer),
+    .basicsize = sizeof(struct sl_aiohttp_writer),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = writer_slots,
 };

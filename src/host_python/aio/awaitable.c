@@ -46,3 +46,26 @@ sl_aio_raise_thrown(PyObject *args)
     else
         PyErr_SetNone(type);
 }
+
+/* ---- one that is done ---------------------------------------------------------------------------
+ */
+
+static PySendResult
+done_am_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value), PyObject **ret_result)
+{
+    *ret_result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+static PyType_Slot done_slots[] = {
+    {Py_tp_doc, (void *)(uintptr_t) "An awaitable that is done."},
+    SL_AIO_COROUTINE_SLOTS(done_am_send),
+    {0, NULL},
+};
+
+PyType_Spec sl_aio_done_spec = {
+    .name = "saola._saola.Done",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = done_slots,
+};

@@ -66,57 +66,14 @@ on_ready(void *ctx, int fd, unsigned flags)
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static int
-take_number(PyObject *options, const char *key, double *ret_value)
+take_own(struct async_engine *self, PyObject *options)
 {
-    PyObject *value = PyDict_GetItemString(options, key);
-    if (value == NULL)
-        return 0;
-    *ret_value = PyFloat_AsDouble(value);
-    return PyErr_Occurred() ? -1 : PyDict_DelItemString(options, key);
-}
-
-static int
-take_websocket(struct sl_aio *aio, PyObject *options)
-{
-    struct sl_ws_options *ws = &aio->websocket;
-    double size = 0, controls = 0, ping = 0, pong = 0, deflate = 1;
-    if (take_number(options, "websocket_max_size", &size) < 0 ||
-        take_number(options, "websocket_max_controls", &controls) < 0 ||
-        take_number(options, "websocket_ping_interval", &ping) < 0 ||
-        take_number(options, "websocket_ping_timeout", &pong) < 0 ||
-        take_number(options, "websocket_deflate", &deflate) < 0)
-        return -1;
-    sl_ws_options_init(ws);
-    ws->max_message = (uint64_t)size;
-    ws->max_controls_per_s = (uint32_t)controls;
-    ws->deflate.on = deflate != 0 && sl_ws_deflate_available();
-    aio->ping_after_ms = (uint64_t)(ping * 1e3);
-    aio->pong_within_ms = (uint64_t)(pong * 1e3);
-    return 0;
-}
-
-static int
-take_all(struct async_engine *self, PyObject *options)
-{
-    struct sl_aio *aio = &self->aio;
-    double limit = 0, own_expect = 0;
-    aio->grace = -1;
-    if (sl_py_take_option(options, "on_error", &aio->on_error) < 0 ||
-        sl_py_take_option(options, "on_fault", &aio->on_fault) < 0 ||
-        sl_py_take_option(options, "give_away", &aio->give_away) < 0 ||
-        sl_py_take_option(options, "on_drained", &self->on_drained) < 0 ||
-        sl_py_take_text(options, "root_path", &aio->root_path) < 0 ||
-        take_number(options, "disconnect_grace", &aio->grace) < 0 ||
-        take_number(options, "concurrency", &limit) < 0 ||
-        take_number(options, "expect_to_host", &own_expect) < 0)
+    double own_expect = 0;
+    if (sl_py_take_option(options, "on_drained", &self->on_drained) < 0 ||
+        sl_aio_take_number(options, "expect_to_host", &own_expect) < 0)
         return -1;
     self->expect_to_host = own_expect != 0;
-    aio->limit = limit > 0 && limit < 1e9 ? (unsigned)limit : 0;
-    if (take_websocket(aio, options) < 0)
-        return -1;
-    aio->root_raw = PyUnicode_AsUTF8String(aio->root_path);
-    aio->app_state = PyDict_New();
-    return aio->root_raw && aio->app_state ? 0 : -1;
+    return sl_aio_take_options(&self->aio, options);
 }
 
 static int
@@ -132,7 +89,7 @@ open_engine(struct async_engine *self, PyObject *app, PyObject *fds, PyObject *s
     self->aio.app = Py_NewRef(app);
     self->keys = PyDict_New();
     struct sl_engine_options out = {.threads = 0};
-    if (self->keys == NULL || sl_aio_texts_init(&self->aio) < 0 || take_all(self, options) < 0 ||
+    if (self->keys == NULL || sl_aio_texts_init(&self->aio) < 0 || take_own(self, options) < 0 ||
         sl_py_engine_prepare(base, options, fds, slot, &out) < 0)
         return -1;
     self->slot = out.slot;
@@ -147,37 +104,6 @@ open_engine(struct async_engine *self, PyObject *app, PyObject *fds, PyObject *s
     return sl_py_engine_opened(base, &out, rc, &err);
 }
 
-static int
-find_cancelled_error(struct sl_py_state *state)
-{
-    if (state->cancelled_error != NULL)
-        return 0;
-    PyObject *module = PyImport_ImportModule("asyncio");
-    if (module == NULL)
-        return -1;
-    state->cancelled_error = PyObject_GetAttrString(module, "CancelledError");
-    Py_DECREF(module);
-    return state->cancelled_error ? 0 : -1;
-}
-
-/* asyncio takes objects for coroutines that collections.abc says are. */
-static int
-register_coroutines(struct sl_py_state *state)
-{
-    PyObject *abc = PyImport_ImportModule("collections.abc");
-    PyObject *coroutine = abc ? PyObject_GetAttrString(abc, "Coroutine") : NULL;
-    PyTypeObject *types[] = {state->asgi_request_type, state->asgi_op_type};
-    int rc = coroutine ? 0 : -1;
-    for (int i = 0; rc == 0 && i < 2; i++) {
-        PyObject *done = PyObject_CallMethod(coroutine, "register", "O", types[i]);
-        rc = done ? 0 : -1;
-        Py_XDECREF(done);
-    }
-    Py_XDECREF(coroutine);
-    Py_XDECREF(abc);
-    return rc;
-}
-
 static PyObject *
 engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -189,7 +115,7 @@ engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     struct async_engine *self = (struct async_engine *)type->tp_alloc(type, 0);
     options = self ? PyDict_Copy(options) : NULL;
     if (options == NULL || open_engine(self, app, fds, slot, options) < 0 ||
-        find_cancelled_error(self->aio.state) < 0 || register_coroutines(self->aio.state) < 0)
+        sl_aio_types_meet_asyncio(self->aio.state) < 0)
         Py_CLEAR(self);
     Py_XDECREF(options);
     return (PyObject *)self;
@@ -542,16 +468,3 @@ PyType_Spec sl_aio_engine_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = engine_slots,
 };
-
-int
-sl_py_aio_exec(PyObject *module)
-{
-    struct sl_py_state *state = sl_py_state(module);
-    if (sl_py_type_add(module, &sl_aio_engine_spec, &state->async_engine_type) < 0 ||
-        sl_py_type_add(module, &sl_asgi_request_spec, &state->asgi_request_type) < 0 ||
-        sl_py_type_add(module, &sl_asgi_op_spec, &state->asgi_op_type) < 0 ||
-        sl_py_type_add(module, &sl_aiohttp_writer_spec, &state->aiohttp_writer_type) < 0 ||
-        sl_py_type_add(module, &sl_aiohttp_done_spec, &state->done_type) < 0)
-        return -1;
-    return 0;
-}

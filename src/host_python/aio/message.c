@@ -110,91 +110,6 @@ sl_asgi_client_gone(struct sl_asgi_request *r)
     return -1;
 }
 
-struct bytes {
-    const char *ptr;
-    size_t len;
-    Py_buffer view; /* obj NULL: not used */
-};
-
-static int
-get_bytes(PyObject *object, const char *what, struct bytes *ret)
-{
-    ret->view.obj = NULL;
-    if (PyBytes_Check(object)) {
-        ret->ptr = PyBytes_AS_STRING(object);
-        ret->len = (size_t)PyBytes_GET_SIZE(object);
-        return 0;
-    }
-    if (!PyObject_CheckBuffer(object)) {
-        PyErr_Format(PyExc_TypeError, "%s must be bytes, not %.100s", what,
-                     Py_TYPE(object)->tp_name);
-        return -1;
-    }
-    if (PyObject_GetBuffer(object, &ret->view, PyBUF_SIMPLE) < 0)
-        return -1;
-    ret->ptr = ret->view.buf;
-    ret->len = (size_t)ret->view.len;
-    return 0;
-}
-
-static void
-drop_bytes(struct bytes *bytes)
-{
-    if (bytes->view.obj != NULL)
-        PyBuffer_Release(&bytes->view);
-}
-
-typedef int (*field_fn)(void *ctx, const struct sl_header *field);
-
-static inline struct sl_str
-text_of(PyObject *bytes)
-{
-    return (struct sl_str){PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)};
-}
-
-static int
-each_pair(PyObject *pair, field_fn use, void *ctx)
-{
-    struct bytes name, value;
-    if (PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 &&
-        PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 0)) &&
-        PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 1))) { /* nearly always */
-        struct sl_header field = {text_of(PyTuple_GET_ITEM(pair, 0)),
-                                  text_of(PyTuple_GET_ITEM(pair, 1))};
-        return use(ctx, &field);
-    }
-    PyObject *fast = PySequence_Fast(pair, "a header must be a pair of bytes");
-    if (fast == NULL)
-        return -1;
-    int rc = -1;
-    if (PySequence_Fast_GET_SIZE(fast) != 2) {
-        PyErr_SetString(PyExc_ValueError, "a header must be a pair (name, value) of bytes");
-    } else if (get_bytes(PySequence_Fast_GET_ITEM(fast, 0), "the name of a header", &name) == 0) {
-        if (get_bytes(PySequence_Fast_GET_ITEM(fast, 1), "the value of a header", &value) == 0) {
-            struct sl_header field = {{name.ptr, name.len}, {value.ptr, value.len}};
-            rc = use(ctx, &field);
-            drop_bytes(&value);
-        }
-        drop_bytes(&name);
-    }
-    Py_DECREF(fast);
-    return rc;
-}
-
-/* use for each of headers, an iterable of pairs; NULL is none. */
-static int
-each_field(PyObject *headers, field_fn use, void *ctx)
-{
-    if (headers == NULL)
-        return 0;
-    PyObject *fast = PySequence_Fast(headers, "headers must be an iterable of pairs of bytes");
-    int rc = fast != NULL ? 0 : -1;
-    for (Py_ssize_t i = 0; rc == 0 && i < PySequence_Fast_GET_SIZE(fast); i++)
-        rc = each_pair(PySequence_Fast_GET_ITEM(fast, i), use, ctx);
-    Py_XDECREF(fast);
-    return rc;
-}
-
 static int
 add_field(void *ctx, const struct sl_header *h)
 {
@@ -316,7 +231,7 @@ sl_asgi_send_start(struct sl_asgi_request *r, const struct sl_asgi_message *mess
         return sl_asgi_unexpected(message->type, "the response was started already");
     int wants = truth_of(message->trailers);
     if (wants < 0 || start_response(r, message->status) < 0 ||
-        each_field(message->headers, add_field, r->res) < 0)
+        sl_asgi_each_field(message->headers, add_field, r->res) < 0)
         return -1;
     r->started = true;
     r->wants_trailers = wants != 0;
@@ -338,9 +253,9 @@ sl_asgi_send_body(struct sl_asgi_request *r, const struct sl_asgi_message *messa
     if (!r->started)
         return sl_asgi_unexpected(message->type, "'http.response.start' comes first");
     int more = truth_of(message->more_body);
-    struct bytes bytes;
+    struct sl_asgi_bytes bytes;
     if (more < 0 ||
-        get_bytes(message->body ? message->body : r->aio->empty_bytes, "body", &bytes) < 0)
+        sl_asgi_get_bytes(message->body ? message->body : r->aio->empty_bytes, "body", &bytes) < 0)
         return -1;
     unsigned flags = SL_WRITE_LAST;
     if (more)
@@ -348,49 +263,13 @@ sl_asgi_send_body(struct sl_asgi_request *r, const struct sl_asgi_message *messa
     else if (r->wants_trailers)
         flags = SL_WRITE_FLUSH | SL_WRITE_HEAD; /* they may take their time */
     int rc = sl_response_write(r->res, bytes.ptr, bytes.len, flags);
-    drop_bytes(&bytes);
+    sl_asgi_drop_bytes(&bytes);
     if (rc == SL_ECLOSED)
         return sl_asgi_client_gone(r);
     if (!more && !r->wants_trailers)
         return sl_asgi_complete(r);
     r->full = rc == SL_EFULL;
     return r->full;
-}
-
-static int
-keep_trailer(void *ctx, const struct sl_header *h)
-{
-    PyObject *pair = Py_BuildValue("(y#y#)", h->name.ptr, (Py_ssize_t)h->name.len, h->value.ptr,
-                                   (Py_ssize_t)h->value.len);
-    int rc = pair != NULL ? PyList_Append(ctx, pair) : -1;
-    Py_XDECREF(pair);
-    return rc;
-}
-
-static int
-collect(void *ctx, const struct sl_header *h)
-{
-    struct sl_asgi_fields *list = ctx;
-    if (list->count == SL_ASGI_FIELDS) {
-        PyErr_SetString(PyExc_ValueError, "too many headers in one ASGI message");
-        return -1;
-    }
-    list->fields[list->count++] = *h;
-    return 0;
-}
-
-int
-sl_asgi_fields_read(PyObject *headers, struct sl_asgi_fields *ret, PyObject **ret_keep)
-{
-    PyObject *keep = PyList_New(0);
-    ret->count = 0;
-    if (keep == NULL || each_field(headers, keep_trailer, keep) < 0 ||
-        each_field(keep, collect, ret) < 0) {
-        Py_XDECREF(keep);
-        return -1;
-    }
-    *ret_keep = keep;
-    return 0;
 }
 
 static int
@@ -408,12 +287,12 @@ send_trailers(struct sl_asgi_request *r, PyObject *type, PyObject *message)
         return -1;
     if (r->trailers == NULL && (r->trailers = PyList_New(0)) == NULL)
         return -1;
-    if (each_field(headers, keep_trailer, r->trailers) < 0)
+    if (sl_asgi_each_field(headers, sl_asgi_keep_field, r->trailers) < 0)
         return -1;
     if (more)
         return 0;
     /* They point into objects that r->trailers holds. */
-    if (each_field(r->trailers, collect, &list) < 0)
+    if (sl_asgi_each_field(r->trailers, sl_asgi_collect_field, &list) < 0)
         return -1;
     if (sl_response_end_trailers(r->res, list.fields, list.count) == SL_EINVAL) {
         PyErr_SetString(PyExc_ValueError, "a trailer is malformed, or a header that cannot be one");
@@ -457,7 +336,7 @@ send_early_hint(struct sl_asgi_request *r, PyObject *type, PyObject *message)
             break;
         }
         field.value = (struct sl_str){PyBytes_AS_STRING(link), (size_t)PyBytes_GET_SIZE(link)};
-        rc = collect(&list, &field);
+        rc = sl_asgi_collect_field(&list, &field);
     }
     if (rc == 0)
         rc = interim(r, 103, &list);

@@ -3,13 +3,6 @@
 #include "aio.h"
 #include <string.h>
 
-static inline bool
-same_bytes(PyObject *bytes, const char *ptr, size_t len)
-{
-    return (size_t)PyBytes_GET_SIZE(bytes) == len &&
-           memcmp(PyBytes_AS_STRING(bytes), ptr, len) == 0;
-}
-
 int
 sl_aio_texts_init(struct sl_aio *aio)
 {
@@ -95,7 +88,7 @@ field_object(struct sl_aio *aio, const struct sl_header *header)
     size_t len = header->name.len;
     struct sl_aio_field *slot = &aio->fields[sl_aio_mix(raw, len) & (SL_AIO_HEADERS - 1)];
     if (slot->pair != NULL && slot->len == len && memcmp(slot->raw, raw, len) == 0 &&
-        same_bytes(PyTuple_GET_ITEM(slot->pair, 1), header->value.ptr, header->value.len))
+        sl_aio_same_bytes(PyTuple_GET_ITEM(slot->pair, 1), header->value.ptr, header->value.len))
         return Py_NewRef(slot->pair);
     PyObject *pair = pair_of(header);
     if (pair != NULL && len <= sizeof(slot->raw) && header->value.len <= SL_AIO_CACHED_MAX) {
@@ -121,82 +114,13 @@ fill_block(void *ctx, struct sl_aio_block *block, const struct sl_request *req)
     return fields != NULL ? 0 : -1;
 }
 
-static int
-hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Decoded as the specification wants: percent-decoded, then UTF-8. */
-static PyObject *
-decode_path(struct sl_aio *aio, const char *ptr, size_t len)
-{
-    char *bytes = PyMem_Malloc(len + 1);
-    size_t n = 0;
-    if (bytes == NULL)
-        return PyErr_NoMemory();
-    for (size_t i = 0; i < len; i++) {
-        int high, low;
-        if (ptr[i] == '%' && i + 2 < len && (high = hex(ptr[i + 1])) >= 0 &&
-            (low = hex(ptr[i + 2])) >= 0) {
-            bytes[n++] = (char)(high << 4 | low);
-            i += 2;
-        } else {
-            bytes[n++] = ptr[i];
-        }
-    }
-    PyObject *text = PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)n, "replace");
-    PyMem_Free(bytes);
-    if (text == NULL || PyUnicode_GET_LENGTH(aio->root_path) == 0)
-        return text;
-    PyObject *whole = PyUnicode_Concat(aio->root_path, text);
-    Py_DECREF(text);
-    return whole;
-}
-
-static PyObject *
-raw_path(struct sl_aio *aio, PyObject *sent)
-{
-    PyObject *raw = Py_NewRef(aio->root_raw);
-    if (PyBytes_GET_SIZE(raw) == 0) {
-        Py_DECREF(raw);
-        return Py_NewRef(sent);
-    }
-    PyBytes_Concat(&raw, sent);
-    return raw;
-}
-
-/* Fills a slot of the cache, which is returned; or NULL with an exception. */
-static struct sl_aio_path *
-path_objects(struct sl_aio *aio, const char *ptr, size_t len)
-{
-    struct sl_aio_path *slot = &aio->paths[sl_aio_mix(ptr, len) & (SL_AIO_PATHS - 1)];
-    if (slot->sent != NULL && same_bytes(slot->sent, ptr, len))
-        return slot;
-    PyObject *sent = PyBytes_FromStringAndSize(ptr, (Py_ssize_t)len);
-    PyObject *raw = sent ? raw_path(aio, sent) : NULL;
-    PyObject *text = raw ? decode_path(aio, ptr, len) : NULL;
-    if (text == NULL) {
-        Py_XDECREF(sent);
-        Py_XDECREF(raw);
-        return NULL;
-    }
-    Py_XSETREF(slot->sent, sent);
-    Py_XSETREF(slot->raw, raw);
-    Py_XSETREF(slot->text, text);
-    return slot;
-}
-
 static PyObject *
 query_object(struct sl_aio *aio, const struct sl_str *query)
 {
     if (query->len == 0)
         return Py_NewRef(aio->empty_bytes);
     PyObject **slot = &aio->queries[sl_aio_mix(query->ptr, query->len) & (SL_AIO_PATHS - 1)];
-    if (*slot != NULL && same_bytes(*slot, query->ptr, query->len))
+    if (*slot != NULL && sl_aio_same_bytes(*slot, query->ptr, query->len))
         return Py_NewRef(*slot);
     PyObject *bytes = PyBytes_FromStringAndSize(query->ptr, (Py_ssize_t)query->len);
     if (bytes != NULL && query->len <= SL_AIO_CACHED_MAX)
@@ -486,7 +410,7 @@ sl_asgi_scope_new(struct sl_asgi_request *request)
     struct sl_aio *aio = request->aio;
     struct sl_aio_scope *s = &aio->scope;
     const struct sl_request *req = request->req;
-    struct sl_aio_path *path = path_objects(aio, req->path.ptr, req->path.len);
+    struct sl_aio_path *path = sl_aio_path_find(aio, req->path.ptr, req->path.len);
     struct sl_aio_template *t = path != NULL ? find_template(aio, req) : NULL;
     if (t == NULL)
         return NULL;
