@@ -340,8 +340,8 @@ other_pythons() {
     join
 }
 
-# Some seconds each, all Pythons at once: requests, signals, exit codes, the package; what leaks, a debug build
-# tells best.
+# Some seconds each, all Pythons at once: requests, signals, exit codes, the package, tasks and contexts of asyncio;
+# what leaks, a debug build tells best.
 smoke_tests() {
     e2e_jobs=$jobs
     [ -n "$*" ] || other_pythons --brief smoke
@@ -353,9 +353,12 @@ python_tests() {
     extra=test
     [ "${3:-}" != smoke ] || extra=smoke
     step "setup-$name" env VENV="$venv" PYTHON="$2" tools/setup.sh $extra </dev/null || return 0
+    # What the page shows wants frameworks.
+    async="tests/e2e/test_asgi.py --deselect tests/e2e/test_asgi.py::test_the_commands_of_the_page"
+    # shellcheck disable=SC2086 # several words
     case $1,${3:-} in
-    *d,smoke) set -- tests/e2e/test_wsgi.py tests/e2e/test_leaks.py ;;
-    *,smoke) set -- tests/e2e/test_package.py tests/e2e/test_wsgi.py tests/e2e/test_signals.py ;;
+    *d,smoke) set -- tests/e2e/test_wsgi.py tests/e2e/test_leaks.py $async ;;
+    *,smoke) set -- tests/e2e/test_package.py tests/e2e/test_wsgi.py tests/e2e/test_signals.py $async ;;
     *) shift 2 ;;
     esac
     step "$name" "$venv/bin/python" -m pytest -n $e2e_jobs -q --tb=short -p no:cacheprovider "$@" \
