@@ -158,7 +158,8 @@ sl_pending_begin(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_
         tell(ws, SL_ON_GONE);
         return;
     }
-    if (!sl_out_empty(&ws->out))
+    /* If all is sent now, the room that the handler missed is told by the event of this. */
+    if (!sl_out_empty(&ws->out) || ws->wants_room)
         (void)sl_loop_mod(engine->loop, conn->fd, SL_LOOP_READ | SL_LOOP_WRITE, conn);
     if (conn->hung_up) /* it was told before there was anybody to listen */
         tell(ws, SL_ON_GONE);
@@ -223,7 +224,7 @@ sl_pending_event(struct sl_conn *conn, unsigned flags)
     }
     if (flags & SL_LOOP_BROKEN)
         what |= break_off(ws);
-    else if ((flags & SL_LOOP_WRITE) && !sl_out_empty(&ws->out))
+    else if ((flags & SL_LOOP_WRITE) && (!sl_out_empty(&ws->out) || ws->wants_room))
         what |= send_more(conn);
     tell(ws, what);
 }

@@ -326,11 +326,12 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
         if (sl_out_flush(out, socket_of(res)) == SL_ECLOSED)
             return sl_response_gone(res);
     }
-    if (!sl_out_empty(out) && (flags & SL_WRITE_FLUSH))
+    bool full = out->end - out->start > SL_OUT_HIGH && !(flags & SL_WRITE_LAST);
+    if (!sl_out_empty(out) && ((flags & SL_WRITE_FLUSH) || full))
         await_room(res);
     else if (res->upgraded && sl_out_empty(out))
         sl_out_release(out); /* many such connections are idle most of the time */
-    if (out->end - out->start <= SL_OUT_HIGH || (flags & SL_WRITE_LAST))
+    if (!full)
         return SL_OK;
     res->ws->wants_room = true;
     return SL_EFULL;

@@ -3,6 +3,7 @@
 #include "engine_fixture.h"
 
 #include <fcntl.h>
+#include <poll.h>
 
 #include "http/engine_state.h"
 
@@ -25,6 +26,8 @@ handle_later(void *ctx, struct sl_request *request, struct sl_response *response
     res = response;
     return SL_PENDING;
 }
+
+static int (*handler)(void *ctx, struct sl_request *req, struct sl_response *res) = handle_later;
 
 static void
 on_event(void *ctx, struct sl_request *request, unsigned what)
@@ -50,7 +53,7 @@ open_engine(uint32_t body_timeout_ms)
     struct sl_error err;
     server_prepare(&s, 0);
     server_listen(&s);
-    s.options.handle = handle_later;
+    s.options.handle = handler;
     s.options.on_event = on_event;
     s.options.on_ready = on_ready;
     s.options.body_timeout_ms = body_timeout_ms;
@@ -198,32 +201,87 @@ test_a_body_is_received_only_as_the_host_asks(void **state)
     close_engine();
 }
 
+static char sink[1 << 16];
+
 static void
-test_a_slow_client_is_told_when_there_is_room_again(void **state)
+fill(struct sl_response *response, unsigned flags)
 {
-    (void)state;
-    static char block[300000];
-    open_engine(20000);
-    int fd = ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    sl_response_start(res, "200 OK", 6);
+    static char block[20000];
     int rc;
     do
-        rc = sl_response_write(res, block, sizeof block, SL_WRITE_FLUSH);
+        rc = sl_response_write(response, block, sizeof block, flags);
     while (rc == SL_OK);
     assert_int_equal(rc, SL_EFULL);
-    sl_engine_turn(s.engine, 10);
-    assert_int_equal(told, 0);
-    static char sink[1 << 16];
+}
+
+/* The client reads until the host is told that there is room. */
+static void
+read_until_room(int fd)
+{
     for (int turns = 0; !(told & SL_ON_ROOM); turns++) {
         assert_true(turns < 10000);
         (void)recv(fd, sink, sizeof sink, MSG_DONTWAIT);
         sl_engine_turn(s.engine, 0);
     }
+}
+
+static void
+leave(int fd)
+{
     sl_response_end(res);
     sl_request_finish(req);
     close(fd);
     TURN_UNTIL(sl_engine_connections(s.engine) == 0);
     close_engine();
+}
+
+static void
+test_a_slow_client_is_told_when_there_is_room_again(void **state)
+{
+    (void)state;
+    static const unsigned flags[] = {SL_WRITE_FLUSH, 0};
+    for (size_t i = 0; i < 2; i++) {
+        open_engine(20000);
+        int fd = ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        sl_response_start(res, "200 OK", 6);
+        fill(res, flags[i]);
+        sl_engine_turn(s.engine, 10);
+        assert_int_equal(told, 0);
+        read_until_room(fd);
+        leave(fd);
+    }
+}
+
+static int quick_fd;
+
+/* Fills the response; before it returns, the client has read all that was sent. */
+static int
+fill_and_wait(void *ctx, struct sl_request *request, struct sl_response *response)
+{
+    int rc = handle_later(ctx, request, response);
+    sl_response_start(response, "200 OK", 6);
+    fill(response, 0);
+    struct pollfd client = {.fd = quick_fd, .events = POLLIN};
+    while (poll(&client, 1, 50) == 1)
+        assert_true(recv(quick_fd, sink, sizeof sink, MSG_DONTWAIT) > 0);
+    return rc;
+}
+
+/* What the handler left is then sent in one go when it returns. */
+static void
+test_a_client_that_reads_before_the_handler_returns_leaves_room_at_once(void **state)
+{
+    (void)state;
+    handler = fill_and_wait;
+    open_engine(20000);
+    handler = handle_later;
+    int much = 4 << 20; /* accepted sockets inherit it: all that waits finds room */
+    assert_int_equal(setsockopt(s.listener, SOL_SOCKET, SO_SNDBUF, &much, sizeof much), 0);
+    quick_fd = dial(&s);
+    say_text(quick_fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    TURN_UNTIL(req != NULL);
+    TURN_UNTIL(told & SL_ON_ROOM);
+    leave(quick_fd);
 }
 
 static void
@@ -444,7 +502,7 @@ test_nothing_is_accepted_before_it_is_asked_for(void **state)
     struct sl_error err;
     server_prepare(&s, 0);
     server_listen(&s);
-    s.options.handle = handle_later;
+    s.options.handle = handler;
     s.options.accept_later = true;
     assert_int_equal(sl_engine_open(&s.options, &s.engine, &err), 0);
     calls = 0;
@@ -468,6 +526,7 @@ main(void)
         cmocka_unit_test(test_what_the_client_sends_meanwhile_is_served_after_the_answer),
         cmocka_unit_test(test_a_body_is_received_only_as_the_host_asks),
         cmocka_unit_test(test_a_slow_client_is_told_when_there_is_room_again),
+        cmocka_unit_test(test_a_client_that_reads_before_the_handler_returns_leaves_room_at_once),
         cmocka_unit_test(
             test_a_client_that_leaves_is_told_and_one_that_only_ends_its_side_is_answered),
         cmocka_unit_test(test_an_upgraded_connection_is_the_hosts),
