@@ -594,8 +594,11 @@ def test_memory_stays_flat_over_thousands_of_requests(start):
         return int(server.get("/blocks").body)
 
     drive(rounds)  # fills every cache: ports, texts, the interpreter's own
-    before = allocated()
-    drive(rounds)
+    growth = []
+    while not growth or (growth[-1] >= 500 and len(growth) < 3):  # a cache may be full only now
+        before = allocated()
+        drive(rounds)
+        growth.append(allocated() - before)
     if not SANITIZED:
         # One block lost in every request of a single kind would be 600.
-        assert allocated() - before < 500
+        assert growth[-1] < 500, growth
