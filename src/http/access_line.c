@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "http/access_piece.h"
+#include "http/chars.h"
 
 enum { USUAL_LINE = 512 }; /* bytes for which there is room at first */
 
@@ -93,16 +94,6 @@ put_request_line(struct sl_buf *out, const struct sl_request *req, enum sl_escap
 }
 
 static int
-hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static int
 put_decoded(struct sl_buf *out, const struct sl_str *path, enum sl_escape_style style)
 {
     if (path->len == 0 || memchr(path->ptr, '%', path->len) == NULL)
@@ -114,8 +105,8 @@ put_decoded(struct sl_buf *out, const struct sl_str *path, enum sl_escape_style 
         char c = path->ptr[i];
         int high = -1, low = -1;
         if (c == '%' && path->len - i > 2) {
-            high = hex_digit(path->ptr[i + 1]);
-            low = hex_digit(path->ptr[i + 2]);
+            high = sl_char_hex(path->ptr[i + 1]);
+            low = sl_char_hex(path->ptr[i + 2]);
         }
         if (high >= 0 && low >= 0) {
             c = (char)(high << 4 | low);

@@ -1,33 +1,14 @@
 /* The path of a request as ASGI has it; those that came before are kept. */
 #include "aio.h"
 
-static int
-hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Decoded as the specification wants: percent-decoded, then UTF-8. */
 static PyObject *
 decode_path(struct sl_aio *aio, const char *ptr, size_t len)
 {
     char *bytes = PyMem_Malloc(len + 1);
-    size_t n = 0;
     if (bytes == NULL)
         return PyErr_NoMemory();
-    for (size_t i = 0; i < len; i++) {
-        int high, low;
-        if (ptr[i] == '%' && i + 2 < len && (high = hex(ptr[i + 1])) >= 0 &&
-            (low = hex(ptr[i + 2])) >= 0) {
-            bytes[n++] = (char)(high << 4 | low);
-            i += 2;
-        } else {
-            bytes[n++] = ptr[i];
-        }
-    }
+    size_t n = sl_py_percent_decode(bytes, ptr, len);
     PyObject *text = PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)n, "replace");
     PyMem_Free(bytes);
     if (text == NULL || PyUnicode_GET_LENGTH(aio->root_path) == 0)

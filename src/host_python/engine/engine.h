@@ -55,6 +55,12 @@ int sl_py_take_option(PyObject *options, const char *key, PyObject **slot);
 /* The same for a str; "" when it is not there, or None. */
 int sl_py_take_text(PyObject *options, const char *key, PyObject **slot);
 
+/* ---- percent.c ----------------------------------------------------------------------------- */
+
+/* Writes what ptr[0..len) means to out, which has room for len bytes; returns how many it is. A '%'
+ * without two digits stays as it is (urllib's rule). */
+size_t sl_py_percent_decode(char *out, const char *ptr, size_t len);
+
 /* ---- engine.c ------------------------------------------------------------------------------ */
 
 /* The head of either object. */

@@ -139,16 +139,7 @@ template_find(struct sl_wsgi_call *call)
     return t;
 }
 
-static int
-hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Percent-decoded latin-1; a '%' without two digits stays as it is (urllib's rule). */
+/* Percent-decoded latin-1. */
 static PyObject *
 unquote(struct sl_wsgi *wsgi, const char *ptr, size_t len)
 {
@@ -161,17 +152,7 @@ unquote(struct sl_wsgi *wsgi, const char *ptr, size_t len)
         if (out == NULL)
             return PyErr_NoMemory();
     }
-    size_t n = 0;
-    for (size_t i = 0; i < len; i++) {
-        int high, low;
-        if (ptr[i] == '%' && i + 2 < len && (high = hex(ptr[i + 1])) >= 0 &&
-            (low = hex(ptr[i + 2])) >= 0) {
-            out[n++] = (char)(high << 4 | low);
-            i += 2;
-        } else {
-            out[n++] = ptr[i];
-        }
-    }
+    size_t n = sl_py_percent_decode(out, ptr, len);
     PyObject *text = sl_wsgi_string(wsgi, out, n);
     if (out != small)
         PyMem_Free(out);
