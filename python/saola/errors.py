@@ -81,6 +81,20 @@ def format_app_traceback(exc):
     return "".join(report.format()).rstrip("\n")
 
 
+def comes_of(exc, first):
+    """True when exc is the exception first, or was raised while first was handled, whatever it was wrapped in."""
+    seen, waiting = set(), [exc]
+    while waiting:
+        link = waiting.pop()
+        if link is None or id(link) in seen:
+            continue
+        if link is first:
+            return True
+        seen.add(id(link))
+        waiting += [link.__cause__, link.__context__, *(getattr(link, "exceptions", None) or ())]
+    return False
+
+
 def has_user_frame(exc):
     """True when exc passed through code that is not the server's, start script left aside."""
     frames = [is_server_frame(f.filename) for f in traceback.extract_tb(exc.__traceback__)]

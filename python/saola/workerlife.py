@@ -49,10 +49,11 @@ def _run(arbiter, worker):
         worker.cfg.post_fork(arbiter, worker)
         worker.init_process()
         return _left_unasked(arbiter, worker, advice.of_return(worker), 0)
-    except SystemExit as exc:
-        status = status_of(exc)
-        return _left_unasked(arbiter, worker, advice.of_exit(worker, status), status)
     except BaseException as exc:
+        asked = exc if isinstance(exc, SystemExit) else worker.exit_behind(exc)
+        if asked is not None:
+            status = status_of(asked)
+            return _left_unasked(arbiter, worker, advice.of_exit(worker, status), status)
         worker._will_stop(lifecycle.Cause.FAILED)
         if worker.booted:
             arbiter.log.error("Exception in worker process\n%s", errors.format_app_traceback(exc))

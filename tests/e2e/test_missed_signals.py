@@ -1,4 +1,4 @@
-"""Workers that miss the signal to leave all the same leave."""
+"""Workers that miss the signal to leave, or what it raises, all the same leave."""
 
 from __future__ import annotations
 
@@ -51,3 +51,17 @@ def test_an_application_that_takes_the_signal_for_itself(serve, kind):
     server.signal(signal.SIGTERM)
     leaves_by_itself(server)
     assert "mine" in server.log
+
+
+@pytest.mark.parametrize("kind, number, options", [
+    ("sync", signal.SIGQUIT, ()),
+    ("gthread", signal.SIGINT, ("--reload",)),
+    pytest.param("uvicorn_worker.UvicornWorker", signal.SIGTERM, (), marks=needs_uvicorn),
+])
+def test_a_stop_during_the_import_is_no_failure_of_the_application(serve, kind, number, options):
+    """Code that wraps our SystemExit in an exception of its own; so does CPython 3.11 around __set_name__."""
+    server = serve("late:wraps()", *options, worker_class=kind, workers=2, wait=False)
+    server.wait_log("^loading", 2)
+    server.signal(number)
+    leaves_by_itself(server)
+    assert "ERROR" not in server.log and "not my fault" not in server.log, server.log

@@ -99,6 +99,23 @@ Supervisor(Deaf, workers=2).main()
     assert count(server, "said async-end") == 2
 
 
+def test_an_interruption_may_be_wrapped_in_another_exception(pool):
+    server = pool("""
+class Wraps(Plain):
+    def main(self):
+        try:
+            say("main-begun", self.id)
+            time.sleep(1000)
+        except BaseException as exc:
+            raise RuntimeError("wrapped") from exc
+Supervisor(Wraps, workers=2).main()
+""")
+    server.wait_log("said main-begun", 2)
+    server.signal(SIGINT)
+    assert server.wait_exit() == 0
+    assert count(server, "said async-end") == 2 and "wrapped" not in server.log
+
+
 # ---- deaths ------------------------------------------------------------------------------------------
 
 STRUCK = """

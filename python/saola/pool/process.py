@@ -84,7 +84,7 @@ class PoolProcess(Worker):
             worker = self._prepare(self.pool.make_worker(self.worker_id, loop))
             worker._boot()
         except Exception as exc:
-            if not self.cfg.reload:
+            if not self.cfg.reload or self.exit_behind(exc):
                 raise
             self._wait_for_repair(exc, "started")
             worker = self._prepare(FunctionWorker(self.worker_id, loop, WorkerBase.wait))

@@ -44,6 +44,7 @@ class WorkerBase:
         self._asked = False        # to stop
         self._interrupted = False
         self._interruptible = False  # inside a plain main()
+        self._interruption: Optional[Interrupted] = None  # what was raised in it
         self._plain: Optional[bool] = None  # whether main() is plain; None: as it looks
         self._task: Optional["asyncio.Task[Any]"] = None
         self._event = threading.Event()
@@ -135,7 +136,8 @@ class WorkerBase:
             if self._task is not None:
                 self._loop.call_soon_threadsafe(self._task.cancel)
             elif self._interruptible:
-                raise Interrupted()
+                self._interruption = Interrupted()
+                raise self._interruption
         future = self._loop.create_future()
         self._loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
         return future
@@ -197,8 +199,6 @@ class WorkerBase:
                     self._run_task(result)
             finally:
                 self._interruptible = False
-        except Interrupted:
-            pass
         except asyncio.CancelledError:
             if not self._asked:
                 self._report("main() of worker %s was cancelled, and not by a stop", self._id)
@@ -209,7 +209,9 @@ class WorkerBase:
             self._report("%s", exc.code)
             return 1
         except BaseException as exc:
-            from ..errors import format_app_traceback
+            from ..errors import comes_of, format_app_traceback
+            if self._interruption is not None and comes_of(exc, self._interruption):
+                return 0
             self._report("Exception in main() of worker %s\n%s", self._id, format_app_traceback(exc))
             return 1
         finally:

@@ -67,6 +67,7 @@ class Worker:
         self._leaving = False    # run() is over: handlers only set flags from here on
         self._quitting = False   # INT or QUIT was seen
         self._aborting = False
+        self._exit = None        # the SystemExit that a handler has raised
         self._steps = set()      # of the life: those that are taken once
         self._ignored = set()
         self._orphaned = False
@@ -296,7 +297,7 @@ class Worker:
         try:
             self.wsgi = self.app.wsgi()
         except Exception as exc:
-            if not self.cfg.reload:
+            if not self.cfg.reload or self.exit_behind(exc):
                 raise
             self._wait_for_repair(exc, "loaded")
 
@@ -317,7 +318,7 @@ class Worker:
         try:
             self.before_ready()
         except Exception as exc:
-            if not self.cfg.reload:
+            if not self.cfg.reload or self.exit_behind(exc):
                 raise
             self._wait_for_repair(exc, "started")
             self.before_ready()
@@ -408,7 +409,17 @@ class Worker:
         self._will_stop(Cause.STOP if near else Cause.QUIT)
         self.run_hook("worker_int", self)
         if self.interrupt_on_quit:
-            sys.exit(0)
+            self._exit_now(0)
+
+    def _exit_now(self, status):
+        """Raises SystemExit out of a handler, through whatever code runs, which may make another exception of it
+        (CPython 3.11 does, in __set_name__). Then it still counts as SystemExit: exit_behind()."""
+        self._exit = SystemExit(status)
+        raise self._exit
+
+    def exit_behind(self, exc):
+        """The SystemExit of a handler of ours if it is what exc came of, else None."""
+        return self._exit if self._exit is not None and errors.comes_of(exc, self._exit) else None
 
     def handle_abort(self, sig, frame):
         """ABRT: the arbiter has found that the worker hangs. It has been shown where, by _watch_stacks();
@@ -424,7 +435,7 @@ class Worker:
         for sentence in sentences:
             self.log.error("%s", sentence)
         self.run_hook("worker_abort", self)
-        sys.exit(1)
+        self._exit_now(1)
 
     def handle_usr1(self, sig, frame):
         """USR1: open the log files anew."""

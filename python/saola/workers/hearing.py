@@ -11,7 +11,6 @@ Process: a worker. Thread: the main one, look() where notify() is called.
 
 import os
 import signal
-import sys
 
 #: Seconds that a signal to leave may take until it counts as missed.
 MISSED = 1.0
@@ -55,7 +54,7 @@ class Hearing:
         if self.running:
             self._early = sig
         elif not self._worker._leaving:
-            sys.exit(0)
+            self._worker._exit_now(0)
 
     def _is_theirs(self, number):
         handler = signal.getsignal(number)

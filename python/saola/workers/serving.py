@@ -204,7 +204,7 @@ class EngineWorker(base.Worker):
 
     def log_error(self, exc, method, uri):
         """An exception left the application."""
-        if isinstance(exc, SystemExit) and not self.alive:
+        if isinstance(exc, SystemExit) and not self.alive or self.exit_behind(exc):
             return  # our own signal handler, through the application's frames
         self.log.exception("Error handling request %s %s", method, uri, exc_info=exc)
 

@@ -66,3 +66,15 @@ def hears_nothing():
     """A handler of the application's in the place of the worker's."""
     signal.signal(signal.SIGTERM, lambda number, frame: print("mine", flush=True))
     return wsgi
+
+
+def wraps():
+    """Takes long, and makes an exception of its own of whatever ends it, as imports of classes do (__set_name__)."""
+    try:
+        try:
+            print("loading", flush=True)
+            time.sleep(60)
+        except BaseException as exc:
+            raise RuntimeError("Error calling __set_name__") from exc
+    except RuntimeError:
+        raise ImportError("not my fault") from None
