@@ -412,7 +412,7 @@
 # times.
 # app_settings = []
 
-# A pool of processes written in C, for the program without Python; may be given several times.
+# A pool of processes written in C; may be given several times.
 # native_pools = []
 
 # Hooks written in C, for the program without Python.

@@ -131,7 +131,7 @@ class Arbiter:
             self.log.warning("%s.%s() is never called: requests are read and answered in C; use the "
                              "hooks pre_request and post_request or a WSGI middleware instead",
                              self.worker_class.__name__, name)
-        if self.cfg.pools or self._pools is not None:
+        if self.cfg.pools or self.cfg.native_pools or self._pools is not None:
             from .pool.group import Pools  # only who has pools pays for asyncio
             self._pools = self._pools or Pools(self)
             self._pools.load(self.cfg)

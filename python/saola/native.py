@@ -55,23 +55,25 @@ def mounted_files(cfg):
 
 def check_mounts(cfg):
     """Tries the settings mount and app_settings in a process of its own, and keeps the files for the
-    workers of this configuration. RuntimeError, one line, for what cannot be used."""
+    workers of this configuration. What is given beside them for pools is tried with them: settings may
+    be meant for either. RuntimeError, one line, for what cannot be used."""
     if cfg.native_hooks:
         raise RuntimeError("native_hooks: is for applications in C; a server for Python has its hooks in the "
                            "configuration file")
-    if cfg.native_pools:
-        raise RuntimeError("pool: is for applications in C; a server for Python has the setting pools")
-    if not cfg.mount:
-        if cfg.app_settings:
-            raise RuntimeError("app_settings: is for applications in C, and none is mounted")
+    if cfg.app_settings and not (cfg.mount or cfg.native_pools):
+        raise RuntimeError("app_settings: is for applications and pools in C, and there are none")
+    args = [f"--mount={mount}" for mount in cfg.mount]
+    if cfg.app_settings and not (cfg.reload and cfg.native_pools):  # which may have to be built first
+        args += [f"--set={text}" for text in cfg.app_settings] + [f"--pool={text}" for text in cfg.native_pools]
+    if not args:
         return
-    args = [f"--mount={mount}" for mount in cfg.mount] + [f"--set={text}" for text in cfg.app_settings]
     environment = {key: value for key, value in os.environ.items() if not key.endswith("_CMD_ARGS")}
     done = subprocess.run([ROOT / "bin" / "saola", "--check-config", *args], env=environment, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         lines = done.stdout.splitlines() or [f"the check ended with status {done.returncode}"]
-        raise RuntimeError("mount: " + lines[-1].removeprefix("saola: ").removeprefix("mount: "))
+        what = "mount: " if cfg.mount else "pool: "
+        raise RuntimeError(what + lines[-1].removeprefix("saola: ").removeprefix(what))
     if not cfg.reload:  # there a worker that is made anew shall get what was built anew
         cfg.held_mounts = _Held(cfg.mount)
 

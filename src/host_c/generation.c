@@ -260,7 +260,7 @@ refuse_unknown(const struct sl_generation *generation, const char *const *given,
     return SL_OK;
 }
 
-/* Those of pools were read when they were loaded. */
+/* Those of pools were read when they were loaded; what a broken one declares nobody knows. */
 static int
 read_values(struct sl_generation *generation, struct sl_error *err)
 {
@@ -272,7 +272,9 @@ read_values(struct sl_generation *generation, struct sl_error *err)
     if (rc == SL_OK)
         rc = sl_values_init(&generation->class_values, generation->worker_class->settings, given,
                             err);
-    return rc == SL_OK ? refuse_unknown(generation, given, err) : rc;
+    if (rc != SL_OK || generation->shares_settings || sl_pools_check(generation, NULL) != SL_OK)
+        return rc;
+    return refuse_unknown(generation, given, err);
 }
 
 int

@@ -85,7 +85,9 @@ load_again(struct sl_host_c *host, struct sl_generation **ret_generation, struct
     sl_commandline_release(&line);
     if (rc != SL_OK)
         return rc;
-    rc = sl_generation_check(*ret_generation, &exit_status, err);
+    rc = sl_pools_check(*ret_generation, err);
+    if (rc == SL_OK)
+        rc = sl_generation_check(*ret_generation, &exit_status, err);
     if (rc != SL_OK)
         sl_generation_unref(*ret_generation);
     return rc;

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <saola/access_log.h>
 #include <saola/files.h>
+#include <saola/guest.h>
 #include <saola/saola.h>
 #include "log.h"
 #include "object.h"
@@ -66,7 +67,8 @@ struct sl_generation {
     struct sl_object hooks_object;
     struct sl_pool_site *pools;
     size_t pool_count;
-    int report_fds[2]; /* holds a byte until a worker has said why it cannot boot */
+    bool shares_settings; /* app_settings may be meant for others, who are not here */
+    int report_fds[2];    /* holds a byte until a worker has said why it cannot boot */
 };
 
 /* What the command line said. */
@@ -139,17 +141,12 @@ void sl_help_print_config(const struct sl_commandline *line);
 /* ---- reload upon changes (reloader.c) ----------------------------------------------------------
  */
 
-struct sl_reloader;
-
 /* Watches the shared objects of a generation, as it has opened them, and the setting
- * reload_extra_files: from now on the arbiter's loop is woken several times a second. NULL in
- * *ret_reloader without the setting reload. SL_ENOMEM, SL_ESYS with a sentence. */
+ * reload_extra_files: from now on the arbiter's loop is woken several times a second. *ret_reloader
+ * is left alone without the setting reload. SL_ENOMEM, SL_ESYS with a sentence. See
+ * <saola/guest.h>, too. */
 int sl_reloader_new(const struct sl_generation *generation, struct sl_reloader **ret_reloader,
                     struct sl_error *err);
-/* Looks, unless it has just done so. A file that has changed and is at rest again, or NULL; valid
- * until the next look. */
-const char *sl_reloader_look(struct sl_reloader *reloader);
-void sl_reloader_free(struct sl_reloader *reloader); /* NULL is accepted */
 
 /* ---- worker -----------------------------------------------------------------------------------
  */

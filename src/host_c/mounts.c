@@ -54,6 +54,8 @@ load(struct sl_mounts *mounts, const struct sl_config *config, struct sl_error *
     int rc = sl_generation_new(&mounts->host, &line, &worker->generation, err);
     sl_commandline_release(&line);
     if (rc == SL_OK)
+        worker->generation->shares_settings = true; /* with pools */
+    if (rc == SL_OK)
         rc = sl_generation_load_tables(worker->generation, &exit_status, err);
     if (rc == SL_OK)
         rc = sl_errlog_open(worker->generation, &worker->log, err);

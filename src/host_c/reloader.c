@@ -130,7 +130,7 @@ take_patterns(struct sl_reloader *reloader, const char *const *given)
 static int
 take_files(struct sl_reloader *reloader, const struct sl_generation *generation)
 {
-    int rc = take_patterns(reloader, sl_config_list(generation->config, "reload_extra_files"));
+    int rc = SL_OK;
     for (size_t i = 0; rc == SL_OK && i < generation->site_count; i++)
         rc = add_object(reloader, &generation->sites[i].object);
     if (rc == SL_OK)
@@ -156,23 +156,55 @@ start_timer(struct sl_reloader *reloader)
     return timer_settime(reloader->timer, 0, &times, NULL) == 0 ? SL_OK : SL_ESYS;
 }
 
-int
-sl_reloader_new(const struct sl_generation *generation, struct sl_reloader **ret_reloader,
-                struct sl_error *err)
+static int
+fail(int rc, struct sl_error *err)
 {
-    if (sl_config_number(generation->config, "reload") == 0)
-        return SL_OK;
+    return sl_error_set(err, rc, "reload: %s", rc == SL_ESYS ? strerror(errno) : "out of memory");
+}
+
+static int
+make(const char *const *patterns, struct sl_reloader **ret_reloader, struct sl_error *err)
+{
     struct sl_reloader *reloader = calloc(1, sizeof *reloader);
-    int rc = reloader != NULL ? take_files(reloader, generation) : SL_ENOMEM;
+    int rc = reloader != NULL ? take_patterns(reloader, patterns) : SL_ENOMEM;
     if (rc == SL_OK)
         rc = start_timer(reloader);
     if (rc != SL_OK) {
-        sl_error_set(err, rc, "reload: %s", rc == SL_ESYS ? strerror(errno) : "out of memory");
+        fail(rc, err);
         sl_reloader_free(reloader);
         return rc;
     }
     *ret_reloader = reloader;
     return SL_OK;
+}
+
+int
+sl_reloader_new(const struct sl_generation *generation, struct sl_reloader **ret_reloader,
+                struct sl_error *err)
+{
+    struct sl_reloader *reloader;
+    if (sl_config_number(generation->config, "reload") == 0)
+        return SL_OK;
+    int rc = make(sl_config_list(generation->config, "reload_extra_files"), &reloader, err);
+    if (rc != SL_OK)
+        return rc;
+    rc = take_files(reloader, generation);
+    if (rc != SL_OK) {
+        sl_reloader_free(reloader);
+        return fail(rc, err);
+    }
+    *ret_reloader = reloader;
+    return SL_OK;
+}
+
+int
+sl_reloader_watch(struct sl_reloader **reloader, const char *path, struct sl_error *err)
+{
+    int rc = *reloader != NULL ? SL_OK : make(NULL, reloader, err);
+    if (rc != SL_OK)
+        return rc;
+    rc = add(*reloader, path, -1);
+    return rc == SL_OK ? rc : fail(rc, err);
 }
 
 const char *

@@ -153,6 +153,9 @@ prepare(struct sl_host_c *host, struct sl_commandline *line, bool checks, int *r
     bool named = line->app != NULL || sl_config_text(line->config, "wsgi_app") != NULL ||
                  host->options->app != NULL;
     rc = sl_generation_new(host, line, &host->first, err);
+    bool waits = !checks && rc == SL_OK && sl_config_number(host->first->config, "reload") != 0;
+    if (rc == SL_OK && !waits)
+        rc = sl_pools_check(host->first, err);
     if (rc != SL_OK && rc != SL_ENOMEM && named)
         *ret_exit = rc == SL_EINVAL ? SL_EXIT_ERROR : SL_EXIT_APP_LOAD;
     if (rc != SL_OK)
@@ -160,8 +163,7 @@ prepare(struct sl_host_c *host, struct sl_commandline *line, bool checks, int *r
     rc = sl_generation_check(host->first, ret_exit, err);
     /* The workers wait for a change then, and say why. */
     bool repairable = rc == SL_EINVAL || rc == SL_ENOENT;
-    if (repairable && *ret_exit == SL_EXIT_APP_LOAD && !checks &&
-        sl_config_number(host->first->config, "reload") != 0 &&
+    if (repairable && *ret_exit == SL_EXIT_APP_LOAD && waits &&
         sl_config_number(host->first->config, "preload_app") == 0)
         return SL_OK;
     return rc;

@@ -36,16 +36,17 @@ guest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     const char *texts[SETTINGS_MAX + 1], *text;
     PyObject *config, *settings;
     struct sl_error err = {0, ""};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OsO!:GuestPool", names, &config, &text,
-                                     &PyList_Type, &settings))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OsO:GuestPool", names, &config, &text,
+                                     &settings))
         return NULL;
     const struct sl_config *core = sl_py_config_get(config);
-    if (core == NULL || read_settings(settings, texts) < 0)
+    bool own = settings != Py_None;
+    if (core == NULL || (own && read_settings(settings, texts) < 0))
         return NULL;
     struct guest_object *self = (struct guest_object *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
-    if (sl_guest_pool_new(core, text, texts, &self->pool, &err) < 0) {
+    if (sl_guest_pool_new(core, text, own ? texts : NULL, &self->pool, &err) < 0) {
         PyErr_SetString(PyExc_ValueError, err.text);
         Py_CLEAR(self);
     }
@@ -155,7 +156,8 @@ static PyMethodDef guest_methods[] = {
 static PyType_Slot guest_slots[] = {
     {Py_tp_doc, (void *)(uintptr_t) "GuestPool(config, text, settings)\n\n"
                                     "Loads the pool in C that text names, PATH.so[:NAME], with "
-                                    "settings, a list of NAME=VALUE; ValueError with one line."},
+                                    "settings, a list of NAME=VALUE, or None: what app_settings "
+                                    "has for it; ValueError with one line."},
     {Py_tp_new, (void *)(uintptr_t)guest_new},
     {Py_tp_dealloc, (void *)(uintptr_t)guest_dealloc},
     {Py_tp_methods, guest_methods},

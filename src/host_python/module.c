@@ -8,7 +8,7 @@ module_exec(PyObject *module)
         return -1;
     if (sl_py_slot_exec(module) < 0 || sl_py_arbiter_exec(module) < 0 ||
         sl_py_files_exec(module) < 0 || sl_py_mounts_exec(module) < 0 ||
-        sl_py_guest_exec(module) < 0)
+        sl_py_guest_exec(module) < 0 || sl_py_reloader_exec(module) < 0)
         return -1;
     if (sl_py_process_exec(module) < 0 || sl_py_config_exec(module) < 0 ||
         sl_py_wsgi_exec(module) < 0 || sl_py_aio_exec(module) < 0)

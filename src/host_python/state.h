@@ -22,6 +22,7 @@
     ROW(PyTypeObject, files_type)          /* files.c */                                           \
     ROW(PyTypeObject, mounts_type)         /* mounts.c */                                          \
     ROW(PyTypeObject, guest_type)          /* guest.c */                                           \
+    ROW(PyTypeObject, reloader_type)       /* reloader.c */                                        \
     ROW(PyTypeObject, engine_type)         /* wsgi/engine.c */                                     \
     ROW(PyTypeObject, access_log_type)     /* access_log.c */                                      \
     ROW(PyTypeObject, start_response_type) /* start_response.c */                                  \
@@ -57,6 +58,7 @@ int sl_py_slot_exec(PyObject *module);
 int sl_py_files_exec(PyObject *module);
 int sl_py_mounts_exec(PyObject *module);
 int sl_py_guest_exec(PyObject *module);
+int sl_py_reloader_exec(PyObject *module);
 int sl_py_arbiter_exec(PyObject *module);
 int sl_py_process_exec(PyObject *module);
 int sl_py_config_exec(PyObject *module);

@@ -436,7 +436,7 @@ def test_a_mounted_applications_life_and_settings(serve, build, place):
                            (["--mount", f"kv={kv}"], "is not /PREFIX="),
                            (["--mount", f"/kv={kv}x"], "No such file"),
                            (["--hooks", f"{kv}:x"], "native_hooks: is for applications in C"),
-                           (["--set", "a=b"], "none is mounted"),
+                           (["--set", "a=b"], "and there are none"),
                            (["--mount", f"/chat={chat}"], "start() of the application failed")]:
         failed = serve("mounted:app", *app_args, wait=False)
         assert failed.wait_exit() in (1, 3)

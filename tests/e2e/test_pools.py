@@ -65,18 +65,28 @@ def test_killed_workers_come_back_with_their_ids(pool):
 
 def test_a_supervisor_with_a_loop_runs_callbacks_and_changes_its_pool(pool):
     server = pool("""
+import select
+
 async def begin():
     say("supervisor-begins")
     supervisor.loop.create_task(change())
 
 async def change():
-    while len([pid for pid in supervisor.workers.values() if pid]) < 2:
+    begun = 0
+    while begun < 2:  # one that is asked to leave before it has begun says nothing
         await asyncio.sleep(0.01)
+        begun += len(os.read(readable, 2)) if select.select([readable], [], [], 0)[0] else 0
     supervisor.add_worker(7)
     await supervisor.remove_worker(0)
     say("removed", sorted(supervisor.workers))
 
-supervisor = Supervisor(Loop, workers=2)
+class Tells(Loop):
+    async def begin(self):
+        await super().begin()
+        os.write(writable, b"1")
+
+readable, writable = os.pipe()
+supervisor = Supervisor(Tells, workers=2, preserve_fds=[writable])
 supervisor.on_start(begin)
 supervisor.on_shutdown(lambda: say("supervisor-ends"))
 supervisor.main()

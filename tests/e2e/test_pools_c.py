@@ -144,6 +144,34 @@ def test_a_first_start_that_fails_waits_for_a_change_with_reload(serve_c, pools,
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("app", [None, "hello:app"], ids=["C", "Python"])
+def test_one_that_cannot_be_loaded_waits_for_a_change_with_reload(serve, serve_c, pools, place, app):
+    """The application beside it serves. The file is watched from then on."""
+    so = place / "pools.so"
+    so.write_text("junk")
+    start, server = serve_c if app is None else serve, None
+    for reload in ([], ["--reload"]):
+        server = start(app, "--pool", so.name, "--set", "level=2", *reload, wait=False, env=NO_LEAK_SEARCH)
+        if not reload:
+            assert server.wait_exit() == 1
+            assert re.search(r"^saola: .*pools\.so: file too short$", server.log, re.MULTILINE), server.log
+    server.wait_log(r"pools\.so: file too short; waiting for a change$")
+    if app is not None:
+        server.wait_log("Listening at")
+        assert server.get("/").status == 200
+    pools()
+    begun(server, 2)
+    pools('-DGREETING="anew"')
+    begun(server, 2, "anew")
+    server.wait_log("Reload done: generation 3")
+    so.with_suffix(".new").write_text("junk")
+    so.with_suffix(".new").rename(so)
+    server.wait_log("Reload failed, generation 3 goes on unchanged: .*file too short")
+    assert count(server, "opened with level 2") == 2
+    assert server.stop() == 0
+    assert count(server, "end 0") == 2 and "Traceback" not in server.log, server.log
+
+
 def test_workers_outlive_their_arbiter_in_order_and_the_collector_goes_last(serve_c, pools, adopt):
     server = serve_c(None, "--pool", pools(), wait=False)
     pids = [*begun(server, 2).values()]
@@ -193,6 +221,25 @@ pools = {{
     assert "TIMEOUT" not in server.log
 
 
+def test_a_first_start_that_fails_beside_python_waits_for_a_change_with_reload(serve, pools, place):
+    so, fails = place / pools(), place / "fails"
+    fails.touch()
+    server = serve("hello:app", "--reload", env={"POOL_FAILS": str(fails), **NO_LEAK_SEARCH},
+                   config=f"pools = {{'p': './{so.name}'}}")
+    server.wait_log("^no database$")
+    assert server.get("/").status == 200
+    fails.unlink()
+    pools()
+    begun(server, 2)
+    server.wait_log("Reload done: generation 2")
+    fails.touch()
+    pools('-DGREETING="anew"')
+    server.wait_log("Reload failed, generation 2")
+    fails.unlink()
+    assert server.stop() == 0
+    assert count(server, "waiting for a change") == 2  # workers
+
+
 @pytest.mark.parametrize("pool, line", [
     ('"./%s:nothing"', "there is no nothing in it"),
     ('{"run": "./%s", "settings": {"level": 10}}', "level"),
@@ -205,3 +252,18 @@ def test_a_wrong_one_is_one_line(serve, pools, pool, line):
     server = serve("hello:app", config=f"pools = {{'p': {pool % so if '%s' in pool else pool}}}", wait=False)
     assert server.wait_exit() == 1
     assert line in server.log and "Traceback" not in server.log, server.log
+
+
+def test_pools_of_the_command_line_are_called_as_their_tables_say(serve, pools):
+    so = pools()
+    server = serve("hello:app", "--pool", so, "--pool", f"{so}:ticking", "--set", "greeting=ahoy", env=NO_LEAK_SEARCH)
+    server.wait_log(r"^\[greets/1\] ahoy 1 \d+$")
+    server.wait_log(r"^\[ticks/0\] tick$")
+    assert server.stop() == 0
+    for args, line in (((so, "--set", "lewel=2"), "pool: --set lewel: no application here has such a setting; "
+                                                  "did you mean level?"),
+                       ((f"{so}:nothing",), "pool: ./pools.so: there is no nothing in it"),
+                       ((so, "--pool", so), "pools: there are two of the name 'greets'")):
+        server = serve("hello:app", "--pool", *args, wait=False)
+        assert server.wait_exit() == 1
+        assert f"saola: {line}" in server.log and "Traceback" not in server.log, server.log

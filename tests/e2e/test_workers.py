@@ -16,6 +16,7 @@ import pytest
 
 from harness import DATA, SERVER, TOP, children_of, wait_until
 from capi import compile_app
+from pool_scripts import NO_LEAK_SEARCH
 
 # ---- the contract ------------------------------------------------------------------------------------
 
@@ -210,7 +211,8 @@ def worker_exit(server, worker): print("EXIT HOOK", flush=True)
 
 
 def test_threads_before_the_fork_are_told(serve):
-    server = serve("hello:app", worker_class="odd_workers.Threads", workers=2)
+    # What a thread has that does not exist in the worker nobody frees there.
+    server = serve("hello:app", worker_class="odd_workers.Threads", workers=2, env=NO_LEAK_SEARCH)
     server.wait_log("Booting worker", 2)
     server.wait_log(r"odd_workers\.Threads\.__init__\(\) has started 1 thread\(s\): too-early\. It runs in the arbiter")
     assert server.stop() == 0

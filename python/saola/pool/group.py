@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Any, Dict, List, Optional, Set, Tuple
 
+from .. import _saola
+from ..errors import ConfigError
 from . import guest
 from .output import Output
 from .process import PoolProcess, forbid_loops
@@ -62,6 +64,7 @@ class Pools:
         self._output: Optional[Output] = None
         self._loops: Optional[List[Any]] = None
         self._look_at = 0.0
+        self._reloader = _saola.Reloader()  # of shared objects; what workers import they watch themselves
         self._opened: Set[int] = set()  # tables of pools in C whose open() was called
         #: Descriptors that were open before the arbiter opened its own: the user's.
         self.inherited: Set[int] = set()
@@ -69,9 +72,28 @@ class Pools:
     # ---- groups ---------------------------------------------------------------------------------
 
     def load(self, cfg: Any) -> None:
-        """Reads the setting of a configuration. ConfigError with one line."""
-        self._next = {pool.name: guest.load(pool, cfg) if pool.is_native else pool
-                      for pool in read_pools(cfg.pools)}
+        """Reads the settings pools and native_pools of a configuration. ConfigError with one line."""
+        pools = [self._load(pool, cfg, True) for pool in read_pools(cfg.pools)]
+        pools += [self._load(pool, cfg, False) for pool in guest.named(cfg)]
+        self._next = {pool.name: pool for pool in pools}
+        for pool in pools:
+            if self._next[pool.name] is not pool:
+                raise ConfigError(f"pools: there are two of the name {pool.name!r}")
+
+    def _load(self, pool: Pool, cfg: Any, own_name: bool) -> Pool:
+        """With the setting reload the file of a pool in C is watched from now on, also when it cannot be loaded at the
+        start."""
+        if not pool.is_native:
+            return pool
+        if cfg.reload:
+            self._reloader.watch(guest.path_of(pool))
+        try:
+            return guest.load(pool, cfg, own_name)
+        except ConfigError as exc:
+            if not cfg.reload or self._arbiter._core is not None:
+                raise
+            self._arbiter.log.error("%s; waiting for a change", exc)
+            return guest.stand_in(pool)
 
     def open(self) -> None:
         """What workers in C share is opened, once for each table. ConfigError with one line."""
@@ -144,6 +166,10 @@ class Pools:
     def idle(self) -> None:
         """Between two turns of the arbiter. Whoever waits for a slow reader of its output cannot beat, and does not
         hang: the arbiter beats for it."""
+        path = self._reloader.look()
+        if path is not None:
+            self._arbiter.log.info("Reloading: %s has changed", path)
+            self._arbiter.reload()
         now = time.monotonic()
         if self._output is None or now < self._look_at:
             return

@@ -17,11 +17,12 @@ static int
 configure(struct sl_config *config, const char *text, const char *const *settings,
           struct sl_error *err)
 {
-    static const char *const lists[] = {"mount", "native_pools", "app_settings"};
     (void)sl_config_set(config, "wsgi_app", NULL, NULL, NULL);
     (void)sl_config_set(config, "native_hooks", NULL, NULL, NULL);
-    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
-        (void)sl_config_clear(config, lists[i]);
+    (void)sl_config_clear(config, "mount");
+    (void)sl_config_clear(config, "native_pools");
+    if (settings != NULL)
+        (void)sl_config_clear(config, "app_settings");
     int rc = sl_config_set(config, "native_pools", text, NULL, err);
     for (; rc == SL_OK && settings != NULL && *settings != NULL; settings++)
         rc = sl_config_set(config, "app_settings", *settings, NULL, err);
@@ -41,6 +42,10 @@ load(struct sl_guest_pool *pool, const struct sl_config *config, const char *tex
     if (rc == SL_OK)
         rc = sl_generation_new(&pool->host, &line, &worker->generation, err);
     sl_commandline_release(&line);
+    if (rc == SL_OK)
+        rc = sl_pools_check(worker->generation, err);
+    if (rc == SL_OK)
+        worker->generation->shares_settings = settings == NULL;
     if (rc == SL_OK)
         rc = sl_generation_load_tables(worker->generation, &exit_status, err);
     if (rc == SL_OK)
@@ -113,7 +118,10 @@ sl_guest_pool_start(struct sl_guest_pool *pool, const struct sl_worker_info *inf
     if (rc != SL_OK)
         return rc;
     sl_worker_take_signals(worker);
-    return sl_pools_start(worker, err);
+    rc = sl_pools_start(worker, err);
+    if (rc != SL_OK)
+        snprintf(worker->failure, sizeof worker->failure, "%s\n", err->text);
+    return rc;
 }
 
 int

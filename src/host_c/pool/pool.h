@@ -26,6 +26,9 @@ struct sl_worker;
 struct sl_pool_site {
     const struct sl_pool *table;
     struct sl_object object; /* unless the table was given to sl_run() */
+    struct sl_error broken;  /* why, if its code is not SL_OK */
+    struct sl_pool stand_in; /* the table then */
+    char stand_in_name[SL_GROUP_NAME];
     struct sl_schedule schedule;
     struct sl_values values;
     long *left; /* one a place */
@@ -33,8 +36,12 @@ struct sl_pool_site {
     long departures;
 };
 
-/* (arbiter) Finds the tables that the program and the setting native_pools name. */
+/* (arbiter) Finds the tables that the program and the setting native_pools name. A shared object
+ * that holds no good one becomes a pool whose start() fails of the reason, for who waits for it to
+ * be built anew (setting reload); everybody else asks sl_pools_check(). */
 int sl_pools_load(struct sl_host_c *host, struct sl_generation *generation, struct sl_error *err);
+/* The reason if one is broken. */
+int sl_pools_check(const struct sl_generation *generation, struct sl_error *err);
 /* (arbiter) Calls open() of those for which it was not called yet. */
 int sl_pools_open(struct sl_host_c *host, const struct sl_generation *generation,
                   struct sl_error *err);

@@ -17,7 +17,9 @@ sl_pools_start(struct sl_worker *worker, struct sl_error *err)
         close(worker->listeners[i]); /* clients are the web workers' */
     worker->listener_count = 0;
     worker->values = &worker->pool->values;
-    *err = (struct sl_error){.text = ""};
+    *err = worker->pool->broken;
+    if (err->code != SL_OK)
+        return err->code;
     int rc = table->start == NULL ? SL_OK : table->start(worker, &worker->class_state, err);
     if (rc < 0 && err->text[0] == '\0')
         sl_error_set(err, rc, "start() of the pool %s failed (%s)", worker->info.group,

@@ -1,4 +1,5 @@
 /* Which pools a generation has, and what the arbiter is told of them (arbiter process). */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../host_c.h"
@@ -44,18 +45,29 @@ check_table(const struct sl_generation *generation, const struct sl_pool *table,
 }
 
 static int
-add(struct sl_generation *generation, const struct sl_pool *table, struct sl_error *err)
+check_schedule(struct sl_pool_site *site, const struct sl_pool *table, struct sl_error *err)
 {
-    struct sl_pool_site *site = &generation->pools[generation->pool_count];
     struct sl_error why;
-    int rc = check_table(generation, table, err);
-    if (rc != SL_OK)
-        return rc;
     site->schedule.every_ms = table->every_ms;
     if (table->cron != NULL && sl_schedule_parse(table->cron, &site->schedule, &why) != SL_OK)
         return sl_error_set(err, SL_EINVAL, "pool %s: %s", table->name, why.text);
-    rc = sl_values_init(&site->values, table->settings,
-                        sl_config_list(generation->config, "app_settings"), err);
+    return SL_OK;
+}
+
+static int
+check(struct sl_generation *generation, const struct sl_pool *table, struct sl_error *err)
+{
+    int rc = check_table(generation, table, err);
+    return rc != SL_OK ? rc
+                       : check_schedule(&generation->pools[generation->pool_count], table, err);
+}
+
+static int
+add(struct sl_generation *generation, const struct sl_pool *table, struct sl_error *err)
+{
+    struct sl_pool_site *site = &generation->pools[generation->pool_count];
+    int rc = sl_values_init(&site->values, table->settings,
+                            sl_config_list(generation->config, "app_settings"), err);
     if (rc != SL_OK)
         return rc;
     site->table = table;
@@ -63,16 +75,32 @@ add(struct sl_generation *generation, const struct sl_pool *table, struct sl_err
     return SL_OK;
 }
 
+/* One that waits: its start() is never called. */
+static int
+add_stand_in(struct sl_generation *generation, const struct sl_error *why, struct sl_error *err)
+{
+    static const struct sl_pool_worker nothing;
+    struct sl_pool_site *site = &generation->pools[generation->pool_count];
+    site->broken = *why;
+    snprintf(site->stand_in_name, sizeof site->stand_in_name, "broken-%zu", generation->pool_count);
+    site->stand_in =
+        (struct sl_pool){.abi = SL_POOL_ABI, .name = site->stand_in_name, .worker = &nothing};
+    return add(generation, &site->stand_in, err);
+}
+
 static int
 add_object(struct sl_generation *generation, const char *text, struct sl_error *err)
 {
     struct sl_object *object = &generation->pools[generation->pool_count].object;
     const void *table = NULL;
+    struct sl_error why = {.text = ""};
     int rc = sl_object_open(object, SL_TABLE_POOL, text, err);
+    if (rc != SL_OK)
+        return rc;
+    rc = sl_object_load(object, &table, &why);
     if (rc == SL_OK)
-        rc = sl_object_load(object, &table, err);
-    if (rc == SL_OK)
-        rc = add(generation, table, err);
+        rc = check(generation, table, &why);
+    rc = rc == SL_OK ? add(generation, table, err) : add_stand_in(generation, &why, err);
     if (rc != SL_OK)
         sl_object_close(object);
     return rc;
@@ -116,11 +144,24 @@ sl_pools_load(struct sl_host_c *host, struct sl_generation *generation, struct s
     for (i = 0; rc == SL_OK && given != NULL && given[i] != NULL; i++) {
         rc = sl_object_check(SL_TABLE_POOL, given[i], "a pool of this program", err);
         if (rc == SL_OK)
+            rc = check(generation, given[i], err);
+        if (rc == SL_OK)
             rc = add(generation, given[i], err);
     }
     for (i = 0; rc == SL_OK && named != NULL && named[i] != NULL; i++)
         rc = add_object(generation, named[i], err);
     return rc;
+}
+
+int
+sl_pools_check(const struct sl_generation *generation, struct sl_error *err)
+{
+    for (size_t i = 0; i < generation->pool_count; i++) {
+        const struct sl_error *broken = &generation->pools[i].broken;
+        if (broken->code != SL_OK)
+            return sl_error_set(err, broken->code, "%s", broken->text);
+    }
+    return SL_OK;
 }
 
 int
@@ -140,6 +181,8 @@ sl_pools_open(struct sl_host_c *host, const struct sl_generation *generation, st
     for (size_t i = 0; i < generation->pool_count; i++) {
         struct sl_pool_site *site = &generation->pools[i];
         bool first = false;
+        if (site->table->open == NULL)
+            continue;
         if (note_opening(host, site->table, &first) != SL_OK)
             return sl_error_set(err, SL_ENOMEM, "out of memory");
         int rc = first ? sl_pools_open_shared(site, err) : SL_OK;
