@@ -34,6 +34,7 @@
     ROW(PyTypeObject, asgi_request_type)                                                           \
     ROW(PyTypeObject, asgi_op_type)                                                                \
     ROW(PyTypeObject, aiohttp_writer_type) /* aio/aiohttp.c */                                     \
+    ROW(PyTypeObject, stream_type)                                                                 \
     ROW(PyTypeObject, done_type)                                                                   \
     ROW(PyObject, cancelled_error) /* asyncio.CancelledError, once asyncio is used */
 

@@ -60,13 +60,13 @@ class ApplicationLife:
 
     async def _connect(self, version, plain):
         """Decides how requests come to the application."""
-        self.adopter = web.Adopter(self._loop, self.server, self._log)
+        self.adopter = web.Adopter(self._loop, self.server, self._log, self._worker.selector_engine)
+        web.let_engine_send_files(self._loop)
         if self._worker.observer is not None:
             observe_server(self.server, self._worker.observer)
         reason = await self._why_public(version, plain)
         if reason is None:
             self._log.info("aiohttp %s: requests are made by the engine", version)
-            web.let_engine_send_files(self._loop)
         else:
             self._log.info("aiohttp %s: connections go to aiohttp's own protocol (%s)", version, reason)
         fast = web.Bridge(self.server, self._loop, self.adopter, True,

@@ -16,6 +16,8 @@ import os
 import re
 import socket
 
+from .stream import StreamTransport
+
 #: Releases whose internals the fast path was tested with: from (inclusive), to (exclusive).
 KNOWN = ((3, 10), (3, 15))
 
@@ -66,26 +68,43 @@ class Adopted(asyncio.Protocol):
 class Adopter:
     """Takes connections from the engine to aiohttp's own protocol.
 
-    count: connections taken so far. log: for what goes wrong before aiohttp has the connection.
+    engine: the one that is the loop's selector, which then watches over these connections, too; None: the
+    loop's own transports do. count: connections taken so far. log: for what goes wrong before aiohttp has
+    the connection.
     """
 
-    def __init__(self, loop, server, log):
-        self._loop, self._server, self._log = loop, server, log
-        self._tasks = set()
+    def __init__(self, loop, server, log, engine=None):
+        self._loop, self._server, self._log, self._engine = loop, server, log, engine
+        self._coming = set()
         self.count = 0
 
     def give_away(self, fd, data, peer):
         """Called by the engine: fd is ours from now on. peer: whom a PROXY header told of, or None."""
         sock = socket.socket(fileno=fd)
         self.count += 1
+        if self._engine is not None:
+            self._coming.add(sock)
+            self._loop.call_soon(self._begin, sock, data, peer)
+            return
         task = self._loop.create_task(self._adopt(sock, data, peer), name="saola-adopt")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
 
     @property
     def busy(self):
         """Connections that are on their way to aiohttp."""
-        return len(self._tasks)
+        return len(self._coming)
+
+    def _begin(self, sock, data, peer):
+        self._coming.discard(sock)
+        try:
+            sock.setblocking(False)
+            StreamTransport(self._engine, self._loop, sock, self._server(), peer).begin(data)
+        except OSError:
+            sock.close()
+        except Exception:
+            sock.close()
+            self._log.exception("A connection could not be given to aiohttp")
 
     async def _adopt(self, sock, data, peer):
         try:
@@ -162,13 +181,15 @@ class EngineTransport(asyncio.Transport):
 
 
 def let_engine_send_files(loop):
-    """loop.sendfile() for FileResponse, on connections of the engine. Other loops than asyncio's say that
-    they cannot, upon which aiohttp reads the file itself."""
+    """loop.sendfile() for FileResponse, on connections of the engine and on those it gave away. Other loops than
+    asyncio's say that they cannot, upon which aiohttp reads the file itself."""
     theirs = loop.sendfile
 
     async def sendfile(transport, file, offset=0, count=None, *, fallback=True):
         if type(transport) is EngineTransport:
             return transport.sendfile(file, offset, count)
+        if type(transport) is StreamTransport:
+            return await transport.sendfile(file, offset, count)
         return await theirs(transport, file, offset, count, fallback=fallback)
 
     try:

@@ -76,6 +76,11 @@ class AiohttpWorker(ASGIWorker):
             raise
 
     @property
+    def selector_engine(self):
+        """The engine where it is the loop's selector; None under another loop."""
+        return self.engine if self._pulse is None else None
+
+    @property
     def nr(self):
         """Requests begun by this worker."""
         if self.engine is None:

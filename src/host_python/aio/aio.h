@@ -295,6 +295,17 @@ sl_aio_same_bytes(PyObject *bytes, const char *ptr, size_t len)
 /* ---- engine.c ------------------------------------------------------------------------------ */
 
 extern PyType_Spec sl_aio_engine_spec;
+/* The record inside an AsyncEngine; NULL with TypeError. */
+struct sl_aio *sl_aio_of(PyObject *engine);
+/* stream (a Stream) hears of its descriptor from now on, and is kept as long: enum sl_watch; 0 ends
+ * it. 0, or -1 with an exception. */
+int sl_aio_watch(struct sl_aio *aio, int fd, unsigned flags, PyObject *stream);
+
+/* ---- stream.c ------------------------------------------------------------------------------ */
+
+extern PyType_Spec sl_aio_stream_spec;
+/* Its descriptor is ready: enum sl_watch. */
+void sl_aio_stream_ready(PyObject *stream, unsigned flags);
 
 /* ---- options.c ----------------------------------------------------------------------------- */
 

@@ -15,7 +15,7 @@ struct async_engine {
     struct sl_aio aio;
     struct sl_slot *slot;
     PyObject *on_drained; /* on_drained(): stopped, and no connection is left */
-    PyObject *keys;       /* dict: descriptor to SelectorKey */
+    PyObject *keys;       /* dict: watched descriptor to SelectorKey, or to Stream */
     PyObject *ready;      /* list of the turn in progress */
     bool turning, drained;
     bool expect_to_host; /* aiohttp answers Expect itself */
@@ -48,6 +48,10 @@ on_ready(void *ctx, int fd, unsigned flags)
     PyObject *number = PyLong_FromLong(fd);
     PyObject *key = number ? PyDict_GetItemWithError(self->keys, number) : NULL;
     Py_XDECREF(number);
+    if (key != NULL && PyObject_TypeCheck(key, self->aio.state->stream_type)) {
+        sl_aio_stream_ready(key, flags);
+        return;
+    }
     if (key == NULL || self->ready == NULL)
         return; /* it was taken out in this very turn */
     long wanted = PyLong_AsLong(PyTuple_GET_ITEM(key, 2)), events = 0;
@@ -290,19 +294,50 @@ engine_patience(PyObject *object, PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble(ms / 1e3);
 }
 
+/* 0, or -1 with an exception. */
+static int
+watch(struct async_engine *self, int fd, unsigned flags)
+{
+    int rc = self->base.engine ? sl_engine_watch(self->base.engine, fd, flags) : SL_OK;
+    if (rc != SL_EINVAL && rc != SL_ESYS && rc != SL_ENOMEM)
+        return 0;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
 static PyObject *
 engine_watch(PyObject *object, PyObject *args)
 {
-    struct async_engine *self = (struct async_engine *)object;
     int fd, events;
-    if (!PyArg_ParseTuple(args, "ii:watch", &fd, &events))
+    if (!PyArg_ParseTuple(args, "ii:watch", &fd, &events) ||
+        watch((struct async_engine *)object, fd, (unsigned)events & 3u) < 0)
         return NULL;
-    if (self->base.engine == NULL)
-        Py_RETURN_NONE;
-    int rc = sl_engine_watch(self->base.engine, fd, (unsigned)events & 3u);
-    if (rc == SL_EINVAL || rc == SL_ESYS || rc == SL_ENOMEM)
-        return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
+}
+
+struct sl_aio *
+sl_aio_of(PyObject *object)
+{
+    if (Py_TYPE(object)->tp_dealloc == engine_dealloc)
+        return &((struct async_engine *)object)->aio;
+    PyErr_Format(PyExc_TypeError, "an AsyncEngine is needed, not %.100s", Py_TYPE(object)->tp_name);
+    return NULL;
+}
+
+int
+sl_aio_watch(struct sl_aio *aio, int fd, unsigned flags, PyObject *stream)
+{
+    struct async_engine *self = (struct async_engine *)aio->owner;
+    PyObject *number = self->keys ? PyLong_FromLong(fd) : NULL;
+    int rc = 0;
+    if (number == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    if (flags != 0)
+        rc = PyDict_SetItem(self->keys, number, stream);
+    else if (PyDict_GetItemWithError(self->keys, number) == stream)
+        rc = PyDict_DelItem(self->keys, number);
+    Py_DECREF(number);
+    return rc < 0 ? -1 : watch(self, fd, flags);
 }
 
 static PyObject *
@@ -445,7 +480,7 @@ static PyMethodDef engine_methods[] = {
 static PyGetSetDef engine_getset[] = {
     SL_PY_ENGINE_ATTRIBUTES,
     {"active", engine_get_active, NULL, "Applications that are running for a request now.", NULL},
-    {"keys", engine_get_keys, NULL, "dict: watched descriptor to SelectorKey.", NULL},
+    {"keys", engine_get_keys, NULL, "dict: watched descriptor to SelectorKey, or to Stream.", NULL},
     {"state", engine_get_state, NULL, "dict: lifespan state, copied for each request.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -46,6 +46,7 @@ sl_py_aio_exec(PyObject *module)
         sl_py_type_add(module, &sl_asgi_request_spec, &state->asgi_request_type) < 0 ||
         sl_py_type_add(module, &sl_asgi_op_spec, &state->asgi_op_type) < 0 ||
         sl_py_type_add(module, &sl_aiohttp_writer_spec, &state->aiohttp_writer_type) < 0 ||
+        sl_py_type_add(module, &sl_aio_stream_spec, &state->stream_type) < 0 ||
         sl_py_type_add(module, &sl_aio_done_spec, &state->done_type) < 0)
         return -1;
     return 0;
