@@ -82,11 +82,16 @@ def test_whoever_waits_for_the_reader_does_not_hang_and_loses_nothing(serve_c, p
     server = serve_c(None, "--pool", f"{pools()}:counting", wait=False)
     server.wait_log(r"\[counts/0\] 00000040 ")
     collector = collector_of(server)
+    worker, = set(server.worker_pids) - {collector}
     os.kill(collector, signal.SIGSTOP)
     try:
         time.sleep(4)  # twice the timeout
+        os.kill(worker, signal.SIGSTOP)  # as on a machine that has no time for it when its reader comes back,
+        time.sleep(1.5)                  # just before its heart is looked at
     finally:
         os.kill(collector, signal.SIGCONT)
+    time.sleep(1.4)
+    os.kill(worker, signal.SIGCONT)
     size = len(server.log)
     wait_until(lambda: len(server.log) > size + 100_000, "more lines")
     assert server.stop() == 0

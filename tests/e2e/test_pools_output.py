@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from pathlib import Path
-from signal import SIGINT, SIGKILL, SIGTERM
+from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM
 
 import pytest
 
@@ -37,7 +38,11 @@ def read_slowly(server, lines: int, stall: float, pause: float) -> int:
     with open(server.cwd / "out", "rb", buffering=0) as out:
         wait_until(lambda: len(server.worker_pids) == 2, "a worker and the collector")
         processes = [server.pid, *server.worker_pids]
+        worker = int(server.wait_log(r"Booting worker with pid: (\d+)")[1])
         time.sleep(stall)
+        os.kill(worker, SIGSTOP)  # as on a machine that has no time for it when its reader comes back,
+        time.sleep(1.5)           # just before its heart is looked at
+        threading.Timer(1.4, os.kill, (worker, SIGCONT)).start()
         while data := out.read(1 << 16):
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:

@@ -64,6 +64,7 @@ class Pools:
         self._output: Optional[Output] = None
         self._loops: Optional[List[Any]] = None
         self._look_at = 0.0
+        self._waiting: Set[Optional[Tuple[str, int]]] = set()  # at the last look, places of full pipes
         self._reloader = _saola.Reloader()  # of shared objects; what workers import they watch themselves
         self._opened: Set[int] = set()  # tables of pools in C whose open() was called
         #: Descriptors that were open before the arbiter opened its own: the user's.
@@ -165,7 +166,8 @@ class Pools:
 
     def idle(self) -> None:
         """Between two turns of the arbiter. Whoever waits for a slow reader of its output cannot beat, and does not
-        hang: the arbiter beats for it."""
+        hang: the arbiter beats for it. Once more when the reader has come, since that may be just before the
+        heartbeat is due."""
         path = self._reloader.look()
         if path is not None:
             self._arbiter.log.info("Reloading: %s has changed", path)
@@ -175,7 +177,8 @@ class Pools:
             return
         self._look_at = now + _LOOK
         self._output.tell_rest()
-        waiting = self._output.waiting()
+        before, self._waiting = self._waiting, self._output.waiting()
+        waiting = self._waiting | before
         if waiting:
             for worker in self._processes():
                 if worker.slot is not None and (

@@ -260,14 +260,17 @@ sl_output_worker_gone(struct sl_worker *worker)
     tell_all(worker->host->output);
 }
 
-/* Whoever waits for a slow reader cannot beat, and does not hang: the arbiter beats for it. */
+/* Whoever waits for a slow reader cannot beat, and does not hang: the arbiter beats for it. Once
+ * more when the reader has come, since that may be just before the heartbeat is due. */
 static void
-beat_for(const struct sl_pool_streams *streams)
+beat_for(struct sl_pool_streams *streams)
 {
     struct pollfd room[SL_STREAMS];
     for (int i = 0; i < SL_STREAMS; i++)
         room[i] = (struct pollfd){.fd = streams->write_fds[i], .events = POLLOUT};
-    if (streams->workers == NULL || poll(room, SL_STREAMS, 0) == SL_STREAMS)
+    bool was_full = streams->full;
+    streams->full = poll(room, SL_STREAMS, 0) != SL_STREAMS;
+    if (!streams->full && !was_full)
         return;
     for (const struct sl_worker *worker = streams->workers; worker != NULL; worker = worker->beside)
         sl_slot_beat(worker->info.slot);
@@ -283,7 +286,7 @@ sl_output_idle(struct sl_host_c *host)
     output->looked_ms = sl_now_ms();
     fork_collector(host);
     tell_all(output);
-    for (const struct sl_pool_streams *at = output->places; at != NULL; at = at->next)
+    for (struct sl_pool_streams *at = output->places; at != NULL; at = at->next)
         beat_for(at);
 }
 

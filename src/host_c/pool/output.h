@@ -19,6 +19,7 @@ struct sl_pool_streams {
     bool known;                /* to the collector */
     bool torn;                 /* a worker has left, and the collector does not know */
     bool given_up;             /* nobody comes any more; it goes when the collector knows all */
+    bool full;                 /* when it was looked at last */
 };
 
 struct sl_pool_output {
