@@ -32,11 +32,17 @@
 #include "pool/pool.h"
 
 static inline long long
-sl_now_ms(void)
+sl_clock_ns(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    clock_gettime(clock, &now);
+    return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static inline long long
+sl_now_ms(void)
+{
+    return sl_clock_ns(CLOCK_MONOTONIC) / 1000000;
 }
 
 /* ---- generations (generation.c) ---------------------------------------------------------------

@@ -11,7 +11,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 #include "host_c.h"
 
@@ -50,14 +49,6 @@ struct sl_loop_c {
     struct watch *watches;
     bool turning;
 };
-
-static uint64_t
-now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
 
 /* ---- life -------------------------------------------------------------------------------------
  */
@@ -223,11 +214,12 @@ sl_worker_timer(struct sl_worker *worker, unsigned after_ms, unsigned every_ms, 
     struct sl_timer *timer = malloc(sizeof *timer);
     if (timer == NULL)
         return SL_ENOMEM;
-    *timer = (struct sl_timer){.loop = loop,
-                               .due_ns = now_ns() + after_ms * 1000000ULL,
-                               .every_ns = every_ms * 1000000ULL,
-                               .fn = fn,
-                               .arg = arg};
+    *timer =
+        (struct sl_timer){.loop = loop,
+                          .due_ns = (uint64_t)sl_clock_ns(CLOCK_MONOTONIC) + after_ms * 1000000ULL,
+                          .every_ns = every_ms * 1000000ULL,
+                          .fn = fn,
+                          .arg = arg};
     enqueue(loop, timer);
     arm(loop);
     if (ret_timer != NULL)
@@ -256,7 +248,7 @@ sl_timer_cancel(struct sl_timer *timer)
 static void
 run_timers(struct sl_loop_c *loop)
 {
-    uint64_t count, now = now_ns();
+    uint64_t count, now = (uint64_t)sl_clock_ns(CLOCK_MONOTONIC);
     (void)!read(loop->timer_fd, &count, sizeof count);
     loop->armed_ns = 0;
     while (loop->timers != NULL && loop->timers->due_ns <= now) {

@@ -1,5 +1,4 @@
 /* What a pool's worker does: start, main, at once or at times, stop (worker process). */
-#include <time.h>
 #include <unistd.h>
 #include "../host_c.h"
 
@@ -31,9 +30,7 @@ sl_pools_start(struct sl_worker *worker, struct sl_error *err)
 static long long
 wall_ms(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return sl_clock_ns(CLOCK_REALTIME) / 1000000;
 }
 
 /* What a call returns is logged when it is a failure, and the next time comes all the same. */

@@ -3,11 +3,11 @@
  * Inline (threads = 0), serve() runs engine and application on the calling thread. With threads the
  * pool does both and serve() only waits, so that Python's signal handlers run on the main thread.
  */
+#include "../clock.h"
 #include "wsgi.h"
 #include <pthread.h>
 #include <signal.h>
 #include <structmember.h>
-#include <time.h>
 
 struct engine_object {
     struct sl_py_engine base;
@@ -177,9 +177,7 @@ engine_dealloc(PyObject *object)
 static uint64_t
 now_ms(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    return sl_py_clock_ns(CLOCK_MONOTONIC_COARSE) / 1000000;
 }
 
 /* One turn; the lock is held before and after. */

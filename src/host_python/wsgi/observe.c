@@ -1,20 +1,12 @@
 /* Hooks and access log: what the C side tells a worker's observer (workers/serving.py) about a
  * request. Nothing here runs unless a hook is set or the access log is on. */
+#include "../clock.h"
 #include "wsgi.h"
-#include <time.h>
 
 PyObject *
 sl_wsgi_text(const struct sl_str *s)
 {
     return PyUnicode_DecodeLatin1(s->ptr ? s->ptr : "", (Py_ssize_t)s->len, NULL);
-}
-
-uint64_t
-sl_wsgi_now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static PyObject *
@@ -75,12 +67,13 @@ sl_wsgi_observe_response(struct sl_wsgi_call *call, PyObject *view, PyObject *en
                                     : PyUnicode_FromFormat("%d", sl_response_status(res));
     int code = sl_response_status(res);
     return observe_done(
-        call, PyObject_CallMethod(call->wsgi->observer, "response", "OONiOKOOK", view, env, status,
-                                  code, call->headers ? call->headers : Py_None,
-                                  (unsigned long long)sl_response_body_bytes(res),
-                                  sl_response_chunked(res) ? Py_True : Py_False,
-                                  sl_response_keep_alive(res) ? Py_True : Py_False,
-                                  (unsigned long long)(sl_wsgi_now_ns() - began) / 1000));
+        call,
+        PyObject_CallMethod(call->wsgi->observer, "response", "OONiOKOOK", view, env, status, code,
+                            call->headers ? call->headers : Py_None,
+                            (unsigned long long)sl_response_body_bytes(res),
+                            sl_response_chunked(res) ? Py_True : Py_False,
+                            sl_response_keep_alive(res) ? Py_True : Py_False,
+                            (unsigned long long)(sl_py_clock_ns(CLOCK_MONOTONIC) - began) / 1000));
 }
 
 /* observer.after(req, environ, response) */

@@ -3,6 +3,7 @@
  *
  * Order of the end of a request, for every outcome: response ended, access log, close() of what the
  * application returned, post_request. */
+#include "../clock.h"
 #include "wsgi.h"
 #include <string.h>
 
@@ -390,7 +391,7 @@ static void
 handle_observed(struct sl_wsgi_call *call)
 {
     PyObject *observer = call->wsgi->observer;
-    uint64_t began = sl_wsgi_now_ns();
+    uint64_t began = sl_py_clock_ns(CLOCK_MONOTONIC);
     PyObject *env = NULL, *result = NULL;
     PyObject *view = sl_wsgi_observe_request(call);
     PyObject *before = view ? PyObject_CallMethod(observer, "before", "O", view) : NULL;

@@ -207,7 +207,6 @@ void sl_wsgi_headers_release(struct sl_wsgi *wsgi);
 
 /* latin-1 text as a new str. */
 PyObject *sl_wsgi_text(const struct sl_str *s);
-uint64_t sl_wsgi_now_ns(void);
 /* What the observer makes of the request: new reference, or NULL with an exception. */
 PyObject *sl_wsgi_observe_request(struct sl_wsgi_call *call);
 /* What it makes of the response, after it was ended: new reference, or NULL without exception. */
