@@ -42,6 +42,16 @@ def test_a_client_that_leaves_is_told_to_the_handler(serve):
     assert server.stop() == 0
 
 
+def test_a_plain_request_that_detaches_is_answered_and_told_in_a_line(serve):
+    server = serve("many_faces:tornado", worker_class="tornado")
+    with server.connect() as c:
+        assert c.request("GET", "/detach").status == 501
+        assert c.request("GET", "/detach?flush=1").text == "begun"
+        assert c.request("GET", "/").status == 200
+    assert server.log.count("detach(): the connection of a plain request is the engine's") == 2
+    assert server.stop() == 0
+
+
 def test_websockets_until_the_server_stops(serve):
     server = serve("many_faces:tornado", worker_class="tornado")
 

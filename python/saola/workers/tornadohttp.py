@@ -110,13 +110,14 @@ class Connection:
         self.over = asyncio.get_running_loop().create_future()
         self.closed = False
         self._send = send
-        self._complete = False
+        self._started = self._complete = False
         self._on_close = None
 
     # ---- what handlers call -----------------------------------------------------------------------------
 
     def write_headers(self, start_line, headers, chunk=None):
         """See tornado.httputil.HTTPConnection."""
+        self._started = True
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.get_all()]
         done = self._push({"type": "http.response.start", "headers": pairs,
                            "status": f"{start_line.code} {start_line.reason}".encode()})
@@ -148,9 +149,15 @@ class Connection:
         """Nothing: body_timeout holds."""
 
     def detach(self):
-        """There is no stream to be had of a plain request."""
-        raise RuntimeError("the connection of a plain request is the engine's: only the handshake of a WebSocket "
-                           "can be detached")
+        """There is no stream to be had of a plain request: 501, and a line in the log. Tornado takes a detached
+        request for finished and would answer nothing."""
+        from tornado import httputil, web
+        if not self._started:
+            self.write_headers(httputil.ResponseStartLine("HTTP/1.1", 501, "Not Implemented"),
+                               httputil.HTTPHeaders({"Content-Length": "0"}), b"")
+        self.finish()
+        raise web.HTTPError(501, "detach(): the connection of a plain request is the engine's, only that of a WebSocket "
+                                 "can be detached; answer by write() and flush(), or see docs/from-gunicorn.md")
 
     # ---- what the engine says ----------------------------------------------------------------------------
 

@@ -86,7 +86,14 @@ def make_tornado():
             print("client has gone", flush=True)
             self.gone.set()
 
-    return web.Application([("/websocket", Echo), ("/stream", Stream), ("/forever", Forever), ("/.*", Handler)])
+    class Detaches(web.RequestHandler):
+        async def get(self):
+            if self.get_query_argument("flush", ""):
+                self.write("begun")
+                await self.flush()
+            self.detach()
+
+    return web.Application([("/detach", Detaches), ("/websocket", Echo), ("/stream", Stream), ("/forever", Forever), ("/.*", Handler)])
 
 
 try:
