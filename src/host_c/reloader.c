@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 #include "host_c.h"
 
 enum { LOOK_MS = 200 };
@@ -35,7 +36,7 @@ struct sl_reloader {
     size_t count;
     char **patterns;
     timer_t timer;
-    bool ticking;
+    pid_t ticking; /* in this process: a fork of it has no such timer, but perhaps another one */
     long long looked_ms;
 };
 
@@ -152,7 +153,7 @@ start_timer(struct sl_reloader *reloader)
     const struct itimerspec times = {.it_interval = pause, .it_value = pause};
     if (timer_create(CLOCK_MONOTONIC, &event, &reloader->timer) < 0)
         return SL_ESYS;
-    reloader->ticking = true;
+    reloader->ticking = getpid();
     return timer_settime(reloader->timer, 0, &times, NULL) == 0 ? SL_OK : SL_ESYS;
 }
 
@@ -234,7 +235,7 @@ sl_reloader_free(struct sl_reloader *reloader)
 {
     if (reloader == NULL)
         return;
-    if (reloader->ticking)
+    if (reloader->ticking == getpid())
         timer_delete(reloader->timer);
     for (size_t i = 0; i < reloader->count; i++)
         free(reloader->files[i].path);

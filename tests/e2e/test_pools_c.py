@@ -156,7 +156,7 @@ def test_one_that_cannot_be_loaded_waits_for_a_change_with_reload(serve, serve_c
     so.write_text("junk")
     start, server = serve_c if app is None else serve, None
     for reload in ([], ["--reload"]):
-        server = start(app, "--pool", so.name, "--set", "level=2", *reload, wait=False, env=NO_LEAK_SEARCH)
+        server = start(app, "--pool", so.name, "--set", "level=2", *reload, wait=False, env=app and NO_LEAK_SEARCH)
         if not reload:
             assert server.wait_exit() == 1
             assert re.search(r"^saola: .*pools\.so: file too short$", server.log, re.MULTILINE), server.log
