@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,25 @@ def test_bodies_that_stream(start):
         response = c.request("POST", "/echo", body=bytes(2 << 20))
         assert response.status == 413
     assert ask(server, "/hello").text == "hello"
+
+
+@pytest.mark.long
+def test_an_upload_of_a_gigabyte_in_constant_memory(start):
+    server = start()
+    worker, = server.wait_workers(1)
+
+    def peak():
+        text = Path(f"/proc/{worker}/status").read_text()
+        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM"))
+
+    assert ask(server, "/count", "POST", body=bytes(8 << 20)).text == str(8 << 20)
+    before, part = peak(), bytes(1 << 20)
+    with server.connect() as c:
+        c.send(b"POST /count?slow HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (1 << 30))
+        for _ in range(1 << 10):
+            c.send(part)
+        assert c.read_response().text == str(1 << 30)
+    assert peak() - before < 4096, f"{peak() - before} KiB more"
 
 
 def test_expectations(start):
