@@ -92,6 +92,8 @@ SAME = ["/built?body=text", "/built", "/built?status=204", "/built?status=304", 
         "/built?body=x&header=Content-Length:1", "/built?status=999&body=x",
         "/built?body=x&header=X-Long:" + "l" * 3000, "/built?body=x" + "&header=X-A:b" * 150
         + "&header=X-Z:" + "l" * 3000,
+        *("/built?body=x&header=X-Odd:" + "." * before + odd + "." * 12 + "%C3%BC"
+          for odd in ("%09", "%20", "~", "%C2%80") for before in (1, 7, 8, 15, 21)),
         "/hello", "/show", "/stream", "/stream?length", "/squeezed", "/refused", "/no_such", "/hello/no", "/close",
         "/named/%C3%BC?x=1#y", "/static/hello.py"]
 
@@ -209,6 +211,21 @@ def test_handlers_that_fail(start):
         assert b"never seen" not in c.read_to_end()
     assert ask(server, "/hello").text == "hello"
     server.wait_log("ValueError: boom after")
+
+
+@pytest.mark.log_may_contain("Traceback", "Unhandled exception")
+def test_a_response_cannot_be_split(serve):
+    """Control characters in a field's value, where the engine makes the head: aiohttp is asked about them, and says
+    no to all since 3.14."""
+    server = serve("aiohttp_app:make_unhooked", "-k", "aiohttp")
+    server.wait_log(FAST)
+    for odd in ("%0D%0AX-Split:1", "%00", *(["%01", "%1F", "%7F"] if RELEASE >= (3, 14) else [])):
+        for before in (*range(1, 18), 30):
+            target = "/built?body=x&header=X-Odd:" + "." * before + odd
+            with server.connect() as c:
+                c.send(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                assert b"X-Odd" not in c.read_to_end(), target
+    assert ask(server, "/hello").text == "hello"
 
 
 @pytest.mark.log_may_contain("Traceback")

@@ -156,13 +156,14 @@ def test_limits_of_what_waits():
             limits.append(t.get_write_buffer_limits())
         with pytest.raises(ValueError):
             t.set_write_buffer_limits(1, 2)
-        t.write(b"x" * MUCH)
-        await read(peer, MUCH)
-        await until(lambda: t.get_write_buffer_size() == 0)
+        for _ in range(3):
+            t.write(b"x" * MUCH)
+            await read(peer, MUCH)
+            await until(lambda: t.get_write_buffer_size() == 0)
         t.abort()
         await p.over
         return p.told, limits
-    run(case)
+    assert [t[0] for t in run(case)[0]] == ["made", *["pause", "resume"] * 3, "lost"]
 
 
 def test_reading_can_be_paused():

@@ -320,7 +320,11 @@ class Bridge:
 def _hooked(request):
     """Whether somebody wants to see the response before its head is sent."""
     match_info = getattr(request, "_match_info", None)
-    return match_info is not None and any(app.on_response_prepare for app in match_info._apps)
+    if match_info is not None:
+        for app in match_info._apps:  # any() would make a generator for each request
+            if app.on_response_prepare:
+                return True
+    return False
 
 
 def _serve_function(server, loop, empty, logged):

@@ -24,7 +24,34 @@ add(struct head *head, const char *text, size_t len)
     head->len += len;
 }
 
-/* False: it is no str, or has characters that have no place in a head. */
+/* Whether one of eight characters is below 0x20 or is 0x7f; one behind such a one may be told of,
+ * too. */
+static bool
+has_control(const char *eight)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = ones << 7;
+    uint64_t x;
+    memcpy(&x, eight, sizeof x);
+    uint64_t deleted = x ^ ones * 0x7f;
+    return (((x - ones * 0x20) & ~x) | ((deleted - ones) & ~deleted)) & tops;
+}
+
+/* No character that has no place in a head. */
+static bool
+is_clean(const char *bytes, size_t len)
+{
+    size_t i = 0;
+    while (i + 8 <= len && !has_control(bytes + i))
+        i += 8;
+    for (; i < len; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+/* False: it is no str, or not clean. */
 static bool
 add_text(struct head *head, PyObject *text)
 {
@@ -34,11 +61,8 @@ add_text(struct head *head, PyObject *text)
         PyErr_Clear();
         return false;
     }
-    for (Py_ssize_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)bytes[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f)
-            return false;
-    }
+    if (!is_clean(bytes, (size_t)len))
+        return false;
     add(head, bytes, (size_t)len);
     return true;
 }
