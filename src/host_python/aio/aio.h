@@ -9,8 +9,7 @@
 
 #include <saola/websocket.h>
 
-#include "../engine/engine.h"
-#include <string.h>
+#include "cache.h"
 
 /* Interned texts: field, text. */
 #define SL_AIO_TEXTS(ROW)                                                                          \
@@ -82,70 +81,10 @@
     ROW(get, "GET")                                                                                \
     ROW(task_name, "saola-request")
 
-enum {
-    SL_AIO_HEADERS = 256, /* slots of the caches; powers of two */
-    SL_AIO_PATHS = 128,
-    SL_AIO_CLIENTS = 256,
-    SL_AIO_BLOCKS = 64,
-    SL_AIO_BLOCK_MAX = 8192,    /* longest block of fields that is kept */
-    SL_AIO_TEMPLATES = 16,      /* listeners times schemes */
-    SL_AIO_SPARES = 64,         /* objects that receive() and send() return are kept */
-    SL_AIO_CACHED_MAX = 1024,   /* longest header, path or query that is kept for reuse */
-    SL_AIO_MESSAGE_MAX = 65536, /* most bytes of a body in one http.request */
-};
+enum { SL_AIO_SPARES = 64 }; /* objects that receive() and send() return are kept */
 
-struct sl_asgi_request;
 struct sl_asgi_socket;
 struct sl_aiohttp;
-
-/* (name, value) as bytes, and the name as received. */
-struct sl_aio_field {
-    PyObject *pair; /* NULL: slot is empty */
-    uint8_t len;
-    char raw[48];
-};
-
-/* The fields of a request. */
-struct sl_aio_block {
-    PyObject *key; /* bytes as received; NULL: they are not kept */
-    size_t count;
-    bool trusted;
-    PyObject *fields;  /* tuple of pairs: ASGI's; aiohttp's raw_headers */
-    PyObject *headers; /* aiohttp's */
-    bool plain;        /* nothing in them asks for more than a plain exchange; aiohttp */
-};
-
-struct sl_aio_blocks {
-    struct sl_aio_block slots[SL_AIO_BLOCKS];
-    struct sl_aio_block passing; /* one that is not kept */
-    struct sl_aio_block *last;   /* of the request before; or NULL */
-};
-
-struct sl_aio_path {
-    PyObject *raw;  /* bytes with root_path */
-    PyObject *text; /* str, decoded */
-    PyObject *sent; /* bytes as received: the key */
-};
-
-struct sl_aio_template {
-    const char *local;
-    uint16_t port;
-    bool https;
-    PyObject *dict;
-    const struct sl_aio_path *path; /* that is in it, as long as its raw is this one */
-    PyObject *raw;
-};
-
-/* The scope of the request before or of this one; scope.c. But for fields all are borrowed from
- * dict.
- */
-struct sl_aio_scope {
-    PyObject *dict; /* NULL: there is none */
-    const struct sl_aio_template *from;
-    PyObject *path, *client, *method, *query, *version, *asgi, *state, *extensions, *headers;
-    PyObject *fields; /* tuple: what is in headers */
-    uint64_t tag, asgi_tag, state_tag, extensions_tag, app_state_tag; /* as they were left */
-};
 
 /* A task that was constructed and has not begun; standby.c. All NULL: there is none. */
 struct sl_aio_standby {
@@ -248,50 +187,6 @@ struct sl_asgi_request {
     bool reading_paused;
 };
 
-/* What a WebSocket has besides. It stays until the request is over, the application may have ended
- * before: the closing handshake goes on without it. */
-struct sl_asgi_socket {
-    struct sl_asgi_request *request;
-    struct sl_asgi_socket *prev, *next; /* aio->sockets */
-    struct sl_ws *ws;                   /* once accepted, until the connection is over */
-    struct sl_ws_handshake *handshake;  /* until it is answered */
-    PyObject *inbox;                    /* list of messages for receive(), or NULL */
-    size_t inbox_bytes;
-    PyObject *farewell; /* the message websocket.disconnect, once it is known */
-    uint64_t heard_ms, busy_ms, pinged_ms, closing_ms;
-    bool connected; /* websocket.connect was delivered */
-    bool denying;   /* websocket.http.response.start came */
-    bool closed;    /* by the application */
-    bool left;      /* ... by somebody else: the application is to end */
-    bool dry;       /* nothing more was there to be received */
-    bool over;      /* nothing more will happen on the connection */
-    bool resting;   /* its spare memory was given back */
-};
-
-/* Slot of a cache for these bytes. */
-static inline uint32_t
-sl_aio_mix(const char *ptr, size_t len)
-{
-    uint64_t a = 0, b = 0;
-    if (len >= 8) {
-        memcpy(&a, ptr, 8);
-        memcpy(&b, ptr + len - 8, 8);
-    } else if (len > 0) {
-        a = (unsigned char)ptr[0] | (uint64_t)(unsigned char)ptr[len / 2] << 8 |
-            (uint64_t)(unsigned char)ptr[len - 1] << 16;
-    }
-    uint64_t h = (a ^ (uint64_t)len << 56) * 0x9e3779b97f4a7c15u;
-    h ^= (b + (h >> 29)) * 0xbf58476d1ce4e5b9u;
-    return (uint32_t)(h >> 32);
-}
-
-static inline bool
-sl_aio_same_bytes(PyObject *bytes, const char *ptr, size_t len)
-{
-    return (size_t)PyBytes_GET_SIZE(bytes) == len &&
-           memcmp(PyBytes_AS_STRING(bytes), ptr, len) == 0;
-}
-
 /* ---- engine.c ------------------------------------------------------------------------------ */
 
 extern PyType_Spec sl_aio_engine_spec;
@@ -318,35 +213,6 @@ int sl_aio_take_options(struct sl_aio *aio, PyObject *options);
 
 /* asyncio takes our coroutines for such, and its CancelledError is known. 0 or -1. */
 int sl_aio_types_meet_asyncio(struct sl_py_state *state);
-
-/* ---- scope.c ------------------------------------------------------------------------------- */
-
-int sl_aio_texts_init(struct sl_aio *aio);
-void sl_aio_release(struct sl_aio *aio);
-/* Objects from the caches; new references. client: None on a unix socket. */
-PyObject *sl_aio_method(struct sl_aio *aio, const struct sl_str *method);
-PyObject *sl_aio_client(struct sl_aio *aio, const struct sl_peer *peer);
-/* The scope of a request; sets its method and path. NULL with an exception. */
-PyObject *sl_asgi_scope_new(struct sl_asgi_request *request);
-/* The application has ended with its handler: the scope stays for the next if it can. */
-void sl_asgi_scope_settle(struct sl_aio *aio);
-void sl_asgi_scope_forget(struct sl_aio *aio);
-
-/* ---- path.c -------------------------------------------------------------------------------- */
-
-/* The objects of a path, until another one is looked for; NULL with an exception. */
-struct sl_aio_path *sl_aio_path_find(struct sl_aio *aio, const char *ptr, size_t len);
-
-/* ---- fields.c ------------------------------------------------------------------------------ */
-
-/* Makes the objects of a block that is empty but for count and trusted. 0, or -1 with an exception.
- */
-typedef int (*sl_aio_block_fn)(void *ctx, struct sl_aio_block *block, const struct sl_request *req);
-/* The block of a request, until the next one is looked for; made by make if it is not known. NULL
- * with an exception. */
-struct sl_aio_block *sl_aio_block_find(struct sl_aio_blocks *blocks, const struct sl_request *req,
-                                       sl_aio_block_fn make, void *ctx);
-void sl_aio_blocks_clear(struct sl_aio_blocks *blocks);
 
 /* ---- request.c ----------------------------------------------------------------------------- */
 
@@ -388,110 +254,6 @@ PySendResult sl_asgi_request_step(struct sl_asgi_request *request, PyObject *val
 /* coroutine.close() */
 PyObject *sl_asgi_request_close(PyObject *request, PyObject *ignored);
 
-/* ---- websocket.c --------------------------------------------------------------------------- */
-
-/* The handler's part before the application is called: makes request->socket. False: answered, the
- * handshake is wrong or memory is short. */
-bool sl_asgi_socket_open(struct sl_asgi_request *request);
-void sl_asgi_socket_event(struct sl_asgi_request *request, unsigned what);
-/* The application has ended; failed: by an exception, cancelled: because it was. */
-void sl_asgi_socket_abandon(struct sl_asgi_request *request, bool failed, bool cancelled);
-/* As sl_asgi_receive_message(). */
-PyObject *sl_asgi_socket_receive(struct sl_asgi_request *request);
-/* Accepted: frames are exchanged from now on. */
-void sl_asgi_socket_begin(struct sl_asgi_request *request, struct sl_ws *ws);
-/* Gives out what is to be sent. 0; 1: the client is slow; -1: it has gone. */
-int sl_asgi_socket_flush(struct sl_asgi_request *request);
-/* Our close is in the output, or the handshake was refused: receive() tells the application. */
-void sl_asgi_socket_closing(struct sl_asgi_request *request, unsigned code, const char *reason,
-                            size_t len);
-/* The connection goes its way, the application may still run. */
-void sl_asgi_socket_end(struct sl_asgi_request *request);
-void sl_asgi_socket_free(struct sl_asgi_request *request);
-/* Once a second or so: pings, those that do not answer, memory. */
-void sl_asgi_sockets_tend(struct sl_aio *aio);
-/* Begins the closing handshake of all with that code; their number. */
-Py_ssize_t sl_asgi_sockets_close(struct sl_aio *aio, unsigned code);
-
-/* ---- message_file.c ------------------------------------------------------------------------- */
-
-/* http.response.pathsend: the file at "path" as the body. As sl_asgi_send_message(). */
-int sl_asgi_send_path(struct sl_asgi_request *request, PyObject *type, PyObject *message);
-/* http.response.zerocopysend without more_body: "count" bytes of the open "file" from "offset", for
- * wsgi.file_wrapper. As sl_asgi_send_message(). */
-int sl_asgi_send_open_file(struct sl_asgi_request *request, PyObject *type, PyObject *message);
-
-/* ---- websocket_message.c ------------------------------------------------------------------- */
-
-/* Turns the scope of an HTTP request into that of its WebSocket. 0 or -1. */
-int sl_asgi_socket_scope(struct sl_asgi_request *request, PyObject *scope);
-/* As sl_asgi_send_message(). */
-int sl_asgi_socket_send(struct sl_asgi_request *request, PyObject *type, PyObject *message);
-/* Messages for receive(); NULL with an exception. */
-PyObject *sl_asgi_connect_message(struct sl_aio *aio);
-PyObject *sl_asgi_data_message(struct sl_aio *aio, const struct sl_ws_event *event);
-PyObject *sl_asgi_disconnect_message(struct sl_aio *aio, unsigned code, const char *reason,
-                                     size_t len);
-
-/* ---- awaitable.c: of coroutines in C ------------------------------------------------------- */
-
-/* An awaitable that is done, any number of times. */
-extern PyType_Spec sl_aio_done_spec;
-/* send() and __next__() by am_send. */
-PyObject *sl_aio_coroutine_send(PyObject *self, PyObject *value);
-PyObject *sl_aio_coroutine_next(PyObject *self);
-/* Raises the arguments of throw(). */
-void sl_aio_raise_thrown(PyObject *args);
-
-#define SL_AIO_COROUTINE_METHODS                                                                   \
-    {                                                                                              \
-        "send", sl_aio_coroutine_send, METH_O, NULL                                                \
-    }
-#define SL_AIO_COROUTINE_SLOTS(send)                                                               \
-    {Py_tp_iter, (void *)(uintptr_t)PyObject_SelfIter},                                            \
-        {Py_tp_iternext, (void *)(uintptr_t)sl_aio_coroutine_next},                                \
-        {Py_am_await, (void *)(uintptr_t)PyObject_SelfIter},                                       \
-    {                                                                                              \
-        Py_am_send, (void *)(uintptr_t)send                                                        \
-    }
-
-/* ---- task.c -------------------------------------------------------------------------------- */
-
-int sl_aio_set_loop(struct sl_aio *aio, PyObject *loop, bool own);
-/* Lets go of it. */
-void sl_aio_leave_loop(struct sl_aio *aio);
-/* The timer of our own loop that is due first, borrowed; NULL: there is none. Only to be compared.
- */
-const void *sl_aio_first_timer(struct sl_aio *aio);
-/* True: our own loop has nothing to do; it would only come back to wait, for as long as before.
- * first: what sl_aio_first_timer() was then. */
-bool sl_aio_loop_rests(struct sl_aio *aio, const void *first);
-/* A turn begins: looks what kind of tasks the loop makes. */
-void sl_aio_look_at_loop(struct sl_aio *aio);
-/* Starts the request in a task of its own, in a copy of the base context; its first step has been
- * run where that is possible. New reference to the task, or NULL with an exception. */
-PyObject *sl_aio_start_task(struct sl_aio *aio, struct sl_asgi_request *request);
-/* Constructs a task. New reference, or NULL with an exception. */
-PyObject *sl_aio_make_task(struct sl_aio *aio, PyObject *coroutine, PyObject *context);
-
-/* ---- hook.c: asyncio's functions before CPython 3.12 --------------------------------------- */
-
-/* get_debug() of the loop in C. 0 or -1. */
-int sl_aio_hasten_debug(PyObject *loop_dict);
-int sl_aio_hook_loop(struct sl_aio *aio);
-void sl_aio_unhook(struct sl_aio *aio);
-/* Puts the entry of a task into the set of all, takes it out. 0 or -1. */
-int sl_aio_list_task(struct sl_aio *aio, PyObject *entry);
-int sl_aio_unlist_task(struct sl_aio *aio, PyObject *entry);
-
-/* ---- standby.c ----------------------------------------------------------------------------- */
-
-/* Looks for what it needs of asyncio; without it, aio->current_tasks stays NULL. */
-void sl_aio_standby_init(struct sl_aio *aio);
-void sl_aio_standby_clear(struct sl_aio_standby *standby);
-/* sl_aio_start_task() before 3.12 on our own loop. */
-PyObject *sl_aio_standby_start(struct sl_aio *aio, struct sl_asgi_request *request);
-
 /* ---- aiohttp.c: requests for aiohttp's own application object -----------------------------------
  */
 
@@ -522,59 +284,5 @@ void sl_aiohttp_end(struct sl_asgi_request *request);
 extern PyType_Spec sl_asgi_op_spec;
 void sl_asgi_calls_free(struct sl_aio *aio);
 extern PyMethodDef sl_asgi_receive_def, sl_asgi_send_def;
-
-/* ---- message.c ----------------------------------------------------------------------------- */
-
-/* Carries out what the application sends. 0; 1: done, but the client is slow: wait for room; -1
- * with an exception. */
-int sl_asgi_send_message(struct sl_asgi_request *request, PyObject *message);
-/* What has arrived of the body, up to a limit; NULL without an exception: nothing. */
-PyObject *sl_asgi_take_body(struct sl_request *req);
-/* The body cannot be had (code): the client hears why if nothing was said yet. */
-void sl_asgi_refuse_body(struct sl_asgi_request *request, int code);
-/* The next message for the application; NULL without an exception: none yet. */
-PyObject *sl_asgi_receive_message(struct sl_asgi_request *request);
-
-/* ---- message_fields.c ---------------------------------------------------------------------- */
-
-struct sl_asgi_bytes {
-    const char *ptr;
-    size_t len;
-    Py_buffer view; /* obj NULL: not used */
-};
-/* What bytes or a buffer holds; what: its name in TypeError. 0 or -1; sl_asgi_drop_bytes() after
- * use. */
-int sl_asgi_get_bytes(PyObject *object, const char *what, struct sl_asgi_bytes *ret);
-void sl_asgi_drop_bytes(struct sl_asgi_bytes *bytes);
-typedef int (*sl_asgi_field_fn)(void *ctx, const struct sl_header *field);
-/* use for each of headers, an iterable of pairs; NULL is none. 0 or -1. */
-int sl_asgi_each_field(PyObject *headers, sl_asgi_field_fn use, void *ctx);
-/* For use: into a list of pairs; into a struct sl_asgi_fields. */
-int sl_asgi_keep_field(void *ctx, const struct sl_header *field);
-int sl_asgi_collect_field(void *ctx, const struct sl_header *field);
-
-enum { SL_ASGI_FIELDS = 64 }; /* most of trailers, of interim responses and of an upgrade */
-struct sl_asgi_fields {
-    struct sl_header fields[SL_ASGI_FIELDS];
-    size_t count;
-};
-/* headers, an iterable of pairs of bytes or NULL, as fields that point into *ret_keep. 0 or -1. */
-int sl_asgi_fields_read(PyObject *headers, struct sl_asgi_fields *ret, PyObject **ret_keep);
-
-/* ---- message.c, for WebSocket's messages --------------------------------------------------- */
-
-/* What a message of a response has; borrowed, NULL: nothing. */
-struct sl_asgi_message {
-    PyObject *type, *status, *headers, *trailers, *body, *more_body;
-};
-/* message: a dict. 0, or -1 with an exception. */
-int sl_asgi_message_read(const struct sl_aio *aio, PyObject *message, struct sl_asgi_message *ret);
-int sl_asgi_send_start(struct sl_asgi_request *request, const struct sl_asgi_message *message);
-int sl_asgi_send_body(struct sl_asgi_request *request, const struct sl_asgi_message *message);
-/* The response is whole; 0. */
-int sl_asgi_complete(struct sl_asgi_request *request);
-/* -1 with an exception: RuntimeError; ConnectionResetError. */
-int sl_asgi_unexpected(PyObject *message_type, const char *instead);
-int sl_asgi_client_gone(struct sl_asgi_request *request);
 
 #endif

@@ -6,6 +6,7 @@
  * bridge that has no `serve` that happens to all, which needs nothing but public API of aiohttp.
  */
 #include "aiohttp.h"
+#include "message.h"
 #include <errno.h>
 #include <string.h>
 #include <strings.h>

@@ -1,5 +1,5 @@
 /* What our objects that stand in an await have in common: all is said by their am_send. */
-#include "aio.h"
+#include "task.h"
 
 PyObject *
 sl_aio_coroutine_send(PyObject *self, PyObject *value)

@@ -1,7 +1,8 @@
 /* receive() and send(): what they return is done at the first step of its await, and without a
  * future when nothing has to be waited for. It can be awaited, and as a coroutine be made a task.
  */
-#include "aio.h"
+#include "message.h"
+#include "task.h"
 
 struct op {
     PyObject_HEAD struct sl_asgi_request *request;

@@ -1,7 +1,8 @@
 /* The object of a request: the coroutine that its task runs, around the application's, and what
  * timers and the loop call of it. One that nobody has kept serves the next request.
  */
-#include "aio.h"
+#include "task.h"
+#include "websocket.h"
 #include <string.h>
 
 /* ---- coroutine ----------------------------------------------------------------------------------

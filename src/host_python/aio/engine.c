@@ -5,7 +5,8 @@
  * HTTP and returns what Python has registered with watch(). Under a foreign loop: turn() is called
  * when fileno() is readable, and when patience() is over.
  */
-#include "aio.h"
+#include "task.h"
+#include "websocket.h"
 #include <math.h>
 #include <signal.h>
 #include <time.h>

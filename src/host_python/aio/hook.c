@@ -4,7 +4,7 @@
  * They are entries of the instances' dicts, which pass on what is not for us, and are taken out
  * when the engine goes.
  */
-#include "aio.h"
+#include "task.h"
 
 /* Before 3.12: what the functions below work on, while the engine lives and after it. */
 struct hook {

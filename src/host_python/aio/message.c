@@ -1,6 +1,7 @@
 /* ASGI's messages: what the application sends becomes calls of the response, what arrives becomes
  * messages. A message that does not fit raises one clear error in the application. */
-#include "aio.h"
+#include "message.h"
+#include "websocket.h"
 #include <string.h>
 
 /* ---- receive

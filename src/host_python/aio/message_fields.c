@@ -1,5 +1,5 @@
 /* What an application gives as fields: an iterable of pairs of bytes. */
-#include "aio.h"
+#include "message.h"
 
 int
 sl_asgi_get_bytes(PyObject *object, const char *what, struct sl_asgi_bytes *ret)

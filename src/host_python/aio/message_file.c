@@ -1,6 +1,6 @@
 /* Messages that name a file as the body: http.response.pathsend, and the one behind
  * wsgi.file_wrapper. */
-#include "aio.h"
+#include "message.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -6,7 +6,8 @@
  * or the application has ended, whichever is first; what the application does after its response
  * (background tasks) is its own business.
  */
-#include "aio.h"
+#include "task.h"
+#include "websocket.h"
 
 /* ---- exchange ------------------------------------------------------------------------------- */
 

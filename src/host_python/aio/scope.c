@@ -1,6 +1,7 @@
 /* The ASGI scope of a request: a copy of a template with what differs. Bytes that came before
  * become the objects they became then; the caches are bounded, a slot holds the newest. */
-#include "aio.h"
+#include "task.h"
+#include "websocket.h"
 #include <string.h>
 
 int

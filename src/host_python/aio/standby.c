@@ -11,7 +11,7 @@
  * A context cannot be looked into for changes. So each request gets a fresh one, which is entered
  * within the task's; before 3.12 nobody can ask a task for its own.
  */
-#include "aio.h"
+#include "task.h"
 
 /* ---- what is needed of asyncio ----------------------------------------------------------------
  */

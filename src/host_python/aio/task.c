@@ -4,7 +4,7 @@
  * that stands by (standby.c). The task is a genuine one either way, is the current task while it
  * runs and is in all_tasks().
  */
-#include "aio.h"
+#include "task.h"
 
 static int
 find_own_loop(struct sl_aio *aio)

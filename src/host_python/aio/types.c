@@ -1,5 +1,5 @@
 /* The types of the asynchronous host, and what asyncio is told of them. */
-#include "aio.h"
+#include "task.h"
 
 static int
 find_cancelled_error(struct sl_py_state *state)

@@ -6,7 +6,7 @@
  *          |  `--http.response.start--> denying --body--> over
  *          `--close: 403, or the application ended: 500--> over
  */
-#include "aio.h"
+#include "websocket.h"
 #include <time.h>
 
 enum {

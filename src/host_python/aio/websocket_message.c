@@ -1,5 +1,6 @@
 /* ASGI's messages of a WebSocket, and its scope. */
-#include "aio.h"
+#include "message.h"
+#include "websocket.h"
 #include <string.h>
 
 /* ---- for receive() -----------------------------------------------------------------------------
