@@ -43,11 +43,10 @@ open_sites(struct sl_host_c *host, struct sl_generation *generation, const char 
                                 "%.200s: is not an application in C; write ./%.200s.so, or use the "
                                 "saola of Python for one in Python",
                                 app, app);
-        int rc = sl_object_open(&generation->sites[generation->site_count].object, SL_TABLE_APP,
-                                app, err);
+        struct sl_site *site = &generation->sites[generation->site_count++];
+        int rc = sl_object_open(&site->object, SL_TABLE_APP, app, err);
         if (rc != SL_OK)
             return rc;
-        generation->site_count++;
     }
     qsort(generation->sites, generation->site_count, sizeof *generation->sites, compare_sites);
     return SL_OK;

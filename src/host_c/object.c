@@ -66,8 +66,6 @@ sl_object_open(struct sl_object *object, enum sl_table_kind kind, const char *te
                           strerror(errno));
     else if (!S_ISREG(status.st_mode))
         rc = sl_error_set(err, SL_EINVAL, "%.300s: is not a shared object", object->path);
-    if (rc != SL_OK)
-        sl_object_close(object);
     return rc;
 }
 

@@ -37,7 +37,7 @@ struct sl_object {
 };
 
 /* Splits the text and opens the file, so that this very file can be loaded later. SL_ENOENT and
- * others with a sentence. */
+ * others with a sentence; the object is to be closed all the same. */
 int sl_object_open(struct sl_object *object, enum sl_table_kind kind, const char *text,
                    struct sl_error *err);
 /* Loads it into this process and finds its table, which is checked. It stays loaded for ever. */

@@ -153,14 +153,16 @@ def test_a_first_start_that_fails_waits_for_a_change_with_reload(serve_c, pools,
 def test_one_that_cannot_be_loaded_waits_for_a_change_with_reload(serve, serve_c, pools, place, app):
     """The application beside it serves. The file is watched from then on."""
     so = place / "pools.so"
-    so.write_text("junk")
+    if app is not None:
+        so.write_text("junk")
+    why = "No such file or directory" if app is None else "file too short"
     start, server = serve_c if app is None else serve, None
     for reload in ([], ["--reload"]):
         server = start(app, "--pool", so.name, "--set", "level=2", *reload, wait=False, env=app and NO_LEAK_SEARCH)
         if not reload:
             assert server.wait_exit() == 1
-            assert re.search(r"^saola: .*pools\.so: file too short$", server.log, re.MULTILINE), server.log
-    server.wait_log(r"pools\.so: file too short; waiting for a change$")
+            assert re.search(rf"^saola: .*pools\.so: {why}$", server.log, re.MULTILINE), server.log
+    server.wait_log(rf"pools\.so: {why}; waiting for a change$")
     if app is not None:
         server.wait_log("Listening at")
         assert server.get("/").status == 200

@@ -94,10 +94,9 @@ add_object(struct sl_generation *generation, const char *text, struct sl_error *
     struct sl_object *object = &generation->pools[generation->pool_count].object;
     const void *table = NULL;
     struct sl_error why = {.text = ""};
-    int rc = sl_object_open(object, SL_TABLE_POOL, text, err);
-    if (rc != SL_OK)
-        return rc;
-    rc = sl_object_load(object, &table, &why);
+    int rc = sl_object_open(object, SL_TABLE_POOL, text, &why);
+    if (rc == SL_OK)
+        rc = sl_object_load(object, &table, &why);
     if (rc == SL_OK)
         rc = check(generation, table, &why);
     rc = rc == SL_OK ? add(generation, table, err) : add_stand_in(generation, &why, err);
