@@ -95,22 +95,33 @@ tick(void *arg)
 /* ---- life -------------------------------------------------------------------------------------
  */
 
+static void
+release(struct chat *chat)
+{
+    sl_timer_cancel(chat->timer);
+    pthread_cond_destroy(&chat->changed);
+    pthread_mutex_destroy(&chat->lock);
+    free(chat);
+}
+
 static int
 start(struct sl_worker *worker, void *data, void **ret_state, struct sl_error *err)
 {
     struct chat *chat = calloc(1, sizeof *chat);
     if (chat == NULL)
         return SL_ENOMEM;
-    *ret_state = chat;
     (void)data;
     chat->worker = worker;
     pthread_mutex_init(&chat->lock, NULL);
     pthread_cond_init(&chat->changed, NULL);
     int rc = sl_worker_timer(worker, 1000, 1000, tick, chat, &chat->timer);
-    if (rc != SL_OK)
+    if (rc == SL_OK && pthread_create(&chat->thread, NULL, chatter, chat) != 0)
+        rc = sl_error_set(err, SL_ESYS, "no thread to be had");
+    if (rc != SL_OK) {
+        release(chat);
         return rc;
-    if (pthread_create(&chat->thread, NULL, chatter, chat) != 0)
-        return sl_error_set(err, SL_ESYS, "no thread to be had");
+    }
+    *ret_state = chat;
     return SL_OK;
 }
 
@@ -132,10 +143,7 @@ leave(void *state)
     struct chat *chat = state;
     stop(chat); /* at a quick end it was not called */
     pthread_join(chat->thread, NULL);
-    sl_timer_cancel(chat->timer);
-    pthread_cond_destroy(&chat->changed);
-    pthread_mutex_destroy(&chat->lock);
-    free(chat);
+    release(chat);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------
