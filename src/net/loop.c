@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <net/io.h>
 #include <net/loop.h>
 #include <saola/status.h>
 
@@ -142,7 +143,7 @@ int
 sl_loop_wait(struct sl_loop *loop, struct sl_loop_event *events, int max, int timeout_ms)
 {
     struct epoll_event raw[BATCH];
-    int n = epoll_wait(loop->epoll_fd, raw, max < BATCH ? max : BATCH, timeout_ms);
+    int n = sl_io_epoll_wait(loop->epoll_fd, raw, max < BATCH ? max : BATCH, timeout_ms);
     if (n < 0)
         return errno == EINTR ? SL_EAGAIN : SL_ESYS;
     int count = 0;
