@@ -28,23 +28,10 @@ is_bare(unsigned char c)
 static size_t
 copy_plain(char *out, const char *text, size_t len)
 {
-    typedef uint8_t bytes __attribute__((vector_size(16)));
     size_t at = 0;
-    if (len < sizeof(bytes))
-        return 0;
-    for (;;) {
-        bytes v;
-        uint64_t other[2];
-        memcpy(&v, text + at, sizeof v);
-        v = (bytes)(v - 0x20 >= 0x7f - 0x20) | (bytes)(v == '"') | (bytes)(v == '\\');
-        memcpy(other, &v, sizeof other);
-        if ((other[0] | other[1]) != 0)
-            return at;
-        memcpy(out + at, text + at, sizeof v);
-        if (len - at == sizeof v)
-            return len;
-        at = len - at >= 2 * sizeof v ? at + sizeof v : len - sizeof v; /* the last again */
-    }
+    for (; len - at >= 16 && sl_escape_is_plain_16(text + at); at += 16)
+        memcpy(out + at, text + at, 16);
+    return at;
 }
 
 static char *

@@ -11,10 +11,10 @@ static const struct {
     char letter;
     bool number; /* may be %(x)d, too */
     enum sl_access_atom atom;
-    const char *name; /* SL_ATOM_REQUEST_FIELD */
+    const char *name; /* of the request's field */
 } letters[] = {
     {'h', false, SL_ATOM_REMOTE_ADDRESS, NULL},
-    {'u', false, SL_ATOM_USER, NULL},
+    {'u', false, SL_ATOM_USER, "authorization"},
     {'t', false, SL_ATOM_TIME, NULL},
     {'r', false, SL_ATOM_REQUEST_LINE, NULL},
     {'s', false, SL_ATOM_STATUS, NULL},
@@ -33,21 +33,69 @@ static const struct {
     {'p', false, SL_ATOM_PID, NULL},
 };
 
-static int
-add(struct sl_access_format *format, enum sl_access_atom atom, enum sl_escape_style style,
-    const char *text, size_t len)
+/* Keeps a piece of text as long as the format. */
+static char *
+keep(struct sl_access_format *format, const char *text, size_t len)
 {
-    struct sl_access_piece *last = format->count > 0 ? &format->pieces[format->count - 1] : NULL;
     char *to = format->text + format->text_len;
     memcpy(to, text, len);
     format->text_len += len;
-    if (atom == SL_ATOM_LITERAL && last != NULL && last->atom == SL_ATOM_LITERAL) {
-        last->len += len; /* they stand one behind the other */
-        return SL_OK;
+    return to;
+}
+
+/* Several literals stand one behind the other. */
+static void
+add_literal(struct sl_access_format *format, const char *text, size_t len)
+{
+    struct sl_str *before = &format->pieces[format->count].before;
+    const char *kept = keep(format, text, len);
+    if (before->ptr == NULL)
+        before->ptr = kept;
+    before->len += len;
+}
+
+static unsigned
+field_index(struct sl_access_format *format, const struct sl_str *name)
+{
+    unsigned i = 0;
+    for (; i < format->field_count; i++) {
+        const struct sl_str *other = &format->fields[i].name;
+        if (other->len == name->len && memcmp(other->ptr, name->ptr, name->len) == 0)
+            return i;
     }
-    if (format->count == SL_ACCESS_PIECES)
+    struct sl_access_field *field = &format->fields[format->field_count++];
+    field->name = *name;
+    for (size_t at = 0; at < name->len; at++)
+        field->odd |= memchr("@[\\]^_", name->ptr[at], 6) != NULL;
+    format->field_lengths |= (uint64_t)1 << name->len % 64;
+    return i;
+}
+
+/* name: of a field, or empty. */
+static int
+add_atom(struct sl_access_format *format, enum sl_access_atom atom, enum sl_escape_style style,
+         const char *name, size_t len)
+{
+    if (format->count == SL_ACCESS_PIECES - 1)
         return SL_EUNAVAILABLE;
-    format->pieces[format->count++] = (struct sl_access_piece){atom, style, to, len};
+    struct sl_access_piece *piece = &format->pieces[format->count++];
+    char *kept = keep(format, name, len);
+    for (size_t i = 0; i < len; i++)
+        if (kept[i] >= 'A' && kept[i] <= 'Z')
+            kept[i] = (char)(kept[i] - 'A' + 'a');
+    piece->atom = atom;
+    piece->style = style;
+    piece->name = (struct sl_str){kept, len};
+    if (atom == SL_ATOM_USER || atom == SL_ATOM_REQUEST_FIELD || atom == SL_ATOM_REQUEST_LAST)
+        piece->field = field_index(format, &piece->name);
+    return SL_OK;
+}
+
+/* What nobody knows is missing, as in gunicorn. */
+static int
+add_missing(struct sl_access_format *format)
+{
+    add_literal(format, "-", 1);
     return SL_OK;
 }
 
@@ -55,9 +103,8 @@ add(struct sl_access_format *format, enum sl_access_atom atom, enum sl_escape_st
 static int
 add_braced(struct sl_access_format *format, const char *key, size_t len)
 {
-    char *name = format->text + format->text_len;
     if (len < 4 || key[len - 2] != '}')
-        return add(format, SL_ATOM_LITERAL, SL_ESCAPE_TEXT, "-", 1);
+        return add_missing(format);
     enum sl_access_atom atom;
     switch (key[len - 1]) {
     case 'i':
@@ -71,16 +118,12 @@ add_braced(struct sl_access_format *format, const char *key, size_t len)
     default: /* environ */
         return SL_EUNAVAILABLE;
     }
-    int rc = add(format, atom, SL_ESCAPE_TEXT, key + 1, len - 3);
-    for (size_t i = 0; rc == SL_OK && i < len - 3; i++)
-        if (name[i] >= 'A' && name[i] <= 'Z')
-            name[i] = (char)(name[i] - 'A' + 'a');
-    return rc;
+    return add_atom(format, atom, SL_ESCAPE_TEXT, key + 1, len - 3);
 }
 
 /* %(key)c */
 static int
-add_atom(struct sl_access_format *format, const char *key, size_t len, char conversion)
+add_key(struct sl_access_format *format, const char *key, size_t len, char conversion)
 {
     if (conversion != 's' && conversion != 'd')
         return SL_EUNAVAILABLE;
@@ -92,11 +135,9 @@ add_atom(struct sl_access_format *format, const char *key, size_t len, char conv
         if (conversion == 'd' && !letters[i].number)
             return SL_EUNAVAILABLE;
         const char *name = letters[i].name != NULL ? letters[i].name : "";
-        return add(format, letters[i].atom, SL_ESCAPE_TEXT, name, strlen(name));
+        return add_atom(format, letters[i].atom, SL_ESCAPE_TEXT, name, strlen(name));
     }
-    /* What nobody knows is missing, as in gunicorn. */
-    return conversion == 's' ? add(format, SL_ATOM_LITERAL, SL_ESCAPE_TEXT, "-", 1)
-                             : SL_EUNAVAILABLE;
+    return conversion == 's' ? add_missing(format) : SL_EUNAVAILABLE;
 }
 
 static int
@@ -104,20 +145,19 @@ compile_percent(struct sl_access_format *format, const char *text)
 {
     while (*text != '\0') {
         size_t run = strcspn(text, "%");
-        int rc = run > 0 ? add(format, SL_ATOM_LITERAL, SL_ESCAPE_TEXT, text, run) : SL_OK;
-        if (rc < 0)
-            return rc;
+        int rc = SL_OK;
+        add_literal(format, text, run);
         text += run;
         if (*text == '\0')
             break;
         if (text[1] == '%') {
-            rc = add(format, SL_ATOM_LITERAL, SL_ESCAPE_TEXT, "%", 1);
+            add_literal(format, "%", 1);
             text += 2;
         } else if (text[1] == '(') {
             size_t len = strcspn(text + 2, "()");
             if (text[2 + len] != ')')
                 return SL_EUNAVAILABLE;
-            rc = add_atom(format, text + 2, len, text[3 + len]);
+            rc = add_key(format, text + 2, len, text[3 + len]);
             text += 4 + len;
         } else {
             rc = SL_EUNAVAILABLE;
@@ -136,7 +176,7 @@ static const struct {
 } structured[] = {
     {"time", SL_ATOM_TIME_ISO, ""},
     {"remote_addr", SL_ATOM_REMOTE_ADDRESS, ""},
-    {"user", SL_ATOM_USER, ""},
+    {"user", SL_ATOM_USER, "authorization"},
     {"method", SL_ATOM_METHOD, ""},
     {"path", SL_ATOM_PATH_RAW, ""},
     {"query", SL_ATOM_QUERY, ""},
@@ -159,12 +199,13 @@ compile_structured(struct sl_access_format *format, enum sl_escape_style style)
         int len =
             json ? snprintf(text, sizeof text, "%s\"%s\":", i == 0 ? "{" : ",", structured[i].key)
                  : snprintf(text, sizeof text, "%s%s=", i == 0 ? "" : " ", structured[i].key);
-        rc = add(format, SL_ATOM_LITERAL, style, text, (size_t)len);
-        if (rc == SL_OK)
-            rc = add(format, structured[i].atom, style, structured[i].name,
-                     strlen(structured[i].name));
+        add_literal(format, text, (size_t)len);
+        rc = add_atom(format, structured[i].atom, style, structured[i].name,
+                      strlen(structured[i].name));
     }
-    return rc == SL_OK && json ? add(format, SL_ATOM_LITERAL, style, "}", 1) : rc;
+    if (json)
+        add_literal(format, "}", 1);
+    return rc;
 }
 
 int
@@ -172,8 +213,9 @@ sl_access_format_new(const char *text, struct sl_access_format **ret_format, str
 {
     enum { STRUCTURED_TEXT = 512, NAMES = 16 }; /* "user-agent" is longer than "%(a)s" */
     struct sl_access_format *format = calloc(1, sizeof *format);
-    size_t room = strlen(text) + STRUCTURED_TEXT + (size_t)NAMES * SL_ACCESS_PIECES;
-    if (format == NULL || (format->text = malloc(room)) == NULL) {
+    size_t room =
+        strlen(text) + STRUCTURED_TEXT + (size_t)NAMES * SL_ACCESS_PIECES + SL_ACCESS_SHORT;
+    if (format == NULL || (format->text = calloc(1, room)) == NULL) {
         free(format);
         return sl_error_set(err, SL_ENOMEM, "no memory for the access log's format");
     }
@@ -184,6 +226,8 @@ sl_access_format_new(const char *text, struct sl_access_format **ret_format, str
         sl_access_format_free(format);
         return rc;
     }
+    add_literal(format, "\n", 1);
+    format->count++;
     *ret_format = format;
     return SL_OK;
 }

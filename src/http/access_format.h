@@ -15,7 +15,7 @@ struct sl_access_entry {
     int status;
     uint64_t body_bytes;
     uint64_t duration_ns;
-    struct timespec now; /* wall clock: the line's time */
+    struct timespec now; /* CLOCK_REALTIME_COARSE: the line's time */
 };
 
 /* The text of the last second that was formatted; one a thread, zeroed at first. */

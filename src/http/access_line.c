@@ -6,8 +6,12 @@
 
 #include "http/access_piece.h"
 #include "http/chars.h"
+#include "http/text.h"
 
-enum { USUAL_LINE = 512 }; /* bytes for which there is room at first */
+enum {
+    USUAL_LINE = 512, /* bytes for which there is room at first */
+    ROOM = 64,        /* ... and before each piece: for a short literal and all atoms but texts */
+};
 
 /* sl_buf_append() without the call, for the few bytes that it mostly is. */
 static inline int
@@ -26,21 +30,43 @@ put_missing(struct sl_buf *out, enum sl_escape_style style)
     return style == SL_ESCAPE_JSON ? put(out, "null", 4) : put(out, "-", 1);
 }
 
+/* Within ROOM. */
 static int
 put_number(struct sl_buf *out, uint64_t n)
 {
-    char text[24];
-    char *p = text + sizeof text;
-    do
-        *--p = (char)('0' + n % 10);
-    while ((n /= 10) != 0);
-    return put(out, p, (size_t)(text + sizeof text - p));
+    out->len += sl_http_put_number(out->ptr + out->len, n);
+    return SL_OK;
 }
 
-static int
+static inline int
 put_text(struct sl_buf *out, const struct sl_str *text, enum sl_escape_style style)
 {
+    if (style == SL_ESCAPE_TEXT && out->cap - out->len >= text->len &&
+        sl_escape_copy_plain(out->ptr + out->len, text->ptr, text->len)) {
+        out->len += text->len;
+        return SL_OK;
+    }
     return sl_escape_latin1(out, text->ptr != NULL ? text->ptr : "", text->len, style);
+}
+
+/* There is ROOM before it, and enough for any atom but texts behind it. */
+static inline int
+put_literal(struct sl_buf *out, const struct sl_str *text)
+{
+    if (text->len > SL_ACCESS_SHORT)
+        return sl_buf_append(out, text->ptr, text->len) < 0 ? SL_ENOMEM : sl_buf_reserve(out, ROOM);
+    memcpy(out->ptr + out->len, text->ptr, SL_ACCESS_SHORT); /* too much, without a call */
+    out->len += text->len;
+    return SL_OK;
+}
+
+/* Within ROOM. */
+static int
+put_clf(struct sl_buf *out, const struct sl_access_clock *clock)
+{
+    memcpy(out->ptr + out->len, clock->clf, sizeof clock->clf);
+    out->len += clock->clf_len;
+    return SL_OK;
 }
 
 static void
@@ -119,56 +145,64 @@ put_decoded(struct sl_buf *out, const struct sl_str *path, enum sl_escape_style 
     return rc;
 }
 
-static bool
-is_named(const struct sl_str *name, const struct sl_access_piece *piece)
+static inline bool
+is_one(const struct sl_header *header, const struct sl_access_field *field)
 {
-    return name->len == piece->len && (name->ptr[0] | 0x20) == (piece->text[0] | 0x20) &&
-           strncasecmp(name->ptr, piece->text, piece->len) == 0;
+    const struct sl_str *name = &field->name;
+    if (header->name.len != name->len)
+        return false;
+    return field->odd ? strncasecmp(header->name.ptr, name->ptr, name->len) == 0
+                      : sl_chars_equal_lower(header->name.ptr, name->ptr, name->len);
 }
 
-/* The first field of that name behind h (NULL: of all); NULL: none. */
-static inline const struct sl_header *
-next_named(const struct sl_request *req, const struct sl_access_piece *piece,
-           const struct sl_header *h)
+/* The headers of a request that are one of the format's fields: the first and the last, or NULL. */
+struct found {
+    const struct sl_header *first, *last;
+};
+
+static void
+find_fields(const struct sl_access_format *format, const struct sl_request *req,
+            struct found found[SL_ACCESS_PIECES])
 {
+    for (unsigned i = 0; i < format->field_count; i++)
+        found[i] = (struct found){NULL, NULL};
     const struct sl_header *end = req->headers + req->header_count;
-    for (h = h != NULL ? h + 1 : req->headers; h < end; h++) {
-        if (is_named(&h->name, piece))
-            return h;
+    for (const struct sl_header *header = req->headers; header < end; header++) {
+        if ((format->field_lengths >> header->name.len % 64 & 1) == 0)
+            continue;
+        for (unsigned i = 0; i < format->field_count; i++) {
+            if (!is_one(header, &format->fields[i]))
+                continue;
+            if (found[i].first == NULL)
+                found[i].first = header;
+            found[i].last = header;
+        }
     }
-    return NULL;
 }
 
 /* All fields of that name with commas between, as they stand in environ. */
 static int
-put_joined(struct sl_buf *out, const struct sl_request *req, const struct sl_access_piece *piece)
+put_joined(struct sl_buf *out, const struct found *found, const struct sl_access_field *field,
+           enum sl_escape_style style)
 {
-    const struct sl_header *first = next_named(req, piece, NULL);
-    if (first == NULL)
-        return put_missing(out, piece->style);
-    const struct sl_header *other = next_named(req, piece, first);
-    if (other == NULL)
-        return put_text(out, &first->value, piece->style);
+    if (found->first == NULL)
+        return put_missing(out, style);
+    if (found->first == found->last)
+        return put_text(out, &found->first->value, style);
     struct sl_buf joined = SL_BUF_INIT;
-    int rc = sl_buf_append(&joined, first->value.ptr, first->value.len);
-    for (; rc == SL_OK && other != NULL; other = next_named(req, piece, other)) {
-        rc = sl_buf_append(&joined, ",", 1);
+    int rc = SL_OK;
+    for (const struct sl_header *h = found->first; rc == SL_OK && h <= found->last; h++) {
+        if (!is_one(h, field))
+            continue;
+        if (h != found->first)
+            rc = sl_buf_append(&joined, ",", 1);
         if (rc == SL_OK)
-            rc = sl_buf_append(&joined, other->value.ptr, other->value.len);
+            rc = sl_buf_append(&joined, h->value.ptr, h->value.len);
     }
     if (rc == SL_OK)
-        rc = sl_escape_latin1(out, joined.ptr, joined.len, piece->style);
+        rc = sl_escape_latin1(out, joined.ptr, joined.len, style);
     sl_buf_release(&joined);
     return rc;
-}
-
-static int
-put_last(struct sl_buf *out, const struct sl_request *req, const struct sl_access_piece *piece)
-{
-    for (size_t i = req->header_count; i > 0; i--)
-        if (is_named(&req->headers[i - 1].name, piece))
-            return put_text(out, &req->headers[i - 1].value, piece->style);
-    return put_missing(out, piece->style);
 }
 
 static int
@@ -184,9 +218,9 @@ put_response_field(struct sl_buf *out, const struct sl_str *fields,
         at += len + 1;
         if (len > 0 && line[len - 1] == '\r')
             len--;
-        if (len >= piece->len + 2 && line[piece->len] == ':' &&
-            strncasecmp(line, piece->text, piece->len) == 0)
-            found = (struct sl_str){line + piece->len + 2, len - piece->len - 2};
+        if (len >= piece->name.len + 2 && line[piece->name.len] == ':' &&
+            strncasecmp(line, piece->name.ptr, piece->name.len) == 0)
+            found = (struct sl_str){line + piece->name.len + 2, len - piece->name.len - 2};
     }
     return found.ptr != NULL ? put_text(out, &found, piece->style) : put_missing(out, piece->style);
 }
@@ -230,17 +264,11 @@ decode_base64(const char *text, size_t len, char *out)
 
 /* The user of HTTP basic authentication; several Authorization fields name nobody. */
 static int
-put_user(struct sl_buf *out, const struct sl_request *req, enum sl_escape_style style)
+put_user(struct sl_buf *out, const struct found *fields, enum sl_escape_style style)
 {
-    const struct sl_header *found = NULL;
-    for (size_t i = 0; i < req->header_count; i++) {
-        const struct sl_str *name = &req->headers[i].name;
-        if (name->len != 13 || strncasecmp(name->ptr, "authorization", 13) != 0)
-            continue;
-        if (found != NULL)
-            return put_missing(out, style);
-        found = &req->headers[i];
-    }
+    const struct sl_header *found = fields->first;
+    if (found != fields->last)
+        return put_missing(out, style);
     if (found == NULL || found->value.len < 6 || strncasecmp(found->value.ptr, "basic ", 6) != 0)
         return put_missing(out, style);
     const char *text = found->value.ptr + 6;
@@ -271,22 +299,23 @@ put_formatted(struct sl_buf *out, const char *format, unsigned long long a, unsi
 }
 
 static int
-put_piece(const struct sl_access_piece *piece, const struct sl_access_entry *entry,
+put_piece(const struct sl_access_format *format, const struct sl_access_piece *piece,
+          const struct sl_access_entry *entry, const struct found found[SL_ACCESS_PIECES],
           const struct sl_access_clock *clock, struct sl_buf *out)
 {
     const struct sl_request *req = entry->req;
     struct sl_str text;
     char version[16];
     switch (piece->atom) {
-    case SL_ATOM_LITERAL:
-        return put(out, piece->text, piece->len);
+    case SL_ATOM_NOTHING:
+        return SL_OK;
     case SL_ATOM_REMOTE_ADDRESS:
         text = (struct sl_str){req->peer->addr, strlen(req->peer->addr)};
         return put_text(out, &text, piece->style);
     case SL_ATOM_USER:
-        return put_user(out, req, piece->style);
+        return put_user(out, &found[piece->field], piece->style);
     case SL_ATOM_TIME:
-        return put(out, clock->clf, clock->clf_len);
+        return put_clf(out, clock);
     case SL_ATOM_TIME_ISO:
         return put_time_iso(out, clock, entry->now.tv_nsec, piece->style == SL_ESCAPE_JSON);
     case SL_ATOM_REQUEST_LINE:
@@ -307,9 +336,11 @@ put_piece(const struct sl_access_piece *piece, const struct sl_access_entry *ent
     case SL_ATOM_BODY_BYTES:
         return put_number(out, entry->body_bytes);
     case SL_ATOM_REQUEST_FIELD:
-        return put_joined(out, req, piece);
+        return put_joined(out, &found[piece->field], &format->fields[piece->field], piece->style);
     case SL_ATOM_REQUEST_LAST:
-        return put_last(out, req, piece);
+        if (found[piece->field].last == NULL)
+            return put_missing(out, piece->style);
+        return put_text(out, &found[piece->field].last->value, piece->style);
     case SL_ATOM_RESPONSE_FIELD:
         return put_response_field(out, &entry->fields, piece);
     case SL_ATOM_SECONDS:
@@ -334,13 +365,19 @@ sl_access_format_line(const struct sl_access_format *format, const struct sl_acc
                       struct sl_access_clock *clock, struct sl_buf *out)
 {
     size_t before = out->len;
-    int rc = sl_buf_reserve(out, USUAL_LINE);
+    struct found found[SL_ACCESS_PIECES];
+    int rc = SL_OK;
+    find_fields(format, entry->req, found);
     if (entry->now.tv_sec != clock->second || clock->clf_len == 0)
         set_clock(clock, entry->now.tv_sec);
-    for (size_t i = 0; rc == SL_OK && i < format->count; i++)
-        rc = put_piece(&format->pieces[i], entry, clock, out);
-    if (rc == SL_OK)
-        rc = put(out, "\n", 1);
+    for (size_t i = 0; rc == SL_OK && i < format->count; i++) {
+        if (out->cap - out->len < ROOM)
+            rc = sl_buf_reserve(out, USUAL_LINE);
+        if (rc == SL_OK)
+            rc = put_literal(out, &format->pieces[i].before);
+        if (rc == SL_OK)
+            rc = put_piece(format, &format->pieces[i], entry, found, clock, out);
+    }
     if (rc < 0)
         out->len = before;
     return rc;

@@ -4,7 +4,6 @@
  * writes all at once: 50 writes a second at most, and no wake-up while nothing is served.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,18 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
 #include "http/access_log.h"
+#include "net/descriptor.h"
 
 enum {
     GATHER_MS = 20,
     BUFFER_MAX = 4 << 20, /* bytes that wait for a slow file; what comes then is dropped */
     PIPE_STEP = 4096, /* PIPE_BUF: what several workers write to a pipe is not mixed up to here */
     FLUSH_WAIT_S = 1,
-    KEEP_LINE = 16 * 1024, /* a longer line's buffer is not kept */
+    GATHER_MAX = 16 * 1024,      /* bytes on a desk */
+    KEEP_LINES = 2 * GATHER_MAX, /* a larger desk's buffer is not kept */
 };
 
 /* One row of exclude. */
@@ -49,12 +51,12 @@ struct sl_access_log {
     pthread_cond_t done; /* a flush is over */
     /* under the lock */
     struct sl_buf waiting;
-    int next_fd;               /* the writer takes it; -1: none */
+    bool file_sent;            /* through the door, and the writer has not taken it */
     uint64_t flushes, flushed; /* asked for, done */
     bool quit;
 
     _Atomic uint64_t dropped;
-    int fd; /* the writer's */
+    int door[2]; /* a socket pair: files for the writer go in at the first end */
 };
 
 /* ---- exclude -------------------------------------------------------------------------------- */
@@ -136,7 +138,7 @@ is_excluded(const struct sl_access_log *log, const struct sl_access_entry *entry
     return false;
 }
 
-/* ---- the writer -------------------------------------------------------------------------------
+/* ---- lines ------------------------------------------------------------------------------------
  */
 
 static uint64_t
@@ -166,6 +168,9 @@ cut(const char *text, size_t len, size_t step)
     return lf != NULL ? (size_t)(lf + 1 - text) : len;
 }
 
+/* ---- the writer -------------------------------------------------------------------------------
+ */
+
 /* False: the file does not take it. */
 static bool
 write_all(int fd, const char *text, size_t len, size_t *ret_written)
@@ -186,15 +191,15 @@ write_all(int fd, const char *text, size_t len, size_t *ret_written)
 }
 
 static void
-write_lines(struct sl_access_log *log, const struct sl_buf *lines)
+write_lines(struct sl_access_log *log, int fd, const struct sl_buf *lines)
 {
     struct stat st;
     if (lines->ptr == NULL) /* nothing was ever written */
         return;
-    bool file = fstat(log->fd, &st) == 0 && S_ISREG(st.st_mode);
+    bool file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     for (size_t at = 0, step = 0, written; at < lines->len; at += step) {
         step = file ? lines->len - at : cut(lines->ptr + at, lines->len - at, PIPE_STEP);
-        if (!write_all(log->fd, lines->ptr + at, step, &written)) {
+        if (!write_all(fd, lines->ptr + at, step, &written)) {
             uint64_t lost = count_lines(lines->ptr + at + written, step - written);
             atomic_fetch_add(&log->dropped, lost);
         }
@@ -225,22 +230,24 @@ write_on(void *arg)
     struct sl_access_log *log = arg;
     struct sl_buf lines = SL_BUF_INIT;
     bool over = false;
+    sl_descriptor_separate(log->door[1]);
+    int fd = sl_descriptor_receive(log->door[1]);
     pthread_mutex_lock(&log->lock);
     while (!over) {
         await_news(log);
         struct sl_buf empty = lines;
         lines = log->waiting;
         log->waiting = empty;
-        int next_fd = log->next_fd;
-        log->next_fd = -1;
+        int next_fd = log->file_sent ? sl_descriptor_receive(log->door[1]) : -1;
+        log->file_sent = false;
         uint64_t flushes = log->flushes;
         over = log->quit;
         pthread_mutex_unlock(&log->lock);
-        write_lines(log, &lines);
+        write_lines(log, fd, &lines);
         lines.len = 0;
         if (next_fd >= 0) {
-            close(log->fd);
-            log->fd = next_fd;
+            close(fd);
+            fd = next_fd;
         }
         pthread_mutex_lock(&log->lock);
         log->flushed = flushes;
@@ -248,23 +255,31 @@ write_on(void *arg)
     }
     pthread_mutex_unlock(&log->lock);
     sl_buf_release(&lines);
+    if (fd >= 0)
+        close(fd);
     return NULL;
 }
 
 /* ---- the requests' side -----------------------------------------------------------------------
  */
 
-static void
-hand_over(struct sl_access_log *log, const struct sl_buf *line)
+void
+sl_access_log_hand_over(struct sl_access_log *log, struct sl_access_desk *desk)
 {
+    struct sl_buf *lines = &desk->lines;
+    if (lines->len == 0)
+        return;
     pthread_mutex_lock(&log->lock);
     bool was_empty = log->waiting.len == 0;
-    bool full = line->len > BUFFER_MAX - log->waiting.len || log->waiting.len > BUFFER_MAX;
-    if (full || sl_buf_append(&log->waiting, line->ptr, line->len) < 0)
-        atomic_fetch_add(&log->dropped, 1);
+    bool full = lines->len > BUFFER_MAX - log->waiting.len || log->waiting.len > BUFFER_MAX;
+    if (full || sl_buf_append(&log->waiting, lines->ptr, lines->len) < 0)
+        atomic_fetch_add(&log->dropped, count_lines(lines->ptr, lines->len));
     else if (was_empty)
         pthread_cond_signal(&log->news);
     pthread_mutex_unlock(&log->lock);
+    lines->len = 0;
+    if (lines->cap > KEEP_LINES)
+        sl_buf_release(lines);
 }
 
 bool
@@ -273,30 +288,40 @@ sl_access_log_is_timed(const struct sl_access_log *log)
     return sl_access_format_is_timed(log->format);
 }
 
+/* A desk that gathers may have the next request hang for a long time, or end the process: what was
+ * answered before it does not wait for that. */
+static bool
+may_gather(const struct sl_access_desk *desk, const struct timespec *now)
+{
+    return desk->gathers && desk->lines.len < GATHER_MAX && now->tv_nsec == desk->since.tv_nsec &&
+           now->tv_sec == desk->since.tv_sec;
+}
+
 void
 sl_access_log_note(struct sl_access_log *log, struct sl_access_desk *desk,
-                   struct sl_access_entry *entry)
+                   const struct sl_access_entry *entry)
 {
     if (log->exclusion_count > 0 && is_excluded(log, entry))
         return;
-    clock_gettime(CLOCK_REALTIME_COARSE, &entry->now);
-    desk->line.len = 0;
-    if (sl_access_format_line(log->format, entry, &desk->clock, &desk->line) < 0)
+    size_t before = desk->lines.len;
+    if (before == 0)
+        desk->since = entry->now;
+    if (sl_access_format_line(log->format, entry, &desk->clock, &desk->lines) < 0) {
         atomic_fetch_add(&log->dropped, 1);
-    else {
-        if (log->on_line != NULL)
-            log->on_line(log->ctx, desk->line.ptr, desk->line.len - 1);
-        if (log->started)
-            hand_over(log, &desk->line);
+        return;
     }
-    if (desk->line.cap > KEEP_LINE)
-        sl_buf_release(&desk->line);
+    if (log->on_line != NULL)
+        log->on_line(log->ctx, desk->lines.ptr + before, desk->lines.len - before - 1);
+    if (!log->started)
+        desk->lines.len = 0;
+    else if (!may_gather(desk, &entry->now))
+        sl_access_log_hand_over(log, desk);
 }
 
 void
 sl_access_desk_release(struct sl_access_desk *desk)
 {
-    sl_buf_release(&desk->line);
+    sl_buf_release(&desk->lines);
 }
 
 uint64_t
@@ -316,10 +341,10 @@ free_log(struct sl_access_log *log)
     free(log->exclusions);
     sl_access_format_free(log->format);
     sl_buf_release(&log->waiting);
-    if (log->fd >= 0)
-        close(log->fd);
-    if (log->next_fd >= 0)
-        close(log->next_fd);
+    if (log->door[0] >= 0) {
+        close(log->door[0]);
+        close(log->door[1]);
+    }
     pthread_cond_destroy(&log->news);
     pthread_cond_destroy(&log->done);
     pthread_mutex_destroy(&log->lock);
@@ -329,8 +354,8 @@ free_log(struct sl_access_log *log)
 static int
 start_writer(struct sl_access_log *log, int fd, struct sl_error *err)
 {
-    log->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (log->fd < 0)
+    int type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    if (socketpair(AF_UNIX, type, 0, log->door) < 0 || sl_descriptor_send(log->door[0], fd) < 0)
         return sl_error_set(err, SL_ESYS, "the access log's descriptor: %s", strerror(errno));
     sigset_t all, before; /* signals are for the main thread */
     sigfillset(&all);
@@ -350,7 +375,7 @@ sl_access_log_open(const struct sl_access_log_options *options, struct sl_access
     struct sl_access_log *log = calloc(1, sizeof *log);
     if (log == NULL)
         return sl_error_set(err, SL_ENOMEM, "no memory for the access log");
-    log->fd = log->next_fd = -1;
+    log->door[0] = log->door[1] = -1;
     log->on_line = options->on_line;
     log->ctx = options->ctx;
     pthread_condattr_t attr;
@@ -373,32 +398,30 @@ sl_access_log_open(const struct sl_access_log_options *options, struct sl_access
     return SL_OK;
 }
 
-/* Lines so far are written, then next_fd (-1: none) takes over. */
+/* With the lock: waits until all lines so far are written, and a file that was sent is taken. */
 static int
-flush(struct sl_access_log *log, int next_fd)
+flush(struct sl_access_log *log)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += FLUSH_WAIT_S;
-    pthread_mutex_lock(&log->lock);
-    if (next_fd >= 0) {
-        if (log->next_fd >= 0) /* the writer is stuck and has not even taken that one */
-            close(log->next_fd);
-        log->next_fd = next_fd;
-    }
     uint64_t mine = ++log->flushes;
     pthread_cond_signal(&log->news);
     int rc = 0;
     while (rc == 0 && log->flushed < mine)
         rc = pthread_cond_timedwait(&log->done, &log->lock, &until);
-    pthread_mutex_unlock(&log->lock);
     return rc == 0 ? SL_OK : SL_ETIMEOUT;
 }
 
 int
 sl_access_log_flush(struct sl_access_log *log)
 {
-    return log->started ? flush(log, -1) : SL_OK;
+    if (!log->started)
+        return SL_OK;
+    pthread_mutex_lock(&log->lock);
+    int rc = flush(log);
+    pthread_mutex_unlock(&log->lock);
+    return rc;
 }
 
 int
@@ -406,8 +429,19 @@ sl_access_log_reopen(struct sl_access_log *log, int fd)
 {
     if (!log->started)
         return SL_OK;
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    return copy < 0 ? SL_ESYS : flush(log, copy);
+    pthread_mutex_lock(&log->lock);
+    int rc = sl_descriptor_send(log->door[0], fd);
+    if (rc == SL_OK && log->file_sent) { /* the writer is stuck and has not even taken the last */
+        int last = sl_descriptor_receive(log->door[1]);
+        if (last >= 0)
+            close(last);
+    }
+    if (rc == SL_OK) {
+        log->file_sent = true;
+        rc = flush(log);
+    }
+    pthread_mutex_unlock(&log->lock);
+    return rc;
 }
 
 int

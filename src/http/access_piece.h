@@ -7,7 +7,7 @@
 
 /* What stands at one place of the line. */
 enum sl_access_atom {
-    SL_ATOM_LITERAL,
+    SL_ATOM_NOTHING,         /* the end */
     SL_ATOM_REMOTE_ADDRESS,  /* h */
     SL_ATOM_USER,            /* u: of HTTP basic authentication (RFC 7617) */
     SL_ATOM_TIME,            /* t */
@@ -31,19 +31,33 @@ enum sl_access_atom {
     SL_ATOM_PID_NUMBER,
 };
 
-struct sl_access_piece {
-    enum sl_access_atom atom;
-    enum sl_escape_style style;
-    const char *text; /* SL_ATOM_LITERAL; *_FIELD: the name in lower case. In format->text */
-    size_t len;
+enum {
+    SL_ACCESS_PIECES = 64,
+    SL_ACCESS_SHORT = 16, /* so many bytes of a literal may be read, however short it is */
 };
 
-enum { SL_ACCESS_PIECES = 64 };
+/* A literal and the atom behind it. The last piece has the end of the line. */
+struct sl_access_piece {
+    struct sl_str before;
+    enum sl_access_atom atom;
+    enum sl_escape_style style;
+    unsigned field;     /* USER, REQUEST_FIELD, REQUEST_LAST: index in format->fields */
+    struct sl_str name; /* RESPONSE_FIELD: in lower case */
+};
+
+/* A request field that lines tell something of. */
+struct sl_access_field {
+    struct sl_str name; /* in lower case */
+    bool odd;           /* has letters that sl_chars_equal_lower() does not know */
+};
 
 struct sl_access_format {
     size_t count;
     struct sl_access_piece pieces[SL_ACCESS_PIECES];
-    char *text; /* literals and names one after the other; never longer than the format */
+    unsigned field_count;
+    uint64_t field_lengths; /* bit n: there is a name of n bytes, modulo 64 */
+    struct sl_access_field fields[SL_ACCESS_PIECES];
+    char *text; /* literals and names one behind the other */
     size_t text_len;
 };
 

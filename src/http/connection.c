@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <time.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -80,7 +81,8 @@ sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const 
         opt->on_bad_request(opt->ctx, req, &conn->peer, status, sentence);
     if (opt->access_log != NULL && req->method.len > 0) {
         struct sl_access_entry entry = {.req = req, .status = status};
-        sl_access_log_note(opt->access_log, &ws->desk, &entry);
+        clock_gettime(CLOCK_REALTIME_COARSE, &entry.now);
+        sl_access_log_note(opt->access_log, ws->desk, &entry);
     }
 }
 

@@ -56,6 +56,7 @@ sl_workspace_new(struct sl_engine *engine, bool scratch)
     ws->engine = engine;
     sl_out_init(&ws->out);
     ws->out.cut = &engine->cut;
+    ws->desk = engine->opt.threads == 0 ? &engine->desk : &ws->own_desk;
     ws->fields = malloc(engine->head_rules.max_fields * sizeof *ws->fields);
     ws->scratch = scratch ? malloc(SL_SCRATCH_SIZE) : NULL;
     if (ws->fields == NULL || (scratch && ws->scratch == NULL) ||
@@ -74,7 +75,7 @@ sl_workspace_free(struct sl_workspace *ws)
     sl_out_release(&ws->out);
     sl_buf_release(&ws->headers);
     sl_buf_release(&ws->substitute);
-    sl_access_desk_release(&ws->desk);
+    sl_access_desk_release(&ws->own_desk);
     sl_buf_release(&ws->x.spill);
     free(ws->fields);
     free(ws->fixed);
@@ -456,18 +457,22 @@ take_returned(struct sl_engine *engine, struct sl_workspace *ws)
     return SL_STEP_DONE;
 }
 
+/* *ret_slept: time has passed. */
 static int
-wait_events(struct sl_engine *engine, int timeout_ms)
+wait_events(struct sl_engine *engine, int timeout_ms, bool *ret_slept)
 {
     const struct sl_engine_options *opt = &engine->opt;
     int n;
-    /* Who is busy looks first: to sleep may cost more than the look (the interpreter's lock). */
-    if (timeout_ms == 0 || (opt->sleep_begin != NULL && engine->event_count >= BUSY_BATCH)) {
+    *ret_slept = false;
+    /* Who is busy looks first: with a time-out the kernel reads the clock even if it will not wait,
+     * and to sleep may cost more than the look (the interpreter's lock). */
+    if (timeout_ms == 0 || engine->event_count >= BUSY_BATCH) {
         n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, 0);
         /* That look may have swallowed the loop's wake-up; the flag tells. */
         if (n != 0 || timeout_ms == 0 || atomic_exchange(&engine->woken, false))
             return n;
     }
+    *ret_slept = true;
     if (opt->sleep_begin != NULL)
         opt->sleep_begin(opt->ctx);
     n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, timeout_ms);
@@ -488,14 +493,21 @@ sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_m
     bool over = is_over(engine);
     if (over && !engine->opt.lent)
         return SL_ECLOSED;
-    int n = wait_events(engine, sleep_time(engine, timeout_ms));
+    bool slept;
+    int n = wait_events(engine, sleep_time(engine, timeout_ms), &slept);
     if (n < 0)
         return n;
     engine->event_next = 0;
     engine->event_count = n;
-    engine->now_ms = sl_clock_ms();
-    if (serve_batch(engine, ws) == SL_STEP_LOST)
+    if (slept)
+        engine->now_ms = sl_clock_ms();
+    engine->desk.gathers = true;
+    enum sl_step step = serve_batch(engine, ws);
+    if (step == SL_STEP_LOST)
         return SL_ELOST;
+    engine->desk.gathers = false;
+    if (engine->opt.access_log != NULL)
+        sl_access_log_hand_over(engine->opt.access_log, &engine->desk);
     return over ? SL_ECLOSED : SL_OK;
 }
 
@@ -724,6 +736,7 @@ sl_engine_close(struct sl_engine *engine, unsigned wait_ms)
         sl_loop_close(engine->loop);
     }
     sl_workspace_free(engine->ws);
+    sl_access_desk_release(&engine->desk);
     free(engine->points);
     free(engine->forwarded);
     free(engine->proxy);

@@ -26,6 +26,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 #include <saola/engine.h>
 
 #include "base/buffer.h"
@@ -111,6 +112,7 @@ struct sl_response {
     uint64_t sent;   /* body bytes given to the client */
     int status;
     bool started, committed, ended;
+    bool whole; /* its head was made with its body at hand */
     bool has_length, chunked, no_body;
     bool sealed;      /* its body is complete: what else the handler gives is dropped */
     bool substituted; /* ... because a file takes its place: ws->substitute */
@@ -161,11 +163,13 @@ struct sl_workspace {
     struct sl_buf substitute;                  /* X-Sendfile of x */
     char status_text[128];
     size_t status_len;
-    struct sl_out out; /* output of the connection being served */
+    struct sl_out out;   /* output of the connection being served */
+    struct timespec now; /* CLOCK_REALTIME_COARSE, of x's head */
     time_t date_second;
     char *fixed; /* "\r\nServer: ...\r\nDate: ...\r\nConnection: " */
     size_t fixed_len, fixed_date;
-    struct sl_access_desk desk;
+    struct sl_access_desk *desk; /* the engine's; of a pool's thread: own_desk */
+    struct sl_access_desk own_desk;
     char *scratch;   /* SL_SCRATCH_SIZE */
     uint64_t ticket; /* pool.c: this thread's handler call */
     unsigned record; /* of this thread in the scoreboard */
@@ -206,6 +210,7 @@ struct sl_engine {
     size_t forwarded_count, proxy_count;
     struct sl_head_rules head_rules;
     bool timed_log; /* opt.access_log tells how long requests took */
+    struct sl_access_desk desk;
     struct sl_loop_event events[SL_EVENT_BATCH];
     int event_next, event_count;
     uint64_t now_ms;

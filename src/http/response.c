@@ -103,27 +103,13 @@ sl_response_start_code(struct sl_response *res, int status)
 static void
 refresh_date(struct sl_workspace *ws)
 {
-    struct timespec now;
     char text[SL_DATE_LEN + 1];
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    if (now.tv_sec == ws->date_second)
+    clock_gettime(CLOCK_REALTIME_COARSE, &ws->now);
+    if (ws->now.tv_sec == ws->date_second)
         return;
-    ws->date_second = now.tv_sec;
-    sl_http_date(now.tv_sec, text);
+    ws->date_second = ws->now.tv_sec;
+    sl_http_date(ws->now.tv_sec, text);
     memcpy(ws->fixed + ws->fixed_date, text, SL_DATE_LEN);
-}
-
-static size_t
-put_number(char *to, uint64_t n)
-{
-    char digits[20];
-    size_t len = 0;
-    do
-        digits[len++] = (char)('0' + n % 10);
-    while ((n /= 10) != 0);
-    for (size_t i = 0; i < len; i++)
-        to[i] = digits[len - 1 - i];
-    return len;
 }
 
 bool
@@ -205,6 +191,7 @@ sl_response_commit(struct sl_response *res, bool whole, size_t len)
     struct sl_workspace *ws = res->ws;
     if (res->substituted && !res->sealed)
         return substitute(res);
+    res->whole = whole;
     choose_framing(res, whole, len);
     refresh_date(ws);
     size_t need = 9 + ws->status_len + ws->fixed_len + 64 + ws->headers.len;
@@ -234,7 +221,7 @@ sl_response_commit(struct sl_response *res, bool whole, size_t len)
     } else if (res->has_length) {
         memcpy(p, "Content-Length: ", 16);
         p += 16;
-        p += put_number(p, res->length);
+        p += sl_http_put_number(p, res->length);
         *p++ = '\r';
         *p++ = '\n';
     }
@@ -397,14 +384,17 @@ mark_ended(struct sl_response *res)
     res->ended = true;
     if (log == NULL)
         return;
+    if (!res->whole)
+        clock_gettime(CLOCK_REALTIME_COARSE, &ws->now);
     struct sl_access_entry entry = {
         .req = &ws->x.req,
         .fields = {ws->headers.ptr, ws->headers.len},
         .status = res->status,
         .body_bytes = res->sent,
         .duration_ns = ws->engine->timed_log ? sl_clock_ns() - ws->x.began_ns : 0,
+        .now = ws->now,
     };
-    sl_access_log_note(log, &ws->desk, &entry);
+    sl_access_log_note(log, ws->desk, &entry);
 }
 
 static void

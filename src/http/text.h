@@ -4,9 +4,26 @@
 #define SL_HTTP_TEXT_H
 
 #include <saola/http.h>
+#include <string.h>
 #include <time.h>
 
 enum { SL_DATE_LEN = 29 };
+
+enum { SL_NUMBER_MAX = 20 }; /* digits of 2^64 - 1 */
+
+/* Writes n in decimal; returns how many digits it has. All SL_NUMBER_MAX bytes at `to` are written:
+ * one copy of fixed size is faster than one that fits. */
+static inline size_t
+sl_http_put_number(char *to, uint64_t n)
+{
+    char text[2 * SL_NUMBER_MAX], *end = text + SL_NUMBER_MAX, *p = end;
+    memset(end, '0', SL_NUMBER_MAX);
+    do
+        *--p = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    memcpy(to, p, SL_NUMBER_MAX);
+    return (size_t)(end - p);
+}
 
 /* Formats an IMF-fixdate (RFC 9110 section 5.6.7) of 29 bytes and a NUL. No locale, no malloc. */
 void sl_http_date(time_t when, char out[SL_DATE_LEN + 1]);

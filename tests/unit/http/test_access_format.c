@@ -192,6 +192,49 @@ test_users(void **state)
     free(line);
 }
 
+/* Texts that need no escapes are copied by another way, several bytes at a time. */
+static void
+test_what_needs_escapes_is_found_wherever_it_stands(void **state)
+{
+    (void)state;
+    static const char odd[] = {'"', '\\', 0x1f, 0x7f, '\x80', '\xff', ' ', '~'};
+    for (size_t len = 0; len <= 70; len++) {
+        for (size_t at = 0; at <= len; at++) {
+            char text[71];
+            memset(text, 'a', sizeof text);
+            text[at] = odd[(len + at) % sizeof odd]; /* at == len: behind the end */
+            struct sl_request req = {.query = {text, len}, .peer = &peer};
+            char *line = line_of("%(q)s", &req);
+            struct sl_buf expected = SL_BUF_INIT;
+            assert_int_equal(sl_escape_latin1(&expected, text, len, SL_ESCAPE_TEXT), SL_OK);
+            assert_int_equal(strlen(line), expected.len);
+            assert_memory_equal(line, expected.ptr, expected.len);
+            sl_buf_release(&expected);
+            free(line);
+        }
+    }
+}
+
+static void
+test_fields_are_found_by_their_whole_name(void **state)
+{
+    (void)state;
+    static const char name_74[] =
+        "x-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    struct sl_header some[] = {{STR("X_A"), STR("1")},        {STR("x^b"), STR("2")},
+                               {STR("x~b"), STR("3")},        {STR("USER-AGENT"), STR("4")},
+                               {STR("user-agenT"), STR("5")}, {STR("user_agent"), STR("6")},
+                               {{name_74, 74}, STR("7")}, /* 64 more than user-agent has */
+                               {STR("Referer"), STR("8")},    {STR("x"), STR("9")}};
+    struct sl_request req = {
+        .headers = some, .header_count = sizeof some / sizeof some[0], .peer = &peer};
+    char *line = line_of("%({x_a}i)s %({X^B}i)s %({x~b}i)s %(a)s %({user-agent}i)s %(f)s "
+                         "%({X}i)s %(f)s %({y}i)s %(u)s",
+                         &req);
+    assert_string_equal(line, "1 2 3 4,5 5 8 9 8 - -");
+    free(line);
+}
+
 static void
 test_no_byte_ends_the_line_or_reaches_a_terminal(void **state)
 {
@@ -254,6 +297,8 @@ main(void)
         cmocka_unit_test(test_the_structured_formats),
         cmocka_unit_test(test_what_only_python_can_fill_is_said),
         cmocka_unit_test(test_users),
+        cmocka_unit_test(test_what_needs_escapes_is_found_wherever_it_stands),
+        cmocka_unit_test(test_fields_are_found_by_their_whole_name),
         cmocka_unit_test(test_no_byte_ends_the_line_or_reaches_a_terminal),
         cmocka_unit_test(test_broken_utf8),
     };

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -165,6 +167,111 @@ test_after_reopen_the_old_file_gets_nothing(void **state)
     expect_content(new, "GET /new 200\n");
     close(old);
     close(new);
+}
+
+static int
+open_files(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count;
+}
+
+static void
+test_files_that_are_not_its_own_are_not_kept_open(void **state)
+{
+    (void)state;
+    int before = open_files(), ends[2];
+    char byte;
+    assert_int_equal(pipe(ends), 0);
+    struct sl_access_log *log = open_log(ends[1], NULL); /* its thread could see the pipe's end */
+    int file = scratch_file();
+    assert_int_equal(sl_access_log_reopen(log, file), SL_OK);
+    assert_int_equal(sl_access_log_flush(log), SL_OK);
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 0); /* waits for ever if somebody has it */
+    close(ends[0]);
+    int open_now = open_files();
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(sl_access_log_reopen(log, file), SL_OK);
+    assert_int_equal(open_files(), open_now);
+    assert_int_equal(sl_access_log_close(log, 5000), SL_OK);
+    close(file);
+    assert_int_equal(open_files(), before);
+}
+
+static void
+test_reopens_while_the_writer_is_stuck(void **state)
+{
+    (void)state;
+    int ends[2], files[2], here = 0;
+    static char path[200001], sink[65536];
+    memset(path, 'a', sizeof path - 1);
+    assert_int_equal(pipe(ends), 0);
+    struct sl_access_log *log = open_log(ends[1], NULL);
+    note(log, path);     /* more than the pipe takes */
+    while (here < 65536) /* until the writer has filled it */
+        assert_int_equal(ioctl(ends[0], FIONREAD, &here), 0);
+    for (int i = 0; i < 2; i++) {
+        files[i] = scratch_file();
+        assert_int_equal(sl_access_log_reopen(log, files[i]), SL_ETIMEOUT);
+    }
+    note(log, "/2");
+    size_t total = sizeof path - 1 + strlen("GET  200\nGET /2 200\n");
+    while (total > 0) {
+        ssize_t n = read(ends[0], sink, sizeof sink);
+        assert_in_range(n, 1, total);
+        total -= (size_t)n;
+    }
+    assert_int_equal(sl_access_log_flush(log), SL_OK);
+    note(log, "/3");
+    assert_int_equal(sl_access_log_close(log, 5000), SL_OK);
+    expect_content(files[0], ""); /* it was replaced before its turn came */
+    expect_content(files[1], "GET /3 200\n");
+    for (int i = 0; i < 2; i++) {
+        close(files[i]);
+        close(ends[i]);
+    }
+}
+
+static void
+test_a_desk_gathers_until_the_clock_goes_on(void **state)
+{
+    (void)state;
+    static const struct sl_peer peer = {.addr = "::1"};
+    struct sl_request req = {.method = {"GET", 3}, .path = {"/", 1}, .peer = &peer};
+    struct sl_access_entry entry = {.req = &req, .status = 1, .now = {1000, 4000000}};
+    struct sl_access_desk desk = {.gathers = true};
+    int fd = scratch_file();
+    struct sl_access_log *log = open_log(fd, NULL);
+    for (; entry.status < 3; entry.status++)
+        sl_access_log_note(log, &desk, &entry);
+    assert_int_equal(sl_access_log_flush(log), SL_OK);
+    expect_content(fd, "");
+    entry.now.tv_nsec += 4000000;
+    sl_access_log_note(log, &desk, &entry);
+    assert_int_equal(sl_access_log_flush(log), SL_OK);
+    expect_content(fd, "GET / 1\nGET / 2\nGET / 3\n");
+    entry.status++;
+    sl_access_log_note(log, &desk, &entry);
+    sl_access_log_hand_over(log, &desk);
+    sl_access_log_hand_over(log, &desk); /* nothing: no second time */
+    assert_int_equal(sl_access_log_flush(log), SL_OK);
+    expect_content(fd, "GET / 1\nGET / 2\nGET / 3\nGET / 4\n");
+    for (int i = 0; i < 10000; i++)
+        sl_access_log_note(log, &desk, &entry);
+    assert_in_range(desk.lines.cap, 1, 64 * 1024); /* never all of them */
+    sl_access_log_hand_over(log, &desk);
+    assert_int_equal(sl_access_log_close(log, 5000), SL_OK);
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 10004 * strlen("GET / 4\n"));
+    sl_access_desk_release(&desk);
+    close(fd);
 }
 
 static void
@@ -329,6 +436,9 @@ main(void)
         cmocka_unit_test(test_lines_appear_without_a_close),
         cmocka_unit_test(test_threads_and_rotation_lose_and_double_nothing),
         cmocka_unit_test(test_after_reopen_the_old_file_gets_nothing),
+        cmocka_unit_test(test_files_that_are_not_its_own_are_not_kept_open),
+        cmocka_unit_test(test_reopens_while_the_writer_is_stuck),
+        cmocka_unit_test(test_a_desk_gathers_until_the_clock_goes_on),
         cmocka_unit_test(test_a_pipe_gets_whole_lines_in_small_pieces),
         cmocka_unit_test(test_a_reader_that_went_away_costs_lines_only),
         cmocka_unit_test(test_a_reader_that_sleeps_holds_up_nobody),
