@@ -46,7 +46,11 @@ stash(struct sl_conn *conn, const char *buf, size_t pos, size_t len, bool own)
 static void
 count_request(struct sl_engine *engine)
 {
-    uint64_t n = atomic_fetch_add_explicit(&engine->requests, 1, memory_order_relaxed) + 1;
+    uint64_t n = atomic_load_explicit(&engine->requests, memory_order_relaxed) + 1;
+    if (engine->pool == NULL) /* nobody else counts: it need not be one step */
+        atomic_store_explicit(&engine->requests, n, memory_order_relaxed);
+    else
+        n = atomic_fetch_add_explicit(&engine->requests, 1, memory_order_relaxed) + 1;
     if (engine->opt.max_requests != 0 && n >= engine->opt.max_requests &&
         !atomic_exchange(&engine->limit_reached, true) && engine->opt.on_limit != NULL)
         engine->opt.on_limit(engine->opt.ctx);
