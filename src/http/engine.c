@@ -457,6 +457,16 @@ take_returned(struct sl_engine *engine, struct sl_workspace *ws)
     return SL_STEP_DONE;
 }
 
+/* What was answered goes to the access log's writer once a millisecond, and before the engine or
+ * its host may sleep. */
+static void
+hand_lines_over(struct sl_engine *engine)
+{
+    engine->handed_ms = engine->now_ms;
+    if (engine->opt.access_log != NULL)
+        sl_access_log_hand_over(engine->opt.access_log, &engine->desk);
+}
+
 /* *ret_slept: time has passed. */
 static int
 wait_events(struct sl_engine *engine, int timeout_ms, bool *ret_slept)
@@ -473,6 +483,7 @@ wait_events(struct sl_engine *engine, int timeout_ms, bool *ret_slept)
             return n;
     }
     *ret_slept = true;
+    hand_lines_over(engine);
     if (opt->sleep_begin != NULL)
         opt->sleep_begin(opt->ctx);
     n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, timeout_ms);
@@ -506,8 +517,8 @@ sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_m
     if (step == SL_STEP_LOST)
         return SL_ELOST;
     engine->desk.gathers = false;
-    if (engine->opt.access_log != NULL)
-        sl_access_log_hand_over(engine->opt.access_log, &engine->desk);
+    if (timeout_ms == 0 || engine->now_ms != engine->handed_ms)
+        hand_lines_over(engine);
     return over ? SL_ECLOSED : SL_OK;
 }
 
@@ -727,6 +738,7 @@ sl_engine_close(struct sl_engine *engine, unsigned wait_ms)
             return rc;
         }
     }
+    hand_lines_over(engine);
     sl_engine_cut(engine);
     sl_pending_release(engine);
     SL_LIST_EACH(link, &engine->spare)

@@ -211,6 +211,7 @@ struct sl_engine {
     struct sl_head_rules head_rules;
     bool timed_log; /* opt.access_log tells how long requests took */
     struct sl_access_desk desk;
+    uint64_t handed_ms; /* last time what is on it went to the log's writer */
     struct sl_loop_event events[SL_EVENT_BATCH];
     int event_next, event_count;
     uint64_t now_ms;

@@ -1,7 +1,11 @@
 /* The engine from outside, over sockets; every test runs inline and with threads. */
 #include "engine_fixture.h"
 
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <saola/access_log.h>
 
 static unsigned
 threads_of(void **state)
@@ -543,6 +547,55 @@ tell_peer(void *ctx, struct sl_request *req, struct sl_response *res)
     return text(res, line);
 }
 
+static int
+lines_in(int file)
+{
+    struct stat st;
+    assert_int_equal(fstat(file, &st), 0);
+    assert_int_equal(st.st_size % 6, 0);
+    return (int)(st.st_size / 6); /* "/ 200" and LF */
+}
+
+/* Lines are gathered while the engine is busy: neither its sleep nor its end keeps one back. */
+static void
+test_no_line_of_the_access_log_stays_with_the_engine(void **state)
+{
+    enum { REQUESTS = 200 };
+    struct server s;
+    struct sl_access_log_options log_options = {.format = "%(U)s %(s)s"};
+    struct sl_access_log *log;
+    server_prepare(&s, threads_of(state));
+    log_options.fd = memfd_create("log", MFD_CLOEXEC);
+    assert_int_equal(sl_access_log_open(&log_options, &log, NULL), SL_OK);
+    s.options.access_log = log;
+    server_start(&s);
+    int fd = dial(&s);
+    for (int i = 1; i <= 2; i++) {
+        say_text(fd, GET("/"));
+        expect(fd, 200, "hello");
+        for (int ms = 0; lines_in(log_options.fd) < i; ms++) {
+            assert_true(ms < 10000);
+            usleep(1000);
+        }
+    }
+    s.give_up = true;
+    sl_engine_wake(s.engine);
+    pthread_join(s.thread, NULL);
+    for (int i = 0; i < REQUESTS; i++) {
+        say_text(fd, GET("/"));
+        while (quiet(fd, 0))
+            (void)sl_engine_turn(s.engine, 10);
+        expect(fd, 200, "hello");
+    }
+    close(fd);
+    assert_int_equal(sl_engine_close(s.engine, 5000), SL_OK);
+    assert_int_equal(sl_access_log_close(log, 5000), SL_OK);
+    assert_int_equal(lines_in(log_options.fd), 2 + REQUESTS);
+    close(log_options.fd);
+    close(s.listener);
+    assert_int_equal(count_descriptors(), s.open_before);
+}
+
 static void
 test_a_proxy_header_counts_for_the_whole_connection(void **state)
 {
@@ -614,6 +667,7 @@ main(void)
         BOTH(test_a_request_that_came_while_all_were_busy_is_not_timed_out),
         BOTH(test_the_request_limit_is_told_once_and_ends_with_close),
         BOTH(test_connections_over_the_limit_wait_in_the_backlog),
+        BOTH(test_no_line_of_the_access_log_stays_with_the_engine),
         BOTH(test_a_proxy_header_counts_for_the_whole_connection),
         BOTH(test_running_out_of_descriptors_passes),
     };
