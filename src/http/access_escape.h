@@ -61,9 +61,18 @@ sl_escape_copy_plain(char *to, const char *text, size_t len)
         return sl_escape_is_plain_8(first) && sl_escape_is_plain_8(last);
     }
     uint64_t word = 0x2020202020202020u;
-    for (size_t i = 0; i < len; i++) {
-        to[i] = text[i];
-        word = word << 8 | (unsigned char)text[i];
+    if (len >= 4) {
+        uint32_t first = sl_chars_load_4(text), last = sl_chars_load_4(text + len - 4);
+        memcpy(to, text, 4);
+        memcpy(to + len - 4, text + len - 4, 4);
+        word = (uint64_t)first << 32 | last;
+    } else if (len > 0) {
+        char first = text[0], middle = text[len / 2], last = text[len - 1];
+        to[0] = first;
+        to[len / 2] = middle;
+        to[len - 1] = last;
+        word = word << 24 | (uint64_t)(uint8_t)first << 16 | (uint64_t)(uint8_t)middle << 8 |
+               (uint8_t)last;
     }
     return sl_escape_is_plain_8(word);
 }

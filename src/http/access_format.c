@@ -33,31 +33,31 @@ static const struct {
     {'p', false, SL_ATOM_PID, NULL},
 };
 
-/* Keeps a piece of text as long as the format. */
-static char *
+/* Keeps a piece of text as long as the format; returns its place in format->text. */
+static uint32_t
 keep(struct sl_access_format *format, const char *text, size_t len)
 {
-    char *to = format->text + format->text_len;
-    memcpy(to, text, len);
+    size_t place = format->text_len;
+    memcpy(format->text + place, text, len);
     format->text_len += len;
-    return to;
+    return (uint32_t)place;
 }
 
 /* Several literals stand one behind the other. */
 static void
 add_literal(struct sl_access_format *format, const char *text, size_t len)
 {
-    struct sl_str *before = &format->pieces[format->count].before;
-    const char *kept = keep(format, text, len);
-    if (before->ptr == NULL)
-        before->ptr = kept;
-    before->len += len;
+    struct sl_access_piece *piece = &format->pieces[format->count];
+    uint32_t place = keep(format, text, len);
+    if (piece->before_len == 0)
+        piece->before = place;
+    piece->before_len += (uint32_t)len;
 }
 
-static unsigned
+static uint8_t
 field_index(struct sl_access_format *format, const struct sl_str *name)
 {
-    unsigned i = 0;
+    uint8_t i = 0;
     for (; i < format->field_count; i++) {
         const struct sl_str *other = &format->fields[i].name;
         if (other->len == name->len && memcmp(other->ptr, name->ptr, name->len) == 0)
@@ -79,15 +79,16 @@ add_atom(struct sl_access_format *format, enum sl_access_atom atom, enum sl_esca
     if (format->count == SL_ACCESS_PIECES - 1)
         return SL_EUNAVAILABLE;
     struct sl_access_piece *piece = &format->pieces[format->count++];
-    char *kept = keep(format, name, len);
+    piece->atom = (uint8_t)atom;
+    piece->style = (uint8_t)style;
+    piece->name = keep(format, name, len);
+    piece->name_len = (uint32_t)len;
+    char *kept = format->text + piece->name;
     for (size_t i = 0; i < len; i++)
         if (kept[i] >= 'A' && kept[i] <= 'Z')
             kept[i] = (char)(kept[i] - 'A' + 'a');
-    piece->atom = atom;
-    piece->style = style;
-    piece->name = (struct sl_str){kept, len};
     if (atom == SL_ATOM_USER || atom == SL_ATOM_REQUEST_FIELD || atom == SL_ATOM_REQUEST_LAST)
-        piece->field = field_index(format, &piece->name);
+        piece->field = field_index(format, &(struct sl_str){kept, len});
     return SL_OK;
 }
 
@@ -236,7 +237,7 @@ bool
 sl_access_format_is_timed(const struct sl_access_format *format)
 {
     for (size_t i = 0; i < format->count; i++) {
-        enum sl_access_atom atom = format->pieces[i].atom;
+        uint8_t atom = format->pieces[i].atom;
         if (atom >= SL_ATOM_SECONDS && atom <= SL_ATOM_SECONDS_DECIMAL)
             return true;
     }

@@ -4,6 +4,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/hints.h"
 #include "http/access_piece.h"
 #include "http/chars.h"
 #include "http/text.h"
@@ -38,7 +39,7 @@ put_number(struct sl_buf *out, uint64_t n)
     return SL_OK;
 }
 
-static inline int
+static SL_APART int
 put_text(struct sl_buf *out, const struct sl_str *text, enum sl_escape_style style)
 {
     if (style == SL_ESCAPE_TEXT && out->cap - out->len >= text->len &&
@@ -51,12 +52,12 @@ put_text(struct sl_buf *out, const struct sl_str *text, enum sl_escape_style sty
 
 /* There is ROOM before it, and enough for any atom but texts behind it. */
 static inline int
-put_literal(struct sl_buf *out, const struct sl_str *text)
+put_literal(struct sl_buf *out, const char *text, size_t len)
 {
-    if (text->len > SL_ACCESS_SHORT)
-        return sl_buf_append(out, text->ptr, text->len) < 0 ? SL_ENOMEM : sl_buf_reserve(out, ROOM);
-    memcpy(out->ptr + out->len, text->ptr, SL_ACCESS_SHORT); /* too much, without a call */
-    out->len += text->len;
+    if (len > SL_ACCESS_SHORT)
+        return sl_buf_append(out, text, len) < 0 ? SL_ENOMEM : sl_buf_reserve(out, ROOM);
+    memcpy(out->ptr + out->len, text, SL_ACCESS_SHORT); /* too much, without a call */
+    out->len += len;
     return SL_OK;
 }
 
@@ -69,7 +70,7 @@ put_clf(struct sl_buf *out, const struct sl_access_clock *clock)
     return SL_OK;
 }
 
-static void
+static SL_COLD void
 set_clock(struct sl_access_clock *clock, time_t second)
 {
     struct tm tm;
@@ -89,7 +90,7 @@ set_clock(struct sl_access_clock *clock, time_t second)
     clock->second = second;
 }
 
-static int
+static SL_APART int
 put_time_iso(struct sl_buf *out, const struct sl_access_clock *clock, long ns, bool quoted)
 {
     char text[64];
@@ -119,7 +120,7 @@ put_request_line(struct sl_buf *out, const struct sl_request *req, enum sl_escap
     return put(out, protocol.ptr, protocol.len);
 }
 
-static int
+static SL_APART int
 put_decoded(struct sl_buf *out, const struct sl_str *path, enum sl_escape_style style)
 {
     if (path->len == 0 || memchr(path->ptr, '%', path->len) == NULL)
@@ -181,14 +182,10 @@ find_fields(const struct sl_access_format *format, const struct sl_request *req,
 }
 
 /* All fields of that name with commas between, as they stand in environ. */
-static int
+static SL_APART int
 put_joined(struct sl_buf *out, const struct found *found, const struct sl_access_field *field,
            enum sl_escape_style style)
 {
-    if (found->first == NULL)
-        return put_missing(out, style);
-    if (found->first == found->last)
-        return put_text(out, &found->first->value, style);
     struct sl_buf joined = SL_BUF_INIT;
     int rc = SL_OK;
     for (const struct sl_header *h = found->first; rc == SL_OK && h <= found->last; h++) {
@@ -205,9 +202,10 @@ put_joined(struct sl_buf *out, const struct found *found, const struct sl_access
     return rc;
 }
 
-static int
-put_response_field(struct sl_buf *out, const struct sl_str *fields,
-                   const struct sl_access_piece *piece)
+/* fields: of the response, each as "Name: value" CR LF. */
+static SL_APART int
+put_response_field(struct sl_buf *out, const struct sl_str *fields, const char *name,
+                   size_t name_len, enum sl_escape_style style)
 {
     struct sl_str found = {NULL, 0};
     size_t at = 0;
@@ -218,11 +216,10 @@ put_response_field(struct sl_buf *out, const struct sl_str *fields,
         at += len + 1;
         if (len > 0 && line[len - 1] == '\r')
             len--;
-        if (len >= piece->name.len + 2 && line[piece->name.len] == ':' &&
-            strncasecmp(line, piece->name.ptr, piece->name.len) == 0)
-            found = (struct sl_str){line + piece->name.len + 2, len - piece->name.len - 2};
+        if (len >= name_len + 2 && line[name_len] == ':' && strncasecmp(line, name, name_len) == 0)
+            found = (struct sl_str){line + name_len + 2, len - name_len - 2};
     }
-    return found.ptr != NULL ? put_text(out, &found, piece->style) : put_missing(out, piece->style);
+    return found.ptr != NULL ? put_text(out, &found, style) : put_missing(out, style);
 }
 
 static int
@@ -262,14 +259,11 @@ decode_base64(const char *text, size_t len, char *out)
     return n;
 }
 
-/* The user of HTTP basic authentication; several Authorization fields name nobody. */
-static int
-put_user(struct sl_buf *out, const struct found *fields, enum sl_escape_style style)
+/* The user of HTTP basic authentication. */
+static SL_APART int
+put_user(struct sl_buf *out, const struct sl_header *found, enum sl_escape_style style)
 {
-    const struct sl_header *found = fields->first;
-    if (found != fields->last)
-        return put_missing(out, style);
-    if (found == NULL || found->value.len < 6 || strncasecmp(found->value.ptr, "basic ", 6) != 0)
+    if (found->value.len < 6 || strncasecmp(found->value.ptr, "basic ", 6) != 0)
         return put_missing(out, style);
     const char *text = found->value.ptr + 6;
     size_t len = found->value.len - 6;
@@ -290,7 +284,7 @@ put_user(struct sl_buf *out, const struct found *fields, enum sl_escape_style st
     return rc;
 }
 
-static int
+static SL_APART int
 put_formatted(struct sl_buf *out, const char *format, unsigned long long a, unsigned long long b)
 {
     char text[48];
@@ -300,20 +294,23 @@ put_formatted(struct sl_buf *out, const char *format, unsigned long long a, unsi
 
 static int
 put_piece(const struct sl_access_format *format, const struct sl_access_piece *piece,
-          const struct sl_access_entry *entry, const struct found found[SL_ACCESS_PIECES],
+          const struct sl_access_entry *entry, const struct found all[SL_ACCESS_PIECES],
           const struct sl_access_clock *clock, struct sl_buf *out)
 {
+    const struct found *found = &all[piece->field];
     const struct sl_request *req = entry->req;
     struct sl_str text;
     char version[16];
-    switch (piece->atom) {
+    switch ((enum sl_access_atom)piece->atom) {
     case SL_ATOM_NOTHING:
         return SL_OK;
     case SL_ATOM_REMOTE_ADDRESS:
         text = (struct sl_str){req->peer->addr, strlen(req->peer->addr)};
         return put_text(out, &text, piece->style);
     case SL_ATOM_USER:
-        return put_user(out, &found[piece->field], piece->style);
+        if (found->first == NULL || found->first != found->last) /* several name nobody */
+            return put_missing(out, piece->style);
+        return put_user(out, found->first, piece->style);
     case SL_ATOM_TIME:
         return put_clf(out, clock);
     case SL_ATOM_TIME_ISO:
@@ -336,13 +333,16 @@ put_piece(const struct sl_access_format *format, const struct sl_access_piece *p
     case SL_ATOM_BODY_BYTES:
         return put_number(out, entry->body_bytes);
     case SL_ATOM_REQUEST_FIELD:
-        return put_joined(out, &found[piece->field], &format->fields[piece->field], piece->style);
+        if (found->first != found->last)
+            return put_joined(out, found, &format->fields[piece->field], piece->style);
+        /* fall through */
     case SL_ATOM_REQUEST_LAST:
-        if (found[piece->field].last == NULL)
+        if (found->last == NULL)
             return put_missing(out, piece->style);
-        return put_text(out, &found[piece->field].last->value, piece->style);
+        return put_text(out, &found->last->value, piece->style);
     case SL_ATOM_RESPONSE_FIELD:
-        return put_response_field(out, &entry->fields, piece);
+        return put_response_field(out, &entry->fields, format->text + piece->name, piece->name_len,
+                                  piece->style);
     case SL_ATOM_SECONDS:
         return put_number(out, entry->duration_ns / 1000000000);
     case SL_ATOM_MICROSECONDS:
@@ -371,12 +371,13 @@ sl_access_format_line(const struct sl_access_format *format, const struct sl_acc
     if (entry->now.tv_sec != clock->second || clock->clf_len == 0)
         set_clock(clock, entry->now.tv_sec);
     for (size_t i = 0; rc == SL_OK && i < format->count; i++) {
+        const struct sl_access_piece *piece = &format->pieces[i];
         if (out->cap - out->len < ROOM)
             rc = sl_buf_reserve(out, USUAL_LINE);
         if (rc == SL_OK)
-            rc = put_literal(out, &format->pieces[i].before);
+            rc = put_literal(out, format->text + piece->before, piece->before_len);
         if (rc == SL_OK)
-            rc = put_piece(format, &format->pieces[i], entry, found, clock, out);
+            rc = put_piece(format, piece, entry, found, clock, out);
     }
     if (rc < 0)
         out->len = before;

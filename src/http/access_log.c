@@ -1,7 +1,7 @@
 /* The access log's writer: a buffer that requests fill and one thread empties.
  *
- * The first line into an empty buffer wakes the writer, which waits GATHER_MS for more and then
- * writes all at once: 50 writes a second at most, and no wake-up while nothing is served.
+ * The first line into an empty buffer wakes the writer, which waits for more, GATHER_MS or
+ * GATHER_BYTES, and then writes all at once: no wake-up while nothing is served.
  */
 #include <errno.h>
 #include <poll.h>
@@ -22,7 +22,8 @@
 
 enum {
     GATHER_MS = 20,
-    BUFFER_MAX = 4 << 20, /* bytes that wait for a slow file; what comes then is dropped */
+    GATHER_BYTES = 64 * 1024, /* ... or so many: they are still in the processor's cache */
+    BUFFER_MAX = 4 << 20,     /* bytes that wait for a slow file; what comes then is dropped */
     PIPE_STEP = 4096, /* PIPE_BUF: what several workers write to a pipe is not mixed up to here */
     FLUSH_WAIT_S = 1,
     GATHER_MAX = 16 * 1024,      /* bytes on a desk */
@@ -220,7 +221,7 @@ await_news(struct sl_access_log *log)
         until.tv_sec++;
     }
     int rc = 0;
-    while (rc == 0 && log->flushed == log->flushes && !log->quit)
+    while (rc == 0 && log->waiting.len < GATHER_BYTES && log->flushed == log->flushes && !log->quit)
         rc = pthread_cond_timedwait(&log->news, &log->lock, &until);
 }
 
@@ -270,11 +271,11 @@ sl_access_log_hand_over(struct sl_access_log *log, struct sl_access_desk *desk)
     if (lines->len == 0)
         return;
     pthread_mutex_lock(&log->lock);
-    bool was_empty = log->waiting.len == 0;
+    size_t before = log->waiting.len;
     bool full = lines->len > BUFFER_MAX - log->waiting.len || log->waiting.len > BUFFER_MAX;
     if (full || sl_buf_append(&log->waiting, lines->ptr, lines->len) < 0)
         atomic_fetch_add(&log->dropped, count_lines(lines->ptr, lines->len));
-    else if (was_empty)
+    else if (before == 0 || (before < GATHER_BYTES && log->waiting.len >= GATHER_BYTES))
         pthread_cond_signal(&log->news);
     pthread_mutex_unlock(&log->lock);
     lines->len = 0;

@@ -2,6 +2,8 @@
 #ifndef SL_HTTP_ACCESS_PIECE_H
 #define SL_HTTP_ACCESS_PIECE_H
 
+#include <stdint.h>
+
 #include "http/access_escape.h"
 #include "http/access_format.h"
 
@@ -36,13 +38,14 @@ enum {
     SL_ACCESS_SHORT = 16, /* so many bytes of a literal may be read, however short it is */
 };
 
-/* A literal and the atom behind it. The last piece has the end of the line. */
+/* A literal and the atom behind it. The last piece has the end of the line. Small, since a line
+ * goes through all of them. */
 struct sl_access_piece {
-    struct sl_str before;
-    enum sl_access_atom atom;
-    enum sl_escape_style style;
-    unsigned field;     /* USER, REQUEST_FIELD, REQUEST_LAST: index in format->fields */
-    struct sl_str name; /* RESPONSE_FIELD: in lower case */
+    uint32_t before, before_len; /* the literal, in format->text */
+    uint32_t name, name_len;     /* RESPONSE_FIELD: in format->text, in lower case */
+    uint8_t atom;                /* enum sl_access_atom */
+    uint8_t style;               /* enum sl_escape_style */
+    uint8_t field;               /* USER, REQUEST_FIELD, REQUEST_LAST: index in format->fields */
 };
 
 /* A request field that lines tell something of. */
@@ -52,13 +55,12 @@ struct sl_access_field {
 };
 
 struct sl_access_format {
-    size_t count;
-    struct sl_access_piece pieces[SL_ACCESS_PIECES];
-    unsigned field_count;
+    unsigned count, field_count;
     uint64_t field_lengths; /* bit n: there is a name of n bytes, modulo 64 */
-    struct sl_access_field fields[SL_ACCESS_PIECES];
-    char *text; /* literals and names one behind the other */
+    char *text;             /* literals and names one behind the other */
     size_t text_len;
+    struct sl_access_piece pieces[SL_ACCESS_PIECES];
+    struct sl_access_field fields[SL_ACCESS_PIECES];
 };
 
 #endif

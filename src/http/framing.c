@@ -3,11 +3,9 @@
 
 #include <strings.h>
 
+#include "base/hints.h"
 #include "http/chars.h"
 #include "http/request_line.h"
-
-/* Kept out of sl_framing_field(), whose frame would need room for it and a canary. */
-#define SELDOM __attribute__((noinline))
 
 enum { MAX_LENGTH_DIGITS = 19 }; /* 2^63 - 1 has as many */
 
@@ -83,7 +81,7 @@ take_length(struct sl_framing *f, const struct sl_str *value)
 
 /* All Transfer-Encoding fields are one list, in which chunked must be the last and only once; what
  * else is well-formed before it is a coding that we do not have. */
-static SELDOM void
+static SL_APART void
 take_coding(struct sl_framing *f, const struct sl_str *value)
 {
     f->has_coding = true;
@@ -101,7 +99,7 @@ take_coding(struct sl_framing *f, const struct sl_str *value)
     }
 }
 
-static SELDOM void
+static SL_APART void
 take_options(struct sl_framing *f, const struct sl_str *value)
 {
     struct sl_str rest = *value, option;
@@ -184,7 +182,7 @@ sl_framing_field(struct sl_framing *f, struct sl_header *field)
 
 /* secure_scheme_headers: the value must match exactly to mean https; two that disagree are an
  * attack or a broken proxy. */
-static SELDOM int
+static SL_APART int
 take_scheme(const struct sl_head_rules *rules, struct sl_request *req, const char **ret_sentence)
 {
     bool seen = false, https = false;

@@ -11,11 +11,10 @@
 
 #include <assert.h>
 
+#include "base/hints.h"
 #include "http/chars.h"
 #include "http/lines.h"
 #include "http/request_line.h"
-
-#define COLD __attribute__((cold, noinline))
 
 /* Judges a complete line; *ret_next is behind it. 1 or negative. */
 static int
@@ -45,7 +44,7 @@ check_line(struct sl_lines *ps, char *line, size_t count, char **ret_next)
 
 /* Goes on where an earlier call stopped. 1: the empty line is here. Else what sl_head_parse()
  * returns. */
-static COLD int
+static SL_COLD int
 rescan(struct sl_lines *ps)
 {
     struct sl_lines_place at = sl_lines_place(*ps->resume);
@@ -163,7 +162,7 @@ parse_head(struct sl_lines *ps, struct sl_head *head)
 }
 
 /* For the log: a refused head shows its request line, if that was in order. */
-static COLD void
+static SL_COLD void
 show_request_line(struct sl_lines *ps, struct sl_request *req)
 {
     struct sl_str authority;

@@ -3,10 +3,9 @@
 
 #include <assert.h>
 
+#include "base/hints.h"
 #include "http/chars.h"
 #include "http/names.h"
-
-#define COLD __attribute__((cold, noinline))
 
 enum { SEEN_BITS = 20, COUNT_BITS = 16 };
 static_assert(SL_HEAD_MAX_LINE < 1 << SEEN_BITS, "seen fits");
@@ -84,7 +83,7 @@ sl_lines_check_place(struct sl_lines *ps, const char *line)
     return sl_lines_refuse(ps, 431, "The header fields together are too long.");
 }
 
-COLD int
+SL_COLD int
 sl_lines_wait(struct sl_lines *ps, const char *line, size_t count)
 {
     int rc = sl_lines_check_length(ps, line, ps->end);
@@ -98,7 +97,7 @@ sl_lines_wait(struct sl_lines *ps, const char *line, size_t count)
     return 0;
 }
 
-COLD int
+SL_COLD int
 sl_lines_stop(struct sl_lines *ps, char *line, size_t count, int verdict)
 {
     const char *fault = ps->sentence;
@@ -109,7 +108,7 @@ sl_lines_stop(struct sl_lines *ps, char *line, size_t count, int verdict)
     return rc < 0 ? rc : sl_lines_refuse(ps, -verdict, fault);
 }
 
-COLD char *
+SL_COLD char *
 sl_lines_skip_name_space(const struct sl_lines *ps, char *p)
 {
     if (ps->rules->limits.strip_header_spaces) {
@@ -119,7 +118,7 @@ sl_lines_skip_name_space(const struct sl_lines *ps, char *p)
     return p;
 }
 
-COLD int
+SL_COLD int
 sl_lines_admit_special(struct sl_lines *ps, const struct sl_str *name, bool underscore)
 {
     if (ps->trailers && !sl_name_may_trail(name))
