@@ -14,6 +14,7 @@
 
 #include <saola/host.h>
 
+#include "base/hints.h"
 #include "base/clock.h"
 #include "http/engine_state.h"
 #include "http/text.h"
@@ -279,7 +280,7 @@ find_spare(struct sl_engine *engine)
     return NULL;
 }
 
-static void
+static SL_APART void
 accept_some(struct sl_engine *engine, const struct sl_listen_point *point)
 {
     int budget = engine->opt.multiple_workers ? 1 : ACCEPT_BUDGET;
@@ -311,7 +312,7 @@ accept_some(struct sl_engine *engine, const struct sl_listen_point *point)
 
 /* ---- the coarse clock ------------------------------------------------------------------------ */
 
-static void
+static SL_COLD void
 sweep(struct sl_engine *engine, struct sl_workspace *ws)
 {
     engine->swept_ms = engine->now_ms;
@@ -323,7 +324,7 @@ sweep(struct sl_engine *engine, struct sl_workspace *ws)
 }
 
 /* The time that handlers took is not charged to the connections that were active then. */
-static void
+static SL_COLD void
 forgive(struct sl_engine *engine, uint64_t now)
 {
     SL_LIST_EACH(link, &engine->conns)
@@ -404,7 +405,7 @@ is_point(const struct sl_engine *engine, const void *data)
 
 enum { FOREIGN = 1 }; /* lowest bit of an event's data: the rest is a descriptor of the host's */
 
-static void
+static SL_APART void
 tell_ready(struct sl_engine *engine, const struct sl_loop_event *event)
 {
     unsigned flags = 0;
@@ -442,7 +443,7 @@ serve_batch(struct sl_engine *engine, struct sl_workspace *ws)
 
 /* Goes on with the connections that other threads gave back. What is not reached before the engine
  * is lost waits in engine->returned for its next owner. */
-static enum sl_step
+static SL_APART enum sl_step
 take_returned(struct sl_engine *engine, struct sl_workspace *ws)
 {
     if (engine->returned == NULL && engine->pool != NULL)

@@ -30,6 +30,7 @@
 #include <saola/engine.h>
 
 #include "base/buffer.h"
+#include "base/hints.h"
 #include "base/list.h"
 #include "http/access_log.h"
 #include "http/chunked.h"
@@ -300,8 +301,8 @@ void sl_pending_release(struct sl_engine *engine);
 /* Nothing more is looked at; closes once the output is sent. linger: and after the client did. */
 void sl_conn_end(struct sl_conn *conn, bool linger);
 /* The same, and tells the client and the log why. */
-void sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status, const char *sentence,
-                    const struct sl_request *req);
+SL_COLD void sl_conn_refuse(struct sl_workspace *ws, struct sl_conn *conn, int status,
+                            const char *sentence, const struct sl_request *req);
 /* Sends what was answered; keeps what the client does not take. May close. */
 void sl_conn_send(struct sl_workspace *ws, struct sl_conn *conn);
 /* The output is sent and close_after is set: closes, or begins to linger. */
@@ -397,7 +398,7 @@ int sl_response_commit(struct sl_response *res, bool whole, size_t len);
 /* Blocks until nothing waits for the client: as sl_response_wait(), but nothing goes to a file. */
 int sl_response_drain(struct sl_response *res);
 /* The client cannot be reached, or not be told the truth: SL_ECLOSED. */
-int sl_response_gone(struct sl_response *res);
+SL_COLD int sl_response_gone(struct sl_response *res);
 /* Completes the response after the handler; result is the handler's. */
 void sl_response_settle(struct sl_response *res, int result);
 

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/hints.h"
 #include "base/clock.h"
 #include "http/chars.h"
 #include "http/engine_state.h"
@@ -43,7 +44,7 @@ is_digit(char c)
 }
 
 /* Checks the status line's text and keeps it in the workspace. */
-static int
+static SL_APART int
 take_status(struct sl_workspace *ws, const char *status, size_t len)
 {
     if (len < 3 || len >= sizeof ws->status_text || status[0] == '0' || !is_digit(status[0]) ||
@@ -172,7 +173,7 @@ choose_framing(struct sl_response *res, bool whole, size_t len)
 }
 
 /* In place of the body comes the file that X-Sendfile names. */
-static int
+static SL_COLD int
 substitute(struct sl_response *res)
 {
     struct sl_workspace *ws = res->ws;
@@ -257,7 +258,7 @@ put(struct sl_response *res, const void *data, size_t len)
     return sl_out_direct(out, socket_of(res), data, len);
 }
 
-static int
+static SL_APART int
 put_chunk(struct sl_response *res, const void *data, size_t len)
 {
     char line[20];
@@ -272,7 +273,7 @@ put_chunk(struct sl_response *res, const void *data, size_t len)
 
 /* Somebody answers later: what is left is sent when an event says so. The flush may have ended
  * before the socket was full, so the event is asked for. */
-static void
+static SL_APART void
 await_room(struct sl_response *res)
 {
     struct sl_conn *conn = exchange_of(res)->conn;

@@ -7,6 +7,7 @@
 
 #include <saola/host.h>
 
+#include "base/hints.h"
 #include "base/clock.h"
 #include "http/engine_state.h"
 #include "net/io.h"
@@ -102,7 +103,7 @@ has_front(const struct sl_engine *engine)
 
 /* What is not for the handler: files, mounted applications. Answered here, on the engine's thread,
  * whatever the others do. False: it is for the handler. */
-static bool
+static SL_APART bool
 call_front(struct sl_workspace *ws)
 {
     struct sl_engine *engine = ws->engine;
@@ -174,7 +175,7 @@ sl_session_stash(struct sl_workspace *ws, struct sl_conn *conn, const char *buf,
 
 /* The connection leaves with its thread: everything it needs later goes into it, then the engine
  * gets it back. */
-static void
+static SL_APART void
 give_back(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t pos, size_t len,
           bool own)
 {
@@ -238,7 +239,7 @@ take_addresses(struct sl_peer *peer, const struct sl_proxy *told)
 
 /* Takes a PROXY header off the front of a connection. Returns its length (0: there is none) with
  * *ret_outcome SERVED, or what to do instead. */
-static size_t
+static SL_APART size_t
 take_proxy_header(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t len,
                   enum outcome *ret_outcome)
 {
@@ -266,7 +267,7 @@ take_proxy_header(struct sl_workspace *ws, struct sl_conn *conn, const char *buf
 }
 
 /* Of a body `have` bytes are here. SERVED: the handler may run. */
-static enum outcome
+static SL_APART enum outcome
 await_body(struct sl_workspace *ws, struct sl_conn *conn, const char *body, size_t have,
            size_t head_len)
 {
@@ -376,7 +377,7 @@ batch_full(const struct sl_workspace *ws)
 }
 
 /* Answers to earlier pipelined requests go first: only then may another thread write. */
-static enum sl_step
+static SL_APART enum sl_step
 hand_to_pool(struct sl_workspace *ws, struct sl_conn *conn)
 {
     conn->away = false;
@@ -456,7 +457,7 @@ readable(const struct sl_conn *conn)
 }
 
 /* What has come of a body cannot be kept, and is too much to be a handler's while it comes. */
-static void
+static SL_COLD void
 refuse_body(struct sl_workspace *ws, struct sl_conn *conn)
 {
     uint64_t resume = 0;

@@ -1,6 +1,7 @@
 /* System calls without the C library's wrappers around them. */
 #include "net/io.h"
 
+#include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -19,11 +20,36 @@
 #define DIRECT 1
 #endif
 
+#if DIRECT
+/* syscall(2) of the C library, in place: its call, and moving all arguments by one register, cost
+ * some 5 ns each time. */
+static inline long
+call(long number, long a, const void *b, long c, long d, long e, long f)
+{
+#if defined(__x86_64__) && defined(__LP64__)
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    if (result >= 0)
+        return result;
+    errno = (int)-result;
+    return -1;
+#else
+    return syscall(number, a, b, c, d, e, f);
+#endif
+}
+#endif
+
 ssize_t
 sl_io_recv(int fd, void *out, size_t size, int flags)
 {
 #if DIRECT
-    return (ssize_t)syscall(SYS_recvfrom, fd, out, size, flags, NULL, NULL);
+    return call(SYS_recvfrom, fd, out, (long)size, flags, 0, 0);
 #else
     return recv(fd, out, size, flags);
 #endif
@@ -33,7 +59,7 @@ ssize_t
 sl_io_send(int fd, const void *data, size_t len, int flags)
 {
 #if DIRECT
-    return (ssize_t)syscall(SYS_sendto, fd, data, len, flags, NULL, 0);
+    return call(SYS_sendto, fd, data, (long)len, flags, 0, 0);
 #else
     return send(fd, data, len, flags);
 #endif
@@ -43,7 +69,7 @@ int
 sl_io_epoll_wait(int epoll_fd, struct epoll_event *events, int max, int timeout_ms)
 {
 #if DIRECT
-    return (int)syscall(SYS_epoll_pwait, epoll_fd, events, max, timeout_ms, NULL, (size_t)0);
+    return (int)call(SYS_epoll_pwait, epoll_fd, events, max, timeout_ms, 0, 0);
 #else
     return epoll_wait(epoll_fd, events, max, timeout_ms);
 #endif
