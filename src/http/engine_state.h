@@ -68,41 +68,42 @@ struct sl_body {
     bool done;
 };
 
+/* What each request touches stands at the front. */
 struct sl_conn {
-    struct sl_list link;  /* engine->conns or ->spare; the owner's even while away */
-    struct sl_conn *next; /* in one of the pool's queues */
-    int fd;               /* -1: record is free */
-    uint8_t state;        /* enum sl_conn_state */
-    bool away;            /* a handler runs for it on some thread, or it waits for one */
-    bool dead;            /* broken while away: drop it when it comes back */
-    bool draining;        /* body says what the client still sends and nobody wants */
-    bool close_after;     /* close once the output is sent */
-    bool linger;          /* ... and wait for the client first */
-    bool abort;           /* ... with a reset: nothing else shows that the body is cut */
-    bool scanning;        /* body.chunks looks for the end of a buffered chunked body in `in` */
-    bool pipelined;       /* the client has sent ahead of an answer */
-    bool first;           /* no request was begun yet */
-    bool proxy_pending;   /* a PROXY header is allowed now */
-    bool undelimited;     /* its answer ends with the connection: until then a close is a reset */
-    bool sent_continue;   /* for the request that is being buffered */
-    bool unread;          /* an edge may have passed: the socket may have more than was received */
-    bool hung_up;         /* the client has closed its side at least */
-    bool no_spool;        /* its body could not be put into a file */
-    bool fast;            /* the kernel may hold more than SL_UNSENT_MAX for it */
+    int fd;             /* -1: record is free */
+    uint8_t state;      /* enum sl_conn_state */
+    bool away;          /* a handler runs for it on some thread, or it waits for one */
+    bool dead;          /* broken while away: drop it when it comes back */
+    bool draining;      /* body says what the client still sends and nobody wants */
+    bool close_after;   /* close once the output is sent */
+    bool linger;        /* ... and wait for the client first */
+    bool abort;         /* ... with a reset: nothing else shows that the body is cut */
+    bool scanning;      /* body.chunks looks for the end of a buffered chunked body in `in` */
+    bool pipelined;     /* the client has sent ahead of an answer */
+    bool first;         /* no request was begun yet */
+    bool proxy_pending; /* a PROXY header is allowed now */
+    bool undelimited;   /* its answer ends with the connection: until then a close is a reset */
+    bool sent_continue; /* for the request that is being buffered */
+    bool unread;        /* an edge may have passed: the socket may have more than was received */
+    bool hung_up;       /* the client has closed its side at least */
+    bool no_spool;      /* its body could not be put into a file */
+    bool fast;          /* the kernel may hold more than SL_UNSENT_MAX for it */
     struct sl_workspace *pending; /* of the request that a host answers later */
     uint64_t active_ms;           /* last progress, engine time */
-    uint64_t linger_ms;           /* LINGERING: since when */
-    uint64_t rate_ms;             /* a body or an answer is on its way: the interval over which its
-                                     rate is judged began; 0: none is */
-    uint64_t rate_mark;           /* ... with so many bytes behind (a body) or ahead (an answer) */
-    struct sl_buf in;             /* received and not served yet */
     uint64_t resume;              /* of the head parser in `in` */
     size_t need;                  /* `in` is not worth looking at before it has this many bytes */
-    size_t head_len;              /* scanning: where the body starts */
-    size_t scanned;      /* bytes of `in` that the chunk scan has passed, or that were drained */
-    struct sl_body body; /* scan or drain */
-    struct sl_out out;   /* WRITING: what the client has not taken */
+    struct sl_buf in;             /* received and not served yet */
+    uint64_t rate_ms;             /* a body or an answer is on its way: the interval over which its
+                                     rate is judged began; 0: none is */
+    size_t scanned; /* bytes of `in` that the chunk scan has passed, or that were drained */
     struct sl_peer peer;
+    struct sl_list link;  /* engine->conns or ->spare; the owner's even while away */
+    struct sl_conn *next; /* in one of the pool's queues */
+    uint64_t linger_ms;   /* LINGERING: since when */
+    uint64_t rate_mark;   /* at rate_ms: bytes behind (a body) or ahead (an answer) */
+    size_t head_len;      /* scanning: where the body starts */
+    struct sl_body body;  /* scan or drain */
+    struct sl_out out;    /* WRITING: what the client has not taken */
 };
 
 struct sl_workspace;
@@ -137,7 +138,6 @@ struct sl_exchange {
     struct sl_buf spill; /* body bytes received while the handler runs */
     uint64_t resume;     /* of the trailer parser at the view */
     size_t trailer_count;
-    struct sl_header trailers[16];
     uint64_t began_ns; /* handler called; for the access log */
     bool broken;       /* peer gone or protocol error: no more input */
     int error;
@@ -145,6 +145,7 @@ struct sl_exchange {
     uint32_t
         waited_ms;  /* for the client, in the handler: the interval over which rates are judged */
     uint64_t moved; /* ... and bytes that came or went in it */
+    struct sl_header trailers[16]; /* last: hardly ever touched */
 };
 
 /* A field in sl_workspace.headers: where it ends, and how long its name is. */
@@ -153,30 +154,30 @@ struct sl_kept_field {
     size_t end, name_len;
 };
 
-/* What a thread needs to serve: nothing here is shared. */
+/* What a thread needs to serve: nothing here is shared. What each request touches stands together:
+ * after each system call it must be had from the second cache again. */
 struct sl_workspace {
     struct sl_engine *engine;
-    struct sl_exchange x;
-    struct sl_header *fields;                  /* capacity engine->head_rules.max_fields */
-    struct sl_buf headers;                     /* formatted response fields of x */
-    struct sl_kept_field kept[SL_FIELDS_KEPT]; /* whose text is in headers: of x up to kept_next, */
-    unsigned kept_next, kept_count;            /* then of the exchange before */
-    struct sl_buf substitute;                  /* X-Sendfile of x */
-    char status_text[128];
-    size_t status_len;
-    struct sl_out out;   /* output of the connection being served */
-    struct timespec now; /* CLOCK_REALTIME_COARSE, of x's head */
+    char *scratch;                  /* SL_SCRATCH_SIZE */
+    struct sl_header *fields;       /* capacity engine->head_rules.max_fields */
+    struct sl_access_desk *desk;    /* the engine's; of a pool's thread: own_desk */
+    unsigned record;                /* of this thread in the scoreboard */
+    unsigned kept_next, kept_count; /* of kept: x has so many; there are so many */
+    bool wants_body, wants_room;    /* a pending request's */
     time_t date_second;
     char *fixed; /* "\r\nServer: ...\r\nDate: ...\r\nConnection: " */
     size_t fixed_len, fixed_date;
-    struct sl_access_desk *desk; /* the engine's; of a pool's thread: own_desk */
+    struct timespec now;   /* CLOCK_REALTIME_COARSE, of x's head */
+    struct sl_buf headers; /* formatted response fields of x */
+    struct sl_out out;     /* output of the connection being served */
+    size_t status_len;
+    char status_text[128];
+    struct sl_exchange x;
+    struct sl_kept_field kept[SL_FIELDS_KEPT]; /* fields of x, then of the exchange before */
+    struct sl_buf substitute;                  /* X-Sendfile of x */
+    uint64_t ticket;                           /* pool.c: this thread's handler call */
+    struct sl_workspace *next;                 /* engine->spare_ws */
     struct sl_access_desk own_desk;
-    char *scratch;   /* SL_SCRATCH_SIZE */
-    uint64_t ticket; /* pool.c: this thread's handler call */
-    unsigned record; /* of this thread in the scoreboard */
-    /* a pending request's: */
-    struct sl_workspace *next; /* engine->spare_ws */
-    bool wants_body, wants_room;
 };
 
 struct sl_pool;
@@ -202,49 +203,51 @@ enum sl_queue {
 
 struct sl_engine {
     struct sl_engine_options opt;
+    /* what each turn touches */
     struct sl_loop *loop;
-    struct sl_list conns;
-    struct sl_list spare; /* free connection records */
-    unsigned spare_count;
+    struct sl_workspace *ws;        /* the inline executor's; another one after each SL_PENDING */
+    struct sl_pool *pool;           /* NULL: inline */
+    struct sl_conn *returned;       /* came back from other threads, not looked at yet */
     struct sl_listen_point *points; /* opt.listener_count of them */
-    struct sl_cidr *forwarded, *proxy;
-    size_t forwarded_count, proxy_count;
-    struct sl_head_rules head_rules;
-    bool timed_log; /* opt.access_log tells how long requests took */
-    struct sl_access_desk desk;
-    uint64_t handed_ms; /* last time what is on it went to the log's writer */
-    struct sl_loop_event events[SL_EVENT_BATCH];
     int event_next, event_count;
     uint64_t now_ms;
     uint64_t swept_ms, beat_ms; /* last time of each */
-    uint64_t accept_after_ms;   /* out of descriptors: no accept before */
-    uint64_t accepted_ms;       /* last connection; 0: none yet */
-    uint64_t stop_ms;           /* when stopping was noticed */
-    uint64_t linger_ms;         /* how long idle connections live now */
-    uint64_t filtered_ms;       /* SL_QUEUE_FILTERED: since when */
-    uint64_t handshake_ms;      /* ... and for how long at least */
+    uint64_t handed_ms;         /* last time what is on the desk went to the log's writer */
     enum sl_queue queue;
-    struct sl_conn *returned;      /* came back from other threads, not looked at yet */
-    bool listening;                /* the points are in the loop */
-    bool draining;                 /* stopping was noticed */
-    struct sl_workspace *ws;       /* the inline executor's; another one after each SL_PENDING */
+    bool listening; /* the points are in the loop */
+    bool draining;  /* stopping was noticed */
+    bool turning;
+    bool timed_log; /* opt.access_log tells how long requests took */
+
+    /* any thread */
+    atomic_bool stopping; /* asked for */
+    atomic_bool woken;    /* somebody wants the next turn not to sleep */
+    atomic_bool limit_reached;
+    atomic_bool cut; /* closed with threads still inside handlers: no answer leaves any more */
+    atomic_uint connections;
+    _Atomic uint64_t requests;
+    _Atomic uint64_t asked_ms; /* when the stop was asked for; before stopping is set */
+
+    struct sl_head_rules head_rules;
+    struct sl_access_desk desk;
+    struct sl_list conns;
+    struct sl_list spare; /* free connection records */
+    unsigned spare_count;
+    struct sl_cidr *forwarded, *proxy;
+    size_t forwarded_count, proxy_count;
+    uint64_t accept_after_ms;      /* out of descriptors: no accept before */
+    uint64_t accepted_ms;          /* last connection; 0: none yet */
+    uint64_t stop_ms;              /* when stopping was noticed */
+    uint64_t linger_ms;            /* how long idle connections live now */
+    uint64_t filtered_ms;          /* SL_QUEUE_FILTERED: since when */
+    uint64_t handshake_ms;         /* ... and for how long at least */
     struct sl_workspace *spare_ws; /* without scratch */
     unsigned spare_ws_count;
     unsigned waiting,
-        waiting_peak; /* requests that are answered later; most since the last sweep */
-    bool turning;
-    struct sl_pool *pool;      /* NULL: inline */
+        waiting_peak;          /* requests that are answered later; most since the last sweep */
     struct sl_spool spool;     /* any thread */
     struct sl_out_store store; /* of connections that wait in WRITING; any thread */
-
-    /* any thread */
-    atomic_bool stopping;      /* asked for */
-    _Atomic uint64_t asked_ms; /* ... when; before stopping is set */
-    atomic_bool woken;         /* somebody wants the next turn not to sleep */
-    atomic_bool limit_reached;
-    atomic_bool cut; /* closed with threads still inside handlers: no answer leaves any more */
-    _Atomic uint64_t requests;
-    atomic_uint connections;
+    struct sl_loop_event events[SL_EVENT_BATCH];
 };
 
 enum sl_step {
