@@ -221,7 +221,7 @@ find_url(struct sl_aiohttp *web, const struct sl_str *target, PyObject **ret_tar
          PyObject **ret_url)
 {
     struct sl_aiohttp_url *slot =
-        &web->urls[sl_aio_mix(target->ptr, target->len) & (SL_AIOHTTP_URLS - 1)];
+        &web->urls[sl_py_mix(target->ptr, target->len) & (SL_AIOHTTP_URLS - 1)];
     Py_ssize_t len;
     if (slot->target != NULL && PyUnicode_IS_ASCII(slot->target) &&
         (size_t)PyUnicode_GET_LENGTH(slot->target) == target->len &&

@@ -6,6 +6,7 @@
 #define SAOLA_HOST_PYTHON_CACHE_H
 
 #include "../engine/engine.h"
+#include "../engine/mix.h"
 #include <string.h>
 
 struct sl_aio;
@@ -69,23 +70,6 @@ struct sl_aio_scope {
     PyObject *fields; /* tuple: what is in headers */
     uint64_t tag, asgi_tag, state_tag, extensions_tag, app_state_tag; /* as they were left */
 };
-
-/* Slot of a cache for these bytes. */
-static inline uint32_t
-sl_aio_mix(const char *ptr, size_t len)
-{
-    uint64_t a = 0, b = 0;
-    if (len >= 8) {
-        memcpy(&a, ptr, 8);
-        memcpy(&b, ptr + len - 8, 8);
-    } else if (len > 0) {
-        a = (unsigned char)ptr[0] | (uint64_t)(unsigned char)ptr[len / 2] << 8 |
-            (uint64_t)(unsigned char)ptr[len - 1] << 16;
-    }
-    uint64_t h = (a ^ (uint64_t)len << 56) * 0x9e3779b97f4a7c15u;
-    h ^= (b + (h >> 29)) * 0xbf58476d1ce4e5b9u;
-    return (uint32_t)(h >> 32);
-}
 
 static inline bool
 sl_aio_same_bytes(PyObject *bytes, const char *ptr, size_t len)

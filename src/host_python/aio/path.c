@@ -33,7 +33,7 @@ raw_path(struct sl_aio *aio, PyObject *sent)
 struct sl_aio_path *
 sl_aio_path_find(struct sl_aio *aio, const char *ptr, size_t len)
 {
-    struct sl_aio_path *slot = &aio->paths[sl_aio_mix(ptr, len) & (SL_AIO_PATHS - 1)];
+    struct sl_aio_path *slot = &aio->paths[sl_py_mix(ptr, len) & (SL_AIO_PATHS - 1)];
     if (slot->sent != NULL && sl_aio_same_bytes(slot->sent, ptr, len))
         return slot;
     PyObject *sent = PyBytes_FromStringAndSize(ptr, (Py_ssize_t)len);

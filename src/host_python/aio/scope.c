@@ -87,7 +87,7 @@ field_object(struct sl_aio *aio, const struct sl_header *header)
 {
     const char *raw = header->name.ptr;
     size_t len = header->name.len;
-    struct sl_aio_field *slot = &aio->fields[sl_aio_mix(raw, len) & (SL_AIO_HEADERS - 1)];
+    struct sl_aio_field *slot = &aio->fields[sl_py_mix(raw, len) & (SL_AIO_HEADERS - 1)];
     if (slot->pair != NULL && slot->len == len && memcmp(slot->raw, raw, len) == 0 &&
         sl_aio_same_bytes(PyTuple_GET_ITEM(slot->pair, 1), header->value.ptr, header->value.len))
         return Py_NewRef(slot->pair);
@@ -120,7 +120,7 @@ query_object(struct sl_aio *aio, const struct sl_str *query)
 {
     if (query->len == 0)
         return Py_NewRef(aio->empty_bytes);
-    PyObject **slot = &aio->queries[sl_aio_mix(query->ptr, query->len) & (SL_AIO_PATHS - 1)];
+    PyObject **slot = &aio->queries[sl_py_mix(query->ptr, query->len) & (SL_AIO_PATHS - 1)];
     if (*slot != NULL && sl_aio_same_bytes(*slot, query->ptr, query->len))
         return Py_NewRef(*slot);
     PyObject *bytes = PyBytes_FromStringAndSize(query->ptr, (Py_ssize_t)query->len);
@@ -134,7 +134,7 @@ sl_aio_method(struct sl_aio *aio, const struct sl_str *method)
 {
     if (method->len == 3 && memcmp(method->ptr, "GET", 3) == 0)
         return Py_NewRef(aio->text_get);
-    PyObject **slot = &aio->methods[sl_aio_mix(method->ptr, method->len) & 15];
+    PyObject **slot = &aio->methods[sl_py_mix(method->ptr, method->len) & 15];
     if (*slot != NULL && (size_t)PyUnicode_GET_LENGTH(*slot) == method->len &&
         memcmp(PyUnicode_1BYTE_DATA(*slot), method->ptr, method->len) == 0)
         return Py_NewRef(*slot);

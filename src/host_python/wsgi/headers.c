@@ -2,30 +2,8 @@
  * last value of each header, recent paths and addresses, peer ports. All are bounded, a slot holds
  * the newest; what a hostile client can do is miss. */
 #include "wsgi.h"
+#include "../engine/mix.h"
 #include <string.h>
-
-/* Mixes the length and up to 16 bytes of both ends; a cache index, not a hash to rely on. */
-static inline uint32_t
-mix(const char *ptr, size_t len)
-{
-    uint64_t a = 0, b = 0;
-    if (len >= 8) {
-        memcpy(&a, ptr, 8);
-        memcpy(&b, ptr + len - 8, 8);
-    } else if (len >= 4) {
-        uint32_t x, y;
-        memcpy(&x, ptr, 4);
-        memcpy(&y, ptr + len - 4, 4);
-        a = x;
-        b = y;
-    } else if (len > 0) {
-        a = (unsigned char)ptr[0] | (uint64_t)(unsigned char)ptr[len / 2] << 8 |
-            (uint64_t)(unsigned char)ptr[len - 1] << 16;
-    }
-    uint64_t h = (a ^ (uint64_t)len << 56) * 0x9e3779b97f4a7c15u;
-    h ^= (b + (h >> 29)) * 0xbf58476d1ce4e5b9u;
-    return (uint32_t)(h >> 32);
-}
 
 /* Is the str (latin-1, from this file) made of these bytes? */
 static inline bool
@@ -106,7 +84,7 @@ sl_wsgi_header_objects(struct sl_wsgi *wsgi, const struct sl_header *header, PyO
         *ret_key = key;
         return 0;
     }
-    struct sl_wsgi_name *name = &wsgi->names[mix(raw, len) & (SL_WSGI_HEADERS - 1)];
+    struct sl_wsgi_name *name = &wsgi->names[sl_py_mix(raw, len) & (SL_WSGI_HEADERS - 1)];
     if (name->key == NULL || name->len != len || memcmp(name->raw, raw, len) != 0) {
         enum sl_wsgi_name_kind kind = kind_of(raw, len);
         PyObject *key = key_of(raw, len, kind);
@@ -147,7 +125,7 @@ sl_wsgi_string(struct sl_wsgi *wsgi, const char *ptr, size_t len)
     }
     if (len > SL_WSGI_VALUE_MAX)
         return latin1(ptr, len);
-    PyObject **slot = &wsgi->strings[mix(ptr, len) & (SL_WSGI_STRINGS - 1)];
+    PyObject **slot = &wsgi->strings[sl_py_mix(ptr, len) & (SL_WSGI_STRINGS - 1)];
     if (*slot == NULL || !same_text(*slot, ptr, len)) {
         PyObject *text = latin1(ptr, len);
         if (text == NULL)
