@@ -152,7 +152,7 @@ def test_a_worker_has_only_its_own_descriptors(serve, tmp_path, worker_class):
     server.wait_workers(2)
     own, child = (parse(wait_until(lambda: server.get(path).text, path)) for path in ("/fds", "/exec"))
     kinds = [re.sub(r"[:\[(].*", "", target) for target in own.values()]
-    assert kinds.count("socket") == 2  # the listener and this connection
+    assert kinds.count("socket") == 4  # the listener, this connection, a pair through which the log gets its file
     assert str(tmp_path / "access") in own.values()
     ours = {number: target for number, target in own.items() if target != str(careless)}
     assert len(ours) <= 20, own
