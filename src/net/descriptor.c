@@ -35,11 +35,11 @@ sl_descriptor_separate(int keep)
 struct parcel {
     char byte;
     struct iovec io;
+    struct msghdr message;
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } room;
-    struct msghdr message;
 };
 
 static void
