@@ -6,14 +6,11 @@
 
 #include <saola/status.h>
 
+#include "base/sanitizers.h"
 #include "net/descriptor.h"
 
 /* ThreadSanitizer would take equal numbers in two tables for the same file. */
-#ifndef __has_feature /* clang's way to tell, where gcc has __SANITIZE_THREAD__ */
-#define __has_feature(name) 0
-#endif
-#if defined(CLOSE_RANGE_UNSHARE) && !defined(__SANITIZE_THREAD__) &&                               \
-    !__has_feature(thread_sanitizer)
+#if defined(CLOSE_RANGE_UNSHARE) && !SL_THREAD_SANITIZER
 #define SEPARATE 1
 #else
 #define SEPARATE 0

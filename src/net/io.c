@@ -7,13 +7,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/sanitizers.h"
+
 /* Sanitizers know what is read, and what happens before what, by the C library's functions; some
  * architectures have only socketcall(). */
-#ifndef __has_feature /* clang's way to tell, where gcc has __SANITIZE_... */
-#define __has_feature(name) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) ||                           \
-    defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer) || !defined(SYS_recvfrom) ||   \
+#if SL_ADDRESS_SANITIZER || SL_THREAD_SANITIZER || !defined(SYS_recvfrom) ||                       \
     !defined(SYS_sendto) || !defined(SYS_epoll_pwait)
 #define DIRECT 0
 #else

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include <base/sanitizers.h>
 #include <net/descriptor.h>
 #include <saola/status.h>
 
@@ -144,7 +145,7 @@ static void
 test_a_table_of_its_own(void **state)
 {
     (void)state;
-#if defined(__SANITIZE_THREAD__)
+#if SL_THREAD_SANITIZER
     skip(); /* ThreadSanitizer knows one table only: there is no other in its builds */
 #endif
     struct visit visit = visit_separated();
