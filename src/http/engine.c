@@ -14,8 +14,8 @@
 
 #include <saola/host.h>
 
-#include "base/hints.h"
 #include "base/clock.h"
+#include "base/hints.h"
 #include "http/engine_state.h"
 #include "http/text.h"
 
@@ -468,13 +468,11 @@ hand_lines_over(struct sl_engine *engine)
         sl_access_log_hand_over(engine->opt.access_log, &engine->desk);
 }
 
-/* *ret_slept: time has passed. */
 static int
-wait_events(struct sl_engine *engine, int timeout_ms, bool *ret_slept)
+wait_events(struct sl_engine *engine, int timeout_ms)
 {
     const struct sl_engine_options *opt = &engine->opt;
     int n;
-    *ret_slept = false;
     /* Who is busy looks first: with a time-out the kernel reads the clock even if it will not wait,
      * and to sleep may cost more than the look (the interpreter's lock). */
     if (timeout_ms == 0 || engine->event_count >= BUSY_BATCH) {
@@ -483,13 +481,14 @@ wait_events(struct sl_engine *engine, int timeout_ms, bool *ret_slept)
         if (n != 0 || timeout_ms == 0 || atomic_exchange(&engine->woken, false))
             return n;
     }
-    *ret_slept = true;
     hand_lines_over(engine);
     if (opt->sleep_begin != NULL)
         opt->sleep_begin(opt->ctx);
     n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, timeout_ms);
     if (opt->sleep_end != NULL)
         opt->sleep_end(opt->ctx);
+    if (n >= 0)
+        engine->now_ms = sl_clock_ms();
     return n;
 }
 
@@ -505,17 +504,13 @@ sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_m
     bool over = is_over(engine);
     if (over && !engine->opt.lent)
         return SL_ECLOSED;
-    bool slept;
-    int n = wait_events(engine, sleep_time(engine, timeout_ms), &slept);
+    int n = wait_events(engine, sleep_time(engine, timeout_ms));
     if (n < 0)
         return n;
     engine->event_next = 0;
     engine->event_count = n;
-    if (slept)
-        engine->now_ms = sl_clock_ms();
     engine->desk.gathers = true;
-    enum sl_step step = serve_batch(engine, ws);
-    if (step == SL_STEP_LOST)
+    if (serve_batch(engine, ws) == SL_STEP_LOST)
         return SL_ELOST;
     engine->desk.gathers = false;
     if (timeout_ms == 0 || engine->now_ms != engine->handed_ms)

@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/hints.h"
 #include "base/clock.h"
+#include "base/hints.h"
 #include "http/chars.h"
 #include "http/engine_state.h"
 #include "http/names.h"

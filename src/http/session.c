@@ -7,8 +7,8 @@
 
 #include <saola/host.h>
 
-#include "base/hints.h"
 #include "base/clock.h"
+#include "base/hints.h"
 #include "http/engine_state.h"
 #include "net/io.h"
 #include "net/proxy.h"
