@@ -191,8 +191,9 @@ sl_reloader_new(const struct sl_generation *generation, struct sl_reloader **ret
         return rc;
     rc = take_files(reloader, generation);
     if (rc != SL_OK) {
+        fail(rc, err);
         sl_reloader_free(reloader);
-        return fail(rc, err);
+        return rc;
     }
     *ret_reloader = reloader;
     return SL_OK;

@@ -5,11 +5,11 @@
  * HTTP and returns what Python has registered with watch(). Under a foreign loop: turn() is called
  * when fileno() is readable, and when patience() is over.
  */
+#include "../clock.h"
 #include "task.h"
 #include "websocket.h"
 #include <math.h>
 #include <signal.h>
-#include <time.h>
 
 struct async_engine {
     struct sl_py_engine base;
@@ -226,9 +226,7 @@ turn(struct async_engine *self, int timeout_ms)
 static long long
 now_ms(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (long long)(sl_py_clock_ns(CLOCK_MONOTONIC) / 1000000);
 }
 
 /* Turns until the time is over or the loop has something to do. Requests that are answered in

@@ -6,8 +6,8 @@
  *          |  `--http.response.start--> denying --body--> over
  *          `--close: 403, or the application ended: 500--> over
  */
+#include "../clock.h"
 #include "websocket.h"
-#include <time.h>
 
 enum {
     INBOX_MESSAGES = 16,
@@ -20,9 +20,7 @@ enum {
 static uint64_t
 now_ms(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return sl_py_clock_ns(CLOCK_MONOTONIC_COARSE) / 1000000;
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
