@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import time
 
 import pytest
 
@@ -11,6 +12,8 @@ from harness import DATA
 
 needs_uvloop = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="no uvloop for this Python")
 needs_aiohttp = pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="no aiohttp for this Python")
+needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="no gevent for this Python")
+needs_tornado = pytest.mark.skipif(importlib.util.find_spec("tornado") is None, reason="no tornado for this Python")
 needs_uvicorn = pytest.mark.skipif(importlib.util.find_spec("uvicorn_worker") is None, reason="no uvicorn_worker")
 
 
@@ -51,6 +54,23 @@ def test_an_application_that_takes_the_signal_for_itself(serve, kind):
     server.signal(signal.SIGTERM)
     leaves_by_itself(server)
     assert "mine" in server.log
+
+
+@pytest.mark.parametrize("kind", [
+    "sync", "asgi", "gthread",
+    pytest.param("aiohttp", marks=needs_aiohttp),
+    pytest.param("gevent", marks=needs_gevent),
+    pytest.param("tornado", marks=needs_tornado),
+])
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
+def test_who_imports_for_long_leaves_at_once(serve, kind, number):
+    server = serve("late:sleeps()", "--graceful-timeout", "30", worker_class=kind, wait=False)
+    server.wait_log("^loading", 1)
+    began = time.monotonic()
+    server.signal(number)
+    leaves_by_itself(server)
+    assert time.monotonic() - began < 15
+    assert "ERROR" not in server.log and "Traceback" not in server.log, server.log
 
 
 @pytest.mark.parametrize("kind, number, options", [

@@ -65,6 +65,7 @@ class Worker:
         self.tmp = WorkerTmp(cfg)
         self.wsgi = None
         self._leaving = False    # run() is over: handlers only set flags from here on
+        self._loading = False    # the application is imported: nothing of it runs that would notice `alive`
         self._quitting = False   # INT or QUIT was seen
         self._aborting = False
         self._exit = None        # the SystemExit that a handler has raised
@@ -294,12 +295,15 @@ class Worker:
         With the setting reload a failure becomes an application that shows it, so that the worker
         lives and waits for the next change of a file.
         """
+        self._loading = True
         try:
             self.wsgi = self.app.wsgi()
         except Exception as exc:
             if not self.cfg.reload or self.exit_behind(exc):
                 raise
             self._wait_for_repair(exc, "loaded")
+        finally:
+            self._loading = False
 
     #: From a text, an application that answers everything with 500 and the text.
     make_fail_app = staticmethod(util.make_fail_app)
@@ -408,7 +412,7 @@ class Worker:
         near = self.slot is not None and self.slot.server_ends()
         self._will_stop(Cause.STOP if near else Cause.QUIT)
         self.run_hook("worker_int", self)
-        if self.interrupt_on_quit:
+        if self.interrupt_on_quit or self._loading:
             self._exit_now(0)
 
     def _exit_now(self, status):

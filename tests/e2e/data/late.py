@@ -78,3 +78,9 @@ def wraps():
             raise RuntimeError("Error calling __set_name__") from exc
     except RuntimeError:
         raise ImportError("not my fault") from None
+
+
+def sleeps():
+    """Takes long."""
+    print("loading", flush=True)
+    time.sleep(60)
