@@ -28,13 +28,20 @@ progress() {
     if [ -t 1 ]; then echo "== $*"; fi
 }
 
-# step NAME COMMAND...: output to a log, its end on the terminal when the command fails.
+# What a log of many programs says of failures: the last lines may be of one that passed.
+findings() {
+    grep -nE '(^|[^0-9A-Za-z])(FAILED|FAIL|TIMEOUT|ERROR|SUMMARY:|runtime error:|fatal error:|error:)' "$1" | head -n 20 || true
+}
+
+# step NAME COMMAND...: output to a log, its findings and its end on the terminal when the command fails.
 step() {
     title=$(echo "$1" | tr / -)
     shift
     progress "$title"
     if ! "$@" >"build/logs/$title.log" 2>&1; then
         echo "FAILED: $title (build/logs/$title.log)"
+        findings "build/logs/$title.log"
+        echo "its end:"
         tail -n 40 "build/logs/$title.log"
         failed="$failed $title"
         return 1

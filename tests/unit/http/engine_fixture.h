@@ -108,7 +108,7 @@ echo(struct server *s, struct sl_request *req, struct sl_response *res)
 static inline int
 stream(struct sl_response *res, int blocks)
 {
-    static char block[40000];
+    char block[40000]; /* of this call: handlers run in several threads */
     memset(block, 'x', sizeof block);
     sl_response_start(res, "200 OK", 6);
     for (int i = 0; i < blocks; i++) {
