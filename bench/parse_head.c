@@ -72,7 +72,7 @@ now_ns(void)
 
 static struct sl_header fields[100];
 static struct sl_request req;
-static struct sl_head head = {&req, fields, 100};
+static struct sl_head head = {&req, fields, 100, NULL};
 
 static void
 parse_batch(char *text, size_t len)

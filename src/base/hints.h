@@ -12,4 +12,10 @@
 /* Hardly ever runs: apart, and out of the way of what does. Branches to it count as unlikely. */
 #define SL_COLD __attribute__((cold, noinline))
 
+/* What is nearly always, and hardly ever, true: the usual way through a function then lies in one
+ * straight row. For what each request passes; error codes, which are negative, and calls of SL_COLD
+ * functions the compiler knows by itself. */
+#define SL_LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define SL_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
 #endif

@@ -216,8 +216,14 @@ void sl_loop_c_turn(struct sl_loop_c *loop, int timeout_ms);
 void sl_loop_c_wake(struct sl_loop_c *loop); /* any thread, signal */
 void sl_loop_c_close(struct sl_loop_c *loop);
 
-/* Which application a request is for (mount.c). */
-struct sl_site *sl_sites_find(struct sl_generation *generation, const struct sl_request *req);
+/* Which application a request is for, or NULL (mount.c). Mostly there is only one. */
+struct sl_site *sl_sites_search(struct sl_generation *generation, const struct sl_request *req);
+static inline struct sl_site *
+sl_sites_find(struct sl_generation *generation, const struct sl_request *req)
+{
+    bool one = generation->site_count > 0 && generation->sites[0].prefix == NULL;
+    return one ? &generation->sites[0] : sl_sites_search(generation, req);
+}
 bool sl_path_is_below(struct sl_str path, const char *prefix, size_t len);
 /* "/prefix=PATH.so[:NAME]" */
 int sl_site_parse(struct sl_site *site, const char *text, struct sl_error *err);

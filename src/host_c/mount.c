@@ -29,7 +29,7 @@ sl_path_is_below(struct sl_str path, const char *prefix, size_t len)
 }
 
 struct sl_site *
-sl_sites_find(struct sl_generation *generation, const struct sl_request *req)
+sl_sites_search(struct sl_generation *generation, const struct sl_request *req)
 {
     for (size_t i = 0; i < generation->site_count; i++) {
         struct sl_site *site = &generation->sites[i];

@@ -29,8 +29,13 @@ static size_t
 copy_plain(char *out, const char *text, size_t len)
 {
     size_t at = 0;
-    for (; len - at >= 16 && sl_escape_is_plain_16(text + at); at += 16)
-        memcpy(out + at, text + at, 16);
+    for (; len - at >= 16; at += 16) {
+        sl_escape_block block;
+        memcpy(&block, text + at, sizeof block);
+        if (!sl_escape_is_plain(block))
+            break;
+        memcpy(out + at, &block, sizeof block);
+    }
     return at;
 }
 

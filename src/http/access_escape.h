@@ -16,26 +16,15 @@ enum sl_escape_style {
     SL_ESCAPE_LOGFMT, /* bare, or in quotes with TEXT's escapes where it must be */
 };
 
-/* None of the eight bytes is one that any style escapes. */
-static inline bool
-sl_escape_is_plain_8(uint64_t word)
-{
-    const uint64_t ones = 0x0101010101010101u;
-    uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
-    uint64_t marks = sl_chars_mark_controls(word) | word | ((quote - ones) & ~quote) |
-                     ((backslash - ones) & ~backslash);
-    return (marks & ones * 0x80) == 0;
-}
+typedef uint8_t sl_escape_block __attribute__((vector_size(16)));
 
-/* The same of sixteen at p. */
+/* None of the sixteen bytes is one that any style escapes. */
 static inline bool
-sl_escape_is_plain_16(const char *p)
+sl_escape_is_plain(sl_escape_block v)
 {
-    typedef uint8_t bytes __attribute__((vector_size(16)));
-    bytes v;
     uint64_t other[2];
-    memcpy(&v, p, sizeof v);
-    v = (bytes)(v - 0x20 >= 0x7f - 0x20) | (bytes)(v == '"') | (bytes)(v == '\\');
+    v = (sl_escape_block)(v - 0x20 >= 0x7f - 0x20) | (sl_escape_block)(v == '"') |
+        (sl_escape_block)(v == '\\');
     memcpy(other, &v, sizeof other);
     return (other[0] | other[1]) == 0;
 }
@@ -45,36 +34,41 @@ sl_escape_is_plain_16(const char *p)
 static inline bool
 sl_escape_copy_plain(char *to, const char *text, size_t len)
 {
+    typedef uint64_t words __attribute__((vector_size(16)));
+    uint64_t first, last = 0x2020202020202020u;
     if (len >= 16) {
         for (size_t at = 0;; at = len - at >= 32 ? at + 16 : len - 16) { /* the last again */
-            if (!sl_escape_is_plain_16(text + at))
+            sl_escape_block block;
+            memcpy(&block, text + at, sizeof block);
+            if (!sl_escape_is_plain(block))
                 return false;
-            memcpy(to + at, text + at, 16);
+            memcpy(to + at, &block, sizeof block);
             if (len - at == 16)
                 return true;
         }
     }
+    /* Less is in two words that may have bytes in common. */
     if (len >= 8) {
-        uint64_t first = sl_chars_load(text), last = sl_chars_load(text + len - 8);
-        memcpy(to, text, 8);
-        memcpy(to + len - 8, text + len - 8, 8);
-        return sl_escape_is_plain_8(first) && sl_escape_is_plain_8(last);
-    }
-    uint64_t word = 0x2020202020202020u;
-    if (len >= 4) {
-        uint32_t first = sl_chars_load_4(text), last = sl_chars_load_4(text + len - 4);
-        memcpy(to, text, 4);
-        memcpy(to + len - 4, text + len - 4, 4);
-        word = (uint64_t)first << 32 | last;
+        memcpy(&first, text, 8);
+        memcpy(&last, text + len - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + len - 8, &last, 8);
+    } else if (len >= 4) {
+        uint32_t head = sl_chars_load_4(text), tail = sl_chars_load_4(text + len - 4);
+        memcpy(to, &head, 4);
+        memcpy(to + len - 4, &tail, 4);
+        first = (uint64_t)head << 32 | tail;
     } else if (len > 0) {
-        char first = text[0], middle = text[len / 2], last = text[len - 1];
-        to[0] = first;
+        char head = text[0], middle = text[len / 2], tail = text[len - 1];
+        to[0] = head;
         to[len / 2] = middle;
-        to[len - 1] = last;
-        word = word << 24 | (uint64_t)(uint8_t)first << 16 | (uint64_t)(uint8_t)middle << 8 |
-               (uint8_t)last;
+        to[len - 1] = tail;
+        first = last << 24 | (uint64_t)(uint8_t)head << 16 | (uint64_t)(uint8_t)middle << 8 |
+                (uint8_t)tail;
+    } else {
+        return true;
     }
-    return sl_escape_is_plain_8(word);
+    return sl_escape_is_plain((sl_escape_block)(words){first, last});
 }
 
 /* Appends bytes that are taken as latin-1, as WSGI takes them; the output is UTF-8. Quotes,

@@ -229,19 +229,33 @@ sl_access_format_new(const char *text, struct sl_access_format **ret_format, str
     }
     add_literal(format, "\n", 1);
     format->count++;
+    format->usual = strcmp(text, SL_ACCESS_USUAL) == 0;
     *ret_format = format;
     return SL_OK;
+}
+
+/* first to last: in the order of the enum. */
+static bool
+has_atom(const struct sl_access_format *format, enum sl_access_atom first, enum sl_access_atom last)
+{
+    for (size_t i = 0; i < format->count; i++) {
+        uint8_t atom = format->pieces[i].atom;
+        if (atom >= first && atom <= last)
+            return true;
+    }
+    return false;
 }
 
 bool
 sl_access_format_is_timed(const struct sl_access_format *format)
 {
-    for (size_t i = 0; i < format->count; i++) {
-        uint8_t atom = format->pieces[i].atom;
-        if (atom >= SL_ATOM_SECONDS && atom <= SL_ATOM_SECONDS_DECIMAL)
-            return true;
-    }
-    return false;
+    return has_atom(format, SL_ATOM_SECONDS, SL_ATOM_SECONDS_DECIMAL);
+}
+
+bool
+sl_access_format_is_fine(const struct sl_access_format *format)
+{
+    return has_atom(format, SL_ATOM_TIME_ISO, SL_ATOM_TIME_ISO);
 }
 
 void

@@ -15,7 +15,7 @@ struct sl_access_entry {
     int status;
     uint64_t body_bytes;
     uint64_t duration_ns;
-    struct timespec now; /* CLOCK_REALTIME_COARSE: the line's time */
+    struct timespec now; /* the line's time; tv_nsec only if sl_access_format_is_fine() */
 };
 
 /* The text of the last second that was formatted; one a thread, zeroed at first. */
@@ -28,6 +28,10 @@ struct sl_access_clock {
 
 struct sl_access_format;
 
+/* gunicorn's default and ours: what its lines cost is paid by most requests of most servers, so it
+ * has code of its own. */
+#define SL_ACCESS_USUAL "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\""
+
 /* Compiles gunicorn's access_log_format ("%(h)s %(r)s ..."), or the words "json" and "logfmt".
  * SL_EUNAVAILABLE, without a text: only Python's % operator and logger can fill it (environ atoms,
  * widths, ...). SL_ENOMEM. */
@@ -37,6 +41,9 @@ void sl_access_format_free(struct sl_access_format *format); /* NULL is accepted
 
 /* Whether lines tell how long a request took: if not, nobody needs to look at the clock. */
 bool sl_access_format_is_timed(const struct sl_access_format *format);
+
+/* Whether lines tell more of their time than the second. */
+bool sl_access_format_is_fine(const struct sl_access_format *format);
 
 /* Appends the line, LF included. Whatever client and application sent is escaped: one line of
  * printable UTF-8. SL_ENOMEM: out is as it was. Any thread; clock is the caller's own. */

@@ -1,7 +1,7 @@
 /* The access log's writer: a buffer that requests fill and one thread empties.
  *
- * The first line into an empty buffer wakes the writer, which waits for more, GATHER_MS or
- * GATHER_BYTES, and then writes all at once: no wake-up while nothing is served.
+ * The writer writes what it finds every GATHER_MS, and is woken for GATHER_BYTES. When it finds
+ * nothing it sleeps until the next line wakes it: no wake-up while nothing is served.
  */
 #include <errno.h>
 #include <poll.h>
@@ -54,6 +54,7 @@ struct sl_access_log {
     struct sl_buf waiting;
     bool file_sent;            /* through the door, and the writer has not taken it */
     uint64_t flushes, flushed; /* asked for, done */
+    bool asleep;               /* the writer: the next line wakes it */
     bool quit;
 
     _Atomic uint64_t dropped;
@@ -207,12 +208,16 @@ write_lines(struct sl_access_log *log, int fd, const struct sl_buf *lines)
     }
 }
 
-/* With the lock: waits for something to do, and a little longer for more of it. */
-static void
-await_news(struct sl_access_log *log)
+static bool
+is_wanted(const struct sl_access_log *log)
 {
-    while (log->waiting.len == 0 && log->flushed == log->flushes && !log->quit)
-        pthread_cond_wait(&log->news, &log->lock);
+    return log->flushed != log->flushes || log->quit;
+}
+
+/* With the lock: waits until there is enough to write, or for GATHER_MS. */
+static void
+gather(struct sl_access_log *log)
+{
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += GATHER_MS * 1000000L;
@@ -221,8 +226,21 @@ await_news(struct sl_access_log *log)
         until.tv_sec++;
     }
     int rc = 0;
-    while (rc == 0 && log->waiting.len < GATHER_BYTES && log->flushed == log->flushes && !log->quit)
+    while (rc == 0 && log->waiting.len < GATHER_BYTES && !is_wanted(log))
         rc = pthread_cond_timedwait(&log->news, &log->lock, &until);
+}
+
+/* With the lock: waits for something to do, and a little longer for more of it. */
+static void
+await_news(struct sl_access_log *log)
+{
+    gather(log);
+    while (log->waiting.len == 0 && !is_wanted(log)) {
+        log->asleep = true;
+        pthread_cond_wait(&log->news, &log->lock);
+        log->asleep = false;
+        gather(log);
+    }
 }
 
 static void *
@@ -272,12 +290,15 @@ sl_access_log_hand_over(struct sl_access_log *log, struct sl_access_desk *desk)
         return;
     pthread_mutex_lock(&log->lock);
     size_t before = log->waiting.len;
+    bool wake = false;
     bool full = lines->len > BUFFER_MAX - log->waiting.len || log->waiting.len > BUFFER_MAX;
     if (full || sl_buf_append(&log->waiting, lines->ptr, lines->len) < 0)
         atomic_fetch_add(&log->dropped, count_lines(lines->ptr, lines->len));
-    else if (before == 0 || (before < GATHER_BYTES && log->waiting.len >= GATHER_BYTES))
-        pthread_cond_signal(&log->news);
+    else
+        wake = log->asleep || (before < GATHER_BYTES && log->waiting.len >= GATHER_BYTES);
     pthread_mutex_unlock(&log->lock);
+    if (wake) /* after the lock, or it would wake up for the lock only and once more for this */
+        pthread_cond_signal(&log->news);
     lines->len = 0;
     if (lines->cap > KEEP_LINES)
         sl_buf_release(lines);
@@ -289,13 +310,10 @@ sl_access_log_is_timed(const struct sl_access_log *log)
     return sl_access_format_is_timed(log->format);
 }
 
-/* A desk that gathers may have the next request hang for a long time, or end the process: what was
- * answered before it does not wait for that. */
-static bool
-may_gather(const struct sl_access_desk *desk, const struct timespec *now)
+bool
+sl_access_log_is_fine(const struct sl_access_log *log)
 {
-    return desk->gathers && desk->lines.len < GATHER_MAX && now->tv_nsec == desk->since.tv_nsec &&
-           now->tv_sec == desk->since.tv_sec;
+    return sl_access_format_is_fine(log->format);
 }
 
 void
@@ -305,8 +323,6 @@ sl_access_log_note(struct sl_access_log *log, struct sl_access_desk *desk,
     if (log->exclusion_count > 0 && is_excluded(log, entry))
         return;
     size_t before = desk->lines.len;
-    if (before == 0)
-        desk->since = entry->now;
     if (sl_access_format_line(log->format, entry, &desk->clock, &desk->lines) < 0) {
         atomic_fetch_add(&log->dropped, 1);
         return;
@@ -315,7 +331,7 @@ sl_access_log_note(struct sl_access_log *log, struct sl_access_desk *desk,
         log->on_line(log->ctx, desk->lines.ptr + before, desk->lines.len - before - 1);
     if (!log->started)
         desk->lines.len = 0;
-    else if (!may_gather(desk, &entry->now))
+    else if (!desk->gathers || desk->lines.len >= GATHER_MAX)
         sl_access_log_hand_over(log, desk);
 }
 

@@ -54,8 +54,12 @@ struct sl_access_field {
     bool odd;           /* has letters that sl_chars_equal_lower() does not know */
 };
 
+/* Where SL_ACCESS_USUAL has its three in fields. */
+enum { SL_USUAL_USER, SL_USUAL_REFERER, SL_USUAL_AGENT };
+
 struct sl_access_format {
     unsigned count, field_count;
+    bool usual;             /* SL_ACCESS_USUAL */
     uint64_t field_lengths; /* bit n: there is a name of n bytes, modulo 64 */
     char *text;             /* literals and names one behind the other */
     size_t text_len;

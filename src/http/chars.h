@@ -145,12 +145,41 @@ sl_chars_skip_target(const char *p, const char *end)
     return p;
 }
 
+/* strlen() without the call, of a short text that ends with NUL within array[size]. */
+static inline size_t
+sl_chars_length(const char *array, size_t size)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    size_t at = 0;
+    for (; size - at >= 8; at += 8) {
+        uint64_t word = sl_chars_load(array + at);
+        uint64_t marks = (word - ones) & ~word & ones * 0x80; /* the lowest is exact */
+        if (marks != 0)
+            return at + ((size_t)__builtin_ctzll(marks) >> 3);
+    }
+    return at + strlen(array + at);
+}
+
 static inline uint32_t
 sl_chars_load_4(const char *p)
 {
     uint32_t word;
     memcpy(&word, p, sizeof word);
     return word;
+}
+
+/* memcmp() == 0 without the call, for the few bytes that names and values mostly have. */
+static inline bool
+sl_chars_equal(const char *a, const char *b, size_t len)
+{
+    if (len < 8)
+        return memcmp(a, b, len) == 0;
+    for (size_t i = 0; i < len - 8; i += 8)
+        if (sl_chars_load(a + i) != sl_chars_load(b + i))
+            return false;
+    a += len - 8; /* the last eight, some of them maybe again */
+    b += len - 8;
+    return sl_chars_load(a) == sl_chars_load(b);
 }
 
 /* ASCII case-insensitive; lower is lower-case and holds no '@', '[', '\\', ']', '^' or '_'. */
@@ -161,10 +190,11 @@ sl_chars_equal_lower(const char *s, const char *lower, size_t len)
     uint64_t different = 0;
     if (len >= 8) {
         for (size_t i = 0; i < len - 8; i += 8)
-            different |= (sl_chars_load(s + i) | fold) ^ sl_chars_load(lower + i);
+            if ((sl_chars_load(s + i) | fold) != sl_chars_load(lower + i))
+                return false;
         s += len - 8; /* the last eight, some of them maybe again */
         lower += len - 8;
-        return (different | ((sl_chars_load(s) | fold) ^ sl_chars_load(lower))) == 0;
+        return (sl_chars_load(s) | fold) == sl_chars_load(lower);
     }
     if (len >= 4) {
         different = (sl_chars_load_4(s) | (uint32_t)fold) ^ sl_chars_load_4(lower);

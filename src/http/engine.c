@@ -1,314 +1,24 @@
-/* The engine: listening sockets, connection records, one turn of the loop, the coarse clock. */
-#include <arpa/inet.h>
+/* The engine: one turn of the loop, the coarse clock, its life. */
 #include <errno.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <signal.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <saola/host.h>
 
 #include "base/clock.h"
 #include "base/hints.h"
 #include "http/engine_state.h"
-#include "http/text.h"
 
 enum {
     OPEN_FAILED_WAIT_MS = 10000, /* for threads that did start */
-    ACCEPT_BUDGET = 64,          /* connections taken in one go */
-    ACCEPT_PAUSE_MS = 100,       /* after running out of descriptors */
     SWEEP_MS = 1000,             /* time-outs are looked at this often */
     STOP_SWEEP_MS = 50,          /* ... while stopping */
     SLOW_TURN_MS = 50,           /* a turn that takes longer shows in the time-outs */
     BEAT_MS = 200,
-    BUSY_BATCH = 2,          /* events at once: there will be some when these are served */
-    SPARE_CONNECTIONS = 256, /* free records kept */
+    BUSY_BATCH = 2,   /* events at once: there will be some when these are served */
+    BUSY_ROUNDS = 16, /* batches in one turn */
 };
-
-/* ---- workspaces ----------------------------------------------------------------------------- */
-
-static int
-prepare_fixed(struct sl_workspace *ws, const char *server_name)
-{
-    size_t room = strlen(server_name) + SL_DATE_LEN + 64;
-    ws->fixed = malloc(room);
-    if (ws->fixed == NULL)
-        return SL_ENOMEM;
-    int n = server_name[0] == '\0' ? snprintf(ws->fixed, room, "\r\n")
-                                   : snprintf(ws->fixed, room, "\r\nServer: %s\r\n", server_name);
-    ws->fixed_date = (size_t)n + 6;
-    n += snprintf(ws->fixed + n, room - (size_t)n, "Date: %*s\r\nConnection: ", SL_DATE_LEN, "");
-    ws->fixed_len = (size_t)n;
-    return SL_OK;
-}
-
-struct sl_workspace *
-sl_workspace_new(struct sl_engine *engine, bool scratch)
-{
-    struct sl_workspace *ws = calloc(1, sizeof *ws);
-    if (ws == NULL)
-        return NULL;
-    ws->engine = engine;
-    sl_out_init(&ws->out);
-    ws->out.cut = &engine->cut;
-    ws->desk = engine->opt.threads == 0 ? &engine->desk : &ws->own_desk;
-    ws->fields = malloc(engine->head_rules.max_fields * sizeof *ws->fields);
-    ws->scratch = scratch ? malloc(SL_SCRATCH_SIZE) : NULL;
-    if (ws->fields == NULL || (scratch && ws->scratch == NULL) ||
-        prepare_fixed(ws, engine->opt.server_name ? engine->opt.server_name : "") < 0) {
-        sl_workspace_free(ws);
-        return NULL;
-    }
-    return ws;
-}
-
-void
-sl_workspace_free(struct sl_workspace *ws)
-{
-    if (ws == NULL)
-        return;
-    sl_out_release(&ws->out);
-    sl_buf_release(&ws->headers);
-    sl_buf_release(&ws->substitute);
-    sl_access_desk_release(&ws->own_desk);
-    sl_buf_release(&ws->x.spill);
-    free(ws->fields);
-    free(ws->fixed);
-    free(ws->scratch);
-    free(ws);
-}
-
-/* ---- listening sockets ---------------------------------------------------------------------- */
-
-static void
-describe_point(struct sl_listen_point *point)
-{
-    struct sockaddr_storage sa = {0};
-    socklen_t len = sizeof sa;
-    if (getsockname(point->fd, (struct sockaddr *)&sa, &len) < 0)
-        return;
-    point->family = sa.ss_family;
-    if (sa.ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)&sa;
-        inet_ntop(AF_INET, &in->sin_addr, point->local, sizeof point->local);
-        point->port = ntohs(in->sin_port);
-    } else if (sa.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)&sa;
-        inet_ntop(AF_INET6, &in6->sin6_addr, point->local, sizeof point->local);
-        point->port = ntohs(in6->sin6_port);
-    } else if (sa.ss_family == AF_UNIX && len > offsetof(struct sockaddr_un, sun_path)) {
-        const struct sockaddr_un *un = (const void *)&sa;
-        size_t n = len - offsetof(struct sockaddr_un, sun_path);
-        if (n >= sizeof point->local)
-            n = sizeof point->local - 1;
-        memcpy(point->local, un->sun_path, n);
-        if (point->local[0] == '\0') /* abstract */
-            point->local[0] = '@';
-    }
-}
-
-static bool
-shares_port(int fd)
-{
-    int on = 0;
-    socklen_t len = sizeof on;
-    return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, &len) == 0 && on;
-}
-
-int
-sl_engine_listen_on(struct sl_engine *engine)
-{
-    for (size_t i = 0; i < engine->opt.listener_count; i++) {
-        struct sl_listen_point *point = &engine->points[i];
-        if (point->left)
-            continue;
-        int rc = sl_loop_add(engine->loop, point->fd, SL_LOOP_READ | SL_LOOP_LISTEN, point);
-        if (rc < 0 && rc != SL_EBUSY)
-            return rc;
-    }
-    engine->listening = true;
-    return SL_OK;
-}
-
-void
-sl_engine_listen_off(struct sl_engine *engine)
-{
-    if (!engine->listening)
-        return;
-    for (size_t i = 0; i < engine->opt.listener_count; i++)
-        (void)sl_loop_del(engine->loop, engine->points[i].fd);
-    engine->listening = false;
-}
-
-/* ---- connections ---------------------------------------------------------------------------- */
-
-static struct sl_conn *
-take_record(struct sl_engine *engine)
-{
-    struct sl_list *link = sl_list_first(&engine->spare);
-    if (link != NULL) {
-        sl_list_remove(link);
-        engine->spare_count--;
-        return SL_LIST_ENTRY(link, struct sl_conn, link);
-    }
-    return malloc(sizeof(struct sl_conn));
-}
-
-void
-sl_engine_drop(struct sl_engine *engine, struct sl_conn *conn)
-{
-    if (conn->pending != NULL)
-        sl_pending_drop(conn);
-    /* A child that the application forked may hold the socket open: closing alone would leave it in
-     * the loop, with a pointer to this record. */
-    (void)sl_loop_del(engine->loop, conn->fd);
-    close(conn->fd);
-    conn->fd = -1;
-    sl_buf_release(&conn->in);
-    sl_out_release(&conn->out);
-    sl_list_remove(&conn->link);
-    sl_list_push_front(&engine->spare, &conn->link);
-    engine->spare_count++;
-    atomic_fetch_sub_explicit(&engine->connections, 1, memory_order_relaxed);
-}
-
-static void
-trim_spare(struct sl_engine *engine)
-{
-    while (engine->spare_count > SPARE_CONNECTIONS) {
-        struct sl_list *link = sl_list_first(&engine->spare);
-        sl_list_remove(link);
-        engine->spare_count--;
-        free(SL_LIST_ENTRY(link, struct sl_conn, link));
-    }
-}
-
-static void
-describe_peer(struct sl_engine *engine, struct sl_peer *peer, const struct sl_listen_point *point,
-              const struct sockaddr_storage *sa)
-{
-    memset(peer, 0, sizeof *peer);
-    peer->family = point->family;
-    peer->local = point->local;
-    peer->local_port = point->port;
-    if (sa->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)sa;
-        inet_ntop(AF_INET, &in->sin_addr, peer->addr, sizeof peer->addr);
-        peer->port = ntohs(in->sin_port);
-    } else if (sa->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)sa;
-        inet_ntop(AF_INET6, &in6->sin6_addr, peer->addr, sizeof peer->addr);
-        peer->port = ntohs(in6->sin6_port);
-    }
-    peer->trusted =
-        point->family == AF_UNIX ||
-        sl_cidr_match(engine->forwarded, engine->forwarded_count, (const struct sockaddr *)sa);
-}
-
-static void
-admit(struct sl_engine *engine, const struct sl_listen_point *point, int fd,
-      const struct sockaddr_storage *sa)
-{
-    struct sl_conn *conn = take_record(engine);
-    if (conn == NULL) {
-        close(fd);
-        return;
-    }
-    memset(conn, 0, sizeof *conn);
-    conn->fd = fd;
-    conn->first = true;
-    conn->proxy_pending = engine->opt.proxy_protocol != 0;
-    conn->active_ms = engine->now_ms;
-    sl_out_init(&conn->out);
-    describe_peer(engine, &conn->peer, point, sa);
-    if (sl_loop_add(engine->loop, fd, SL_LOOP_READ | SL_LOOP_WRITE, conn) < 0) {
-        close(fd);
-        free(conn);
-        return;
-    }
-    sl_list_push_back(&engine->conns, &conn->link);
-    engine->accepted_ms = engine->now_ms;
-    atomic_fetch_add_explicit(&engine->connections, 1, memory_order_relaxed);
-}
-
-bool
-sl_engine_full(const struct sl_engine *engine)
-{
-    uint32_t limit = engine->opt.max_connections;
-    return limit != 0 && sl_engine_connections(engine) >= limit;
-}
-
-/* Errors that belong to one connection; the next one may be fine (accept(2)). */
-static bool
-passing(int error)
-{
-    switch (error) {
-    case EINTR:
-    case ECONNABORTED:
-    case EPROTO:
-    case ENETDOWN:
-    case ENOPROTOOPT:
-    case EHOSTDOWN:
-    case ENONET:
-    case EHOSTUNREACH:
-    case EOPNOTSUPP:
-    case ENETUNREACH:
-    case EPERM:
-    case ETIMEDOUT:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* The oldest connection that is idle between requests, or NULL. */
-static struct sl_conn *
-find_spare(struct sl_engine *engine)
-{
-    SL_LIST_EACH(link, &engine->conns)
-    {
-        struct sl_conn *conn = SL_LIST_ENTRY(link, struct sl_conn, link);
-        if (sl_conn_is_spare(conn))
-            return conn;
-    }
-    return NULL;
-}
-
-static SL_APART void
-accept_some(struct sl_engine *engine, const struct sl_listen_point *point)
-{
-    int budget = engine->opt.multiple_workers ? 1 : ACCEPT_BUDGET;
-    while (budget-- > 0 && engine->listening) {
-        struct sockaddr_storage sa = {0};
-        socklen_t len = sizeof sa;
-        /* At the limit one that is idle makes room, but only for somebody who is there. */
-        struct sl_conn *spare = sl_engine_full(engine) ? find_spare(engine) : NULL;
-        if (spare == NULL && sl_engine_full(engine)) {
-            sl_engine_listen_off(engine);
-            return;
-        }
-        int fd = accept4(point->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            if (spare != NULL)
-                sl_engine_drop(engine, spare);
-            admit(engine, point, fd, &sa);
-            continue;
-        }
-        if (passing(errno))
-            continue;
-        if (errno != EAGAIN) { /* no descriptors or memory: let others go first */
-            sl_engine_listen_off(engine);
-            engine->accept_after_ms = engine->now_ms + ACCEPT_PAUSE_MS;
-        }
-        return;
-    }
-}
 
 /* ---- the coarse clock ------------------------------------------------------------------------ */
 
@@ -319,7 +29,7 @@ sweep(struct sl_engine *engine, struct sl_workspace *ws)
     engine->linger_ms = sl_drain_idle_ms(engine);
     SL_LIST_EACH(link, &engine->conns)
     sl_conn_expire(ws, SL_LIST_ENTRY(link, struct sl_conn, link));
-    trim_spare(engine);
+    sl_engine_trim_spare(engine);
     sl_pending_trim(engine);
 }
 
@@ -354,7 +64,7 @@ keep_time(struct sl_engine *engine, struct sl_workspace *ws)
         (!engine->draining || engine->queue != SL_QUEUE_OTHERS) && !engine->opt.accept_later;
     bool sweeping = now - engine->swept_ms >= (engine->draining ? STOP_SWEEP_MS : SWEEP_MS);
     if (accepting && !engine->listening && now >= engine->accept_after_ms &&
-        (!sl_engine_full(engine) || (sweeping && find_spare(engine) != NULL)))
+        (!sl_engine_full(engine) || (sweeping && sl_engine_find_spare(engine) != NULL)))
         (void)sl_engine_listen_on(engine);
     if (sweeping)
         sweep(engine, ws);
@@ -386,7 +96,7 @@ sleep_time(const struct sl_engine *engine, int timeout_ms)
         return shorter(timeout_ms, STOP_SWEEP_MS);
     if (!engine->listening && !engine->opt.accept_later &&
         !sl_engine_full(engine)) /* out of descriptors or memory: try again */
-        return shorter(timeout_ms, ACCEPT_PAUSE_MS);
+        return shorter(timeout_ms, SL_ACCEPT_PAUSE_MS);
     if (sl_engine_connections(engine) > 0)
         return shorter(timeout_ms, SWEEP_MS);
     return timeout_ms;
@@ -431,10 +141,10 @@ serve_batch(struct sl_engine *engine, struct sl_workspace *ws)
 {
     while (engine->event_next < engine->event_count) {
         struct sl_loop_event *event = &engine->events[engine->event_next++];
-        if ((uintptr_t)event->data & FOREIGN)
+        if (SL_UNLIKELY((uintptr_t)event->data & FOREIGN))
             tell_ready(engine, event);
-        else if (is_point(engine, event->data))
-            accept_some(engine, event->data);
+        else if (SL_UNLIKELY(is_point(engine, event->data)))
+            sl_engine_accept_some(engine, event->data);
         else if (sl_session_event(current(engine, ws), event->data, event->flags) == SL_STEP_LOST)
             return SL_STEP_LOST;
     }
@@ -477,10 +187,11 @@ wait_events(struct sl_engine *engine, int timeout_ms)
      * and to sleep may cost more than the look (the interpreter's lock). */
     if (timeout_ms == 0 || engine->event_count >= BUSY_BATCH) {
         n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, 0);
-        /* That look may have swallowed the loop's wake-up; the flag tells. */
-        if (n != 0 || timeout_ms == 0 || atomic_exchange(&engine->woken, false))
+        if (n != 0 || timeout_ms == 0)
             return n;
     }
+    if (atomic_exchange(&engine->woken, false)) /* a look may have swallowed the loop's wake-up */
+        timeout_ms = 0;
     hand_lines_over(engine);
     if (opt->sleep_begin != NULL)
         opt->sleep_begin(opt->ctx);
@@ -490,6 +201,27 @@ wait_events(struct sl_engine *engine, int timeout_ms)
     if (n >= 0)
         engine->now_ms = sl_clock_ms();
     return n;
+}
+
+/* Who is busy goes on with what has come meanwhile, and spares the rest of a turn, as long as the
+ * coarse clock stood still when the last request began. Whoever has something else for the owner
+ * to do nudges the engine. */
+static void
+serve_on(struct sl_engine *engine, struct sl_workspace *ws)
+{
+    struct timespec moment = engine->desk.moment;
+    for (int rounds = 1; rounds < BUSY_ROUNDS && engine->event_count >= BUSY_BATCH; rounds++) {
+        if (engine->desk.moment.tv_nsec != moment.tv_nsec || engine->returned != NULL ||
+            atomic_load_explicit(&engine->stopping, memory_order_relaxed) ||
+            atomic_load_explicit(&engine->woken, memory_order_relaxed))
+            return;
+        int n = sl_loop_wait(engine->loop, engine->events, SL_EVENT_BATCH, 0);
+        if (n <= 0 && atomic_load(&engine->woken)) /* that look may have swallowed the wake-up */
+            return;
+        engine->event_next = 0;
+        engine->event_count = n > 0 ? n : 0;
+        (void)serve_batch(engine, ws); /* nobody takes the engine from an inline executor */
+    }
 }
 
 int
@@ -512,6 +244,8 @@ sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_m
     engine->desk.gathers = true;
     if (serve_batch(engine, ws) == SL_STEP_LOST)
         return SL_ELOST;
+    if (engine->pool == NULL && timeout_ms != 0)
+        serve_on(engine, ws);
     engine->desk.gathers = false;
     if (timeout_ms == 0 || engine->now_ms != engine->handed_ms)
         hand_lines_over(engine);
@@ -638,31 +372,6 @@ parse_networks(const char *const *texts, struct sl_cidr **ret_list, size_t *ret_
 }
 
 static int
-open_points(struct sl_engine *engine, struct sl_error *err)
-{
-    size_t count = engine->opt.listener_count;
-    engine->points = calloc(count ? count : 1, sizeof *engine->points);
-    if (engine->points == NULL)
-        return sl_error_set(err, SL_ENOMEM, "no memory for the listening sockets");
-    for (size_t i = 0; i < count; i++) {
-        int one = 1, unsent = SL_UNSENT_MAX;
-        engine->points[i].fd = engine->opt.listener_fds[i];
-        describe_point(&engine->points[i]);
-        engine->points[i].own = engine->opt.own_listeners && shares_port(engine->points[i].fd);
-        if (engine->points[i].family == AF_UNIX)
-            continue;
-        /* Connections inherit both. */
-        (void)setsockopt(engine->points[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        (void)setsockopt(engine->points[i].fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent,
-                         sizeof unsent);
-    }
-    if (!engine->opt.accept_later && sl_engine_listen_on(engine) < 0)
-        return sl_error_set(err, SL_ESYS, "cannot watch the listening sockets: %s",
-                            strerror(errno));
-    return SL_OK;
-}
-
-static int
 set_up(struct sl_engine *engine, struct sl_error *err)
 {
     const struct sl_engine_options *opt = &engine->opt;
@@ -674,7 +383,7 @@ set_up(struct sl_engine *engine, struct sl_error *err)
         return rc;
     if (sl_loop_open(&engine->loop) < 0)
         return sl_error_set(err, SL_ESYS, "cannot make an event loop: %s", strerror(errno));
-    rc = open_points(engine, err);
+    rc = sl_engine_open_points(engine, err);
     if (rc < 0)
         return rc;
     engine->ws = sl_workspace_new(engine, true);
@@ -708,6 +417,7 @@ sl_engine_open(const struct sl_engine_options *options, struct sl_engine **ret_e
     ignore_broken_pipes();
     sl_head_rules_init(&engine->head_rules, &options->limits, options->scheme_headers);
     engine->timed_log = options->access_log != NULL && sl_access_log_is_timed(options->access_log);
+    engine->fine_log = options->access_log != NULL && sl_access_log_is_fine(options->access_log);
     sl_list_init(&engine->conns);
     sl_list_init(&engine->spare);
     engine->now_ms = engine->swept_ms = sl_clock_ms();
@@ -737,8 +447,7 @@ sl_engine_close(struct sl_engine *engine, unsigned wait_ms)
     hand_lines_over(engine);
     sl_engine_cut(engine);
     sl_pending_release(engine);
-    SL_LIST_EACH(link, &engine->spare)
-    free(SL_LIST_ENTRY(link, struct sl_conn, link));
+    sl_engine_free_spare(engine);
     if (engine->loop != NULL) {
         sl_engine_listen_off(engine);
         sl_loop_close(engine->loop);

@@ -154,6 +154,15 @@ struct sl_kept_field {
     size_t end, name_len;
 };
 
+/* The head of the response before, all but Content-Length and the empty line. Valid as long as
+ * status, date and the text of the fields are the same. */
+struct sl_last_head {
+    uint32_t len; /* 0: none */
+    uint8_t kind;
+    size_t fields_len; /* of sl_workspace.headers */
+    char text[512];
+};
+
 /* What a thread needs to serve: nothing here is shared. What each request touches stands together:
  * after each system call it must be had from the second cache again. */
 struct sl_workspace {
@@ -164,12 +173,13 @@ struct sl_workspace {
     unsigned record;                /* of this thread in the scoreboard */
     unsigned kept_next, kept_count; /* of kept: x has so many; there are so many */
     bool wants_body, wants_room;    /* a pending request's */
+    struct sl_known_host known_host;
     time_t date_second;
     char *fixed; /* "\r\nServer: ...\r\nDate: ...\r\nConnection: " */
     size_t fixed_len, fixed_date;
-    struct timespec now;   /* CLOCK_REALTIME_COARSE, of x's head */
     struct sl_buf headers; /* formatted response fields of x */
     struct sl_out out;     /* output of the connection being served */
+    struct sl_last_head last_head;
     size_t status_len;
     char status_text[128];
     struct sl_exchange x;
@@ -218,6 +228,7 @@ struct sl_engine {
     bool draining;  /* stopping was noticed */
     bool turning;
     bool timed_log; /* opt.access_log tells how long requests took */
+    bool fine_log;  /* ... and fractions of the second in which they ended */
 
     /* any thread */
     atomic_bool stopping; /* asked for */
@@ -280,8 +291,8 @@ bool sl_upload_is_over(const struct sl_engine *engine, struct sl_conn *conn, con
 /* What will be in a file of a body of known length fits into the spool, as things are. */
 bool sl_upload_has_place(const struct sl_engine *engine, const struct sl_conn *conn,
                          const struct sl_request *req);
-/* Room for the next receive: behind what waits already, else the thread's scratch. SL_OK; SL_EFULL:
- * there is no place for the body; SL_ENOMEM. */
+/* Room for the next receive behind what waits already. SL_OK; SL_EFULL: there is no place for the
+ * body; SL_ENOMEM. */
 int sl_upload_room(struct sl_workspace *ws, struct sl_conn *conn, char **ret_room,
                    size_t *ret_space);
 
@@ -332,20 +343,34 @@ bool sl_conn_is_spare(const struct sl_conn *conn);
 /* Ends the connection if its time is over. */
 void sl_conn_expire(struct sl_workspace *ws, struct sl_conn *conn);
 
-/* engine.c */
+/* workspace.c */
 /* scratch: with a receive buffer of its own. */
 struct sl_workspace *sl_workspace_new(struct sl_engine *engine, bool scratch);
 void sl_workspace_free(struct sl_workspace *ws);
+
+/* engine.c */
 /* The owner's next sleep, or the current one, ends at once. Async-signal-safe. */
 void sl_engine_nudge(struct sl_engine *engine);
-void sl_engine_drop(struct sl_engine *engine, struct sl_conn *conn);
 /* One turn by the owner; SL_ELOST (1) when ownership went away meanwhile. */
 int sl_engine_serve(struct sl_engine *engine, struct sl_workspace *ws, int timeout_ms);
 enum { SL_ELOST = 1 };
 
-bool sl_engine_full(const struct sl_engine *engine);
+/* accept.c: the owner's. */
+enum { SL_ACCEPT_PAUSE_MS = 100 }; /* after running out of descriptors */
+/* Makes engine->points of the options' listening sockets, and listens unless that is for later. */
+int sl_engine_open_points(struct sl_engine *engine, struct sl_error *err);
 int sl_engine_listen_on(struct sl_engine *engine);
 void sl_engine_listen_off(struct sl_engine *engine);
+/* Some of those who wait, so that others have their turn. */
+void sl_engine_accept_some(struct sl_engine *engine, const struct sl_listen_point *point);
+/* At its limit of connections. */
+bool sl_engine_full(const struct sl_engine *engine);
+/* The oldest connection that is idle between requests, or NULL. */
+struct sl_conn *sl_engine_find_spare(struct sl_engine *engine);
+void sl_engine_drop(struct sl_engine *engine, struct sl_conn *conn);
+/* Frees records of connections that are gone, but some for the next ones; all of them. */
+void sl_engine_trim_spare(struct sl_engine *engine);
+void sl_engine_free_spare(struct sl_engine *engine);
 
 /* drain.c */
 /* Any thread, for the exchange in its workspace: the server is leaving and this is the connection's
@@ -381,6 +406,13 @@ sl_rate_bytes(uint32_t rate, uint64_t ms)
     return bytes > 0 ? bytes : 1;
 }
 
+/* The whole body was received and consumed: sl_request_body_done() without the call. */
+static inline bool
+sl_exchange_is_read(const struct sl_exchange *x)
+{
+    return x->body.done && x->slice_len == 0;
+}
+
 /* Discards what is left of the body in the view; true when the body is complete. */
 bool sl_exchange_skip_body(struct sl_exchange *x);
 /* Feeds received bytes to a body; returns the bytes that belong to it, or SIZE_MAX on bad chunks.
@@ -396,6 +428,14 @@ sl_response_rewind_fields(struct sl_workspace *ws)
     ws->headers.len = 0;
     ws->kept_next = 0;
 }
+/* Somebody writes fields that sl_response_header() does not know. */
+static inline void
+sl_response_forget_fields(struct sl_workspace *ws)
+{
+    ws->kept_count = 0;
+    ws->last_head.len = 0;
+}
+/* response_head.c */
 /* Formats the head. whole: the body has len bytes and is given at once. SL_OK or SL_ENOMEM. */
 int sl_response_commit(struct sl_response *res, bool whole, size_t len);
 /* Blocks until nothing waits for the client: as sl_response_wait(), but nothing goes to a file. */

@@ -62,7 +62,7 @@ is_token(const struct sl_str *s)
 }
 
 /* Digits only: a general integer parser takes signs, spaces, prefixes and underscores. */
-static void
+static SL_APART void
 take_length(struct sl_framing *f, const struct sl_str *value)
 {
     if (f->has_length)
@@ -114,10 +114,25 @@ take_options(struct sl_framing *f, const struct sl_str *value)
 static void
 take_connection(struct sl_framing *f, const struct sl_str *value)
 {
-    if (IS_WORD(value, "keep-alive")) /* as most often */
+    if (SL_LIKELY(IS_WORD(value, "keep-alive"))) /* as most often */
         f->keep_alive = true;
     else
         take_options(f, value);
+}
+
+static bool
+host_is_valid(struct sl_known_host *known, const struct sl_str *host)
+{
+    if (SL_LIKELY(known != NULL && known->len == host->len) && host->len > 0 &&
+        sl_chars_equal(known->text, host->ptr, host->len))
+        return true;
+    if (!sl_host_is_valid(host->ptr, host->len))
+        return false;
+    if (known != NULL && host->len <= sizeof known->text) {
+        memcpy(known->text, host->ptr, host->len);
+        known->len = host->len;
+    }
+    return true;
 }
 
 static void
@@ -125,12 +140,12 @@ take_host(struct sl_framing *f, struct sl_header *field)
 {
     if (f->host != NULL)
         complain(f, 400, "There is more than one Host field.");
-    else if (!sl_host_is_valid(field->value.ptr, field->value.len))
+    else if (!host_is_valid(f->known_host, &field->value))
         complain(f, 400, "Host is not a host name or address with an optional port.");
     f->host = field;
 }
 
-static void
+static SL_APART void
 take_type(struct sl_framing *f)
 {
     if (f->has_type)
@@ -138,7 +153,7 @@ take_type(struct sl_framing *f)
     f->has_type = true;
 }
 
-static void
+static SL_APART void
 take_expect(struct sl_framing *f, const struct sl_str *value)
 {
     if (!IS_WORD(value, "100-continue"))

@@ -9,6 +9,7 @@
 struct sl_framing {
     const struct sl_request *req; /* its version is known */
     struct sl_header *host;
+    struct sl_known_host *known_host; /* may be NULL */
     uint64_t content_length;
     uint32_t initials; /* of all fields, as scheme_initials; a name may share the bit of another */
     bool has_length, has_type, has_coding, has_expect;

@@ -147,7 +147,7 @@ parse_head(struct sl_lines *ps, struct sl_head *head)
         req->method = req->target = (struct sl_str){NULL, 0};
         return sl_lines_check_length(ps, ps->first, next);
     }
-    struct sl_framing framing = {.req = req};
+    struct sl_framing framing = {.req = req, .known_host = head->known_host};
     size_t count;
     rc = ps->rules->way->fields(ps, next, head->fields, &framing, &count, &next);
     if (rc <= 0)

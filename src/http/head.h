@@ -13,6 +13,12 @@ enum {
     SL_HEAD_DEFAULT_FIELD_SIZE = 8190, /* when limits->field_size is 0, as gunicorn does */
 };
 
+/* The last Host that was found to be valid, which the next one mostly is again. Zero at first. */
+struct sl_known_host {
+    size_t len;
+    char text[64];
+};
+
 /* Where the parser writes. The caller owns fields[capacity]. */
 struct sl_head {
     /* On success: slices, framing, versions, keep_alive, expect_continue; https only when a trusted
@@ -20,7 +26,8 @@ struct sl_head {
      * request line was in order, else as it was. */
     struct sl_request *req;
     struct sl_header *fields;
-    size_t capacity; /* of fields; more header fields than this: 431 */
+    size_t capacity;                  /* of fields; more header fields than this: 431 */
+    struct sl_known_host *known_host; /* the thread's; may be NULL */
 };
 
 /* By what heads and trailers are judged: settings with what follows from them for every parse. */

@@ -67,19 +67,17 @@ grow(struct sl_out *out, size_t need)
 }
 
 char *
-sl_out_reserve(struct sl_out *out, size_t len)
+sl_out_make_room(struct sl_out *out, size_t len)
 {
-    if (out->cap - out->end < len) {
-        if (out->start > 0) {
-            memmove(out->ptr, out->ptr + out->start, out->end - out->start);
-            out->end -= out->start;
-            out->start = 0;
-        }
-        if (len > SIZE_MAX - out->end)
-            return NULL;
-        if (out->cap - out->end < len && grow(out, out->end + len) < 0)
-            return NULL;
+    if (out->start > 0) {
+        memmove(out->ptr, out->ptr + out->start, out->end - out->start);
+        out->end -= out->start;
+        out->start = 0;
     }
+    if (len > SIZE_MAX - out->end)
+        return NULL;
+    if (out->cap - out->end < len && grow(out, out->end + len) < 0)
+        return NULL;
     return out->ptr + out->end;
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/hints.h"
 #include "base/spool.h"
 
 /* What waits for slow clients in memory, all of them together; beyond a limit it goes to files. */
@@ -48,7 +49,13 @@ sl_out_waiting(const struct sl_out *out)
 }
 
 /* Room for len more bytes; NULL without memory. The caller advances out->end. */
-char *sl_out_reserve(struct sl_out *out, size_t len);
+char *sl_out_make_room(struct sl_out *out, size_t len);
+static inline char *
+sl_out_reserve(struct sl_out *out, size_t len)
+{
+    bool enough = out->cap - out->end >= len;
+    return SL_LIKELY(enough) ? out->ptr + out->end : sl_out_make_room(out, len);
+}
 int sl_out_append(struct sl_out *out, const void *data, size_t len);
 
 /* Sends what the socket takes without blocking, some MiB at most. SL_OK: all is sent; SL_EAGAIN:

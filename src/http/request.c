@@ -179,7 +179,7 @@ bool
 sl_request_body_done(const struct sl_request *req)
 {
     const struct sl_exchange *x = (const struct sl_exchange *)(const void *)req;
-    return x->body.done && x->slice_len == 0;
+    return sl_exchange_is_read(x);
 }
 
 int
@@ -292,7 +292,7 @@ save_memory(struct sl_exchange *x)
     if (sl_out_empty(&ws->out))
         sl_out_release(&ws->out);
     sl_buf_release(&ws->headers);
-    ws->kept_count = 0;
+    sl_response_forget_fields(ws);
 }
 
 int

@@ -1,6 +1,7 @@
 /* Parses method, target in its four forms, and version. */
 #include "http/request_line.h"
 
+#include "base/hints.h"
 #include "http/chars.h"
 
 enum { VERSION_LINE = 10 };               /* bytes of "HTTP/1.1" CR LF */
@@ -93,7 +94,9 @@ scan_target(char *p, char *end, struct target *target)
         p += sl_chars_skip_target(p, end) - p;
         while (p < end && (sl_char_class(*p) & SL_CHAR_TARGET))
             p++;
-        if (p == end)
+        if (SL_UNLIKELY(p == end))
+            break;
+        if (*p == ' ') /* as most often */
             break;
         if (*p == '?') {
             if (target->question == NULL && target->hash == NULL)
@@ -170,14 +173,14 @@ static const char *
 take_form(const struct target *target, struct sl_request *req, struct sl_str *ret_authority)
 {
     *ret_authority = (struct sl_str){NULL, 0};
-    if (is_method(&req->method, "CONNECT")) {
+    if (SL_UNLIKELY(is_method(&req->method, "CONNECT"))) {
         if (!authority_is_valid(target))
             return "CONNECT needs a target of the form host:port.";
         req->path = (struct sl_str){target->end, 0};
         req->query = (struct sl_str){NULL, 0};
         return NULL;
     }
-    if (*target->start == '/') {
+    if (SL_LIKELY(*target->start == '/')) {
         split(target, target->start, req);
         return NULL;
     }
@@ -218,7 +221,7 @@ static int
 take_version(const char *p, const char *end, const struct sl_http_limits *limits,
              struct sl_request *req, const char **ret_sentence)
 {
-    if (end - p >= VERSION_LINE && memcmp(p, "HTTP/1.1\r\n", VERSION_LINE) == 0) {
+    if (SL_LIKELY(end - p >= VERSION_LINE && memcmp(p, "HTTP/1.1\r\n", VERSION_LINE) == 0)) {
         req->version_major = req->version_minor = 1; /* as most often */
         return 0;
     }
@@ -242,13 +245,13 @@ sl_request_line_parse(char *p, char *end, const struct sl_http_limits *limits,
     char *method = p;
     unsigned classes = 0, class;
     bool is_get = end - p >= 4 && sl_chars_load_4(p) == sl_chars_load_4("GET ");
-    if (is_get) /* as most often */
+    if (SL_LIKELY(is_get)) /* as most often */
         p += 3;
-    while (!is_get && p < end && ((class = sl_char_class(*p)) & SL_CHAR_TOKEN)) {
+    while (SL_UNLIKELY(!is_get) && p < end && ((class = sl_char_class(*p)) & SL_CHAR_TOKEN)) {
         classes |= class;
         p++;
     }
-    if (p == end)
+    if (SL_UNLIKELY(p == end))
         return 0;
     if (*p != ' ' || p == method)
         return refuse(400, "The request line does not begin with a method and a space.",
@@ -256,14 +259,14 @@ sl_request_line_parse(char *p, char *end, const struct sl_http_limits *limits,
     size_t method_len = (size_t)(p - method);
     struct target target;
     p = scan_target(p + 1, end, &target);
-    if (p == end)
+    if (SL_UNLIKELY(p == end))
         return 0;
     if (*p != ' ' || target.start == target.end)
         return refuse(400,
                       "The request line is not method, target and version with one space each.",
                       ret_sentence);
     const char *version = ++p;
-    if (end - p < VERSION_LINE && memchr(p, '\n', (size_t)(end - p)) == NULL)
+    if (SL_UNLIKELY(end - p < VERSION_LINE) && memchr(p, '\n', (size_t)(end - p)) == NULL)
         return 0;
 
     struct sl_request line;

@@ -1,16 +1,12 @@
-/* The response as the handler writes it: head, framing (RFC 9112 section 6), body. */
-#include <errno.h>
-#include <fcntl.h>
+/* The response as the handler writes it: its body, and its end. The head: response_head.c. */
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/hints.h"
-#include "http/chars.h"
 #include "http/engine_state.h"
 #include "http/names.h"
 #include "http/text.h"
@@ -35,207 +31,6 @@ sl_response_init(struct sl_response *res, struct sl_workspace *ws)
     sl_response_rewind_fields(ws);
 }
 
-/* ---- head ----------------------------------------------------------------------------------- */
-
-static bool
-is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-/* Checks the status line's text and keeps it in the workspace. */
-static SL_APART int
-take_status(struct sl_workspace *ws, const char *status, size_t len)
-{
-    if (len < 3 || len >= sizeof ws->status_text || status[0] == '0' || !is_digit(status[0]) ||
-        !is_digit(status[1]) || !is_digit(status[2]) || (len > 3 && status[3] != ' ') ||
-        !sl_http_is_value(status, len))
-        return SL_EINVAL;
-    memcpy(ws->status_text, status, len);
-    if (len == 3)
-        ws->status_text[len++] =
-            ' '; /* the reason may be empty, not the space (RFC 9112 section 4) */
-    ws->status_len = len;
-    return SL_OK;
-}
-
-int
-sl_response_set_status(struct sl_response *res, const char *status, size_t len)
-{
-    struct sl_workspace *ws = res->ws;
-    if (res->committed)
-        return SL_EBUSY;
-    /* Mostly it is the status of the response before. */
-    bool same = len == ws->status_len && len > 0 && memcmp(status, ws->status_text, len) == 0;
-    if (!same && take_status(ws, status, len) < 0)
-        return SL_EINVAL;
-    const char *digits = ws->status_text;
-    res->status = (digits[0] - '0') * 100 + (digits[1] - '0') * 10 + (digits[2] - '0');
-    res->started = true;
-    return SL_OK;
-}
-
-int
-sl_response_start(struct sl_response *res, const char *status, size_t len)
-{
-    int rc = sl_response_set_status(res, status, len);
-    if (rc < 0)
-        return rc;
-    res->has_length = false;
-    res->length = 0;
-    res->substituted = false;
-    sl_response_rewind_fields(res->ws);
-    return SL_OK;
-}
-
-int
-sl_response_start_code(struct sl_response *res, int status)
-{
-    char text[64];
-    if (status == 200)
-        return sl_response_start(res, "200 OK", 6);
-    if (status < 100 || status > 999)
-        return SL_EINVAL;
-    int len = snprintf(text, sizeof text, "%d %s", status, sl_http_reason(status));
-    return sl_response_start(res, text, (size_t)len);
-}
-
-/* Server and Date change once a second at most: kept ready for a copy. */
-static void
-refresh_date(struct sl_workspace *ws)
-{
-    char text[SL_DATE_LEN + 1];
-    clock_gettime(CLOCK_REALTIME_COARSE, &ws->now);
-    if (ws->now.tv_sec == ws->date_second)
-        return;
-    ws->date_second = ws->now.tv_sec;
-    sl_http_date(ws->now.tv_sec, text);
-    memcpy(ws->fixed + ws->fixed_date, text, SL_DATE_LEN);
-}
-
-bool
-sl_response_is_last(const struct sl_response *res)
-{
-    const struct sl_exchange *x = &res->ws->x;
-    if (!x->req.keep_alive || res->ws->engine->opt.keepalive_ms == 0 || x->broken ||
-        sl_drain_last_answer(x))
-        return true;
-    /* The client may or may not send its body now, unless it is here. */
-    bool here = x->body.done || (x->body.kind == SL_BODY_LENGTH && x->view_len >= x->body.left);
-    return x->req.expect_continue && !here;
-}
-
-/* To the client a tunnel begins behind this head (RFC 9110 section 9.3.6): what follows is neither
- * framed nor another response. */
-static bool
-is_tunnel(const struct sl_request *req, int status)
-{
-    return status / 100 == 2 && req->method.len == 7 && memcmp(req->method.ptr, "CONNECT", 7) == 0;
-}
-
-/* Content-Length, and whether there may be a body at all (RFC 9110 section 6.4.1). */
-static void
-choose_length(struct sl_response *res, bool tunnel, bool whole, size_t len)
-{
-    int status = res->status;
-    res->no_body = sl_request_is_head(&exchange_of(res)->req) || status < 200 || status == 204 ||
-                   status == 205 || status == 304;
-    if (status < 200 || status == 204 || tunnel) {
-        res->has_length = false;
-    } else if (status == 205) { /* has none, and must say so */
-        res->has_length = true;
-        res->length = 0;
-    } else if (whole && !res->has_length && !res->no_body) {
-        res->has_length = true;
-        res->length = len;
-    }
-}
-
-/* Decides how the end of the body is marked and whether the connection stays. */
-static void
-choose_framing(struct sl_response *res, bool whole, size_t len)
-{
-    struct sl_exchange *x = exchange_of(res);
-    bool tunnel = is_tunnel(&x->req, res->status);
-    choose_length(res, tunnel, whole, len);
-    res->chunked = !res->no_body && !res->has_length && !tunnel && x->req.version_minor >= 1;
-    if (!res->no_body && !res->has_length && !res->chunked) {
-        res->close = x->conn->undelimited = true;
-        sl_conn_set_reset(x->conn, true);
-    }
-    if (tunnel || sl_response_is_last(res))
-        res->close = true;
-    if (res->status < 200) /* no client takes it for the last word */
-        res->close = true;
-    /* Nobody will read the rest of the body, and it is too much to skip. */
-    if (whole && x->body.kind == SL_BODY_LENGTH && x->body.left > SL_DRAIN_MAX + x->view_len)
-        res->close = true;
-}
-
-/* In place of the body comes the file that X-Sendfile names. */
-static SL_COLD int
-substitute(struct sl_response *res)
-{
-    struct sl_workspace *ws = res->ws;
-    const struct sl_front *front = ws->engine->opt.front;
-    res->sealed = true;
-    res->has_length = false;
-    front->send_file(front->ctx, &ws->x.req, res, ws->substitute.ptr, ws->substitute.len);
-    if (!res->committed)
-        sl_response_fail(res, 500, NULL);
-    return SL_OK;
-}
-
-int
-sl_response_commit(struct sl_response *res, bool whole, size_t len)
-{
-    struct sl_workspace *ws = res->ws;
-    if (res->substituted && !res->sealed)
-        return substitute(res);
-    res->whole = whole;
-    choose_framing(res, whole, len);
-    refresh_date(ws);
-    size_t need = 9 + ws->status_len + ws->fixed_len + 64 + ws->headers.len;
-    char *p = sl_out_reserve(&ws->out, need), *start = p;
-    if (p == NULL)
-        return SL_ENOMEM;
-    memcpy(p, "HTTP/1.1 ", 9);
-    p[7] = ws->x.req.version_minor == 0 ? '0' : '1';
-    p += 9;
-    memcpy(p, ws->status_text, ws->status_len);
-    p += ws->status_len;
-    memcpy(p, ws->fixed, ws->fixed_len);
-    p += ws->fixed_len;
-    if (res->upgraded) {
-        memcpy(p, "Upgrade\r\n", 9);
-        p += 9;
-    } else if (res->close) {
-        memcpy(p, "close\r\n", 7);
-        p += 7;
-    } else {
-        memcpy(p, "keep-alive\r\n", 12);
-        p += 12;
-    }
-    if (res->chunked) {
-        memcpy(p, "Transfer-Encoding: chunked\r\n", 28);
-        p += 28;
-    } else if (res->has_length) {
-        memcpy(p, "Content-Length: ", 16);
-        p += 16;
-        p += sl_http_put_number(p, res->length);
-        *p++ = '\r';
-        *p++ = '\n';
-    }
-    if (ws->headers.len > 0)
-        memcpy(p, ws->headers.ptr, ws->headers.len);
-    p += ws->headers.len;
-    *p++ = '\r';
-    *p++ = '\n';
-    ws->out.end += (size_t)(p - start);
-    res->committed = true;
-    return SL_OK;
-}
-
 /* ---- body ----------------------------------------------------------------------------------- */
 
 int
@@ -253,7 +48,7 @@ static int
 put(struct sl_response *res, const void *data, size_t len)
 {
     struct sl_out *out = &res->ws->out;
-    if (len < SL_OUT_DIRECT || out->file_left > 0)
+    if (SL_LIKELY(len < SL_OUT_DIRECT) || out->file_left > 0)
         return sl_out_append(out, data, len);
     return sl_out_direct(out, socket_of(res), data, len);
 }
@@ -288,11 +83,11 @@ int
 sl_response_write(struct sl_response *res, const void *data, size_t len, unsigned flags)
 {
     struct sl_out *out = &res->ws->out;
-    if (res->started && res->sealed)
+    if (SL_UNLIKELY(res->started && res->sealed))
         return SL_OK;
-    if (!res->started || res->ended)
+    if (SL_UNLIKELY(!res->started || res->ended))
         return SL_EINVAL;
-    if (res->failed)
+    if (SL_UNLIKELY(res->failed))
         return SL_ECLOSED;
     if (!res->committed) {
         if (len == 0 && !(flags & (SL_WRITE_LAST | SL_WRITE_HEAD)))
@@ -300,26 +95,26 @@ sl_response_write(struct sl_response *res, const void *data, size_t len, unsigne
         if (sl_response_commit(res, (flags & SL_WRITE_LAST) != 0, len) < 0)
             return sl_response_gone(res);
     }
-    if (res->no_body || res->sealed)
+    if (SL_UNLIKELY(res->no_body || res->sealed))
         return SL_OK;
     if (res->has_length && len > res->length - res->sent)
         len = (size_t)(res->length - res->sent);
-    if (len > 0) {
-        int rc = res->chunked ? put_chunk(res, data, len) : put(res, data, len);
+    if (SL_LIKELY(len > 0)) {
+        int rc = SL_UNLIKELY(res->chunked) ? put_chunk(res, data, len) : put(res, data, len);
         if (rc < 0)
             return sl_response_gone(res);
         res->sent += len;
     }
-    if ((flags & SL_WRITE_FLUSH) || out->end - out->start > SL_OUT_HIGH) {
+    if (SL_UNLIKELY((flags & SL_WRITE_FLUSH) || out->end - out->start > SL_OUT_HIGH)) {
         if (sl_out_flush(out, socket_of(res)) == SL_ECLOSED)
             return sl_response_gone(res);
     }
     bool full = out->end - out->start > SL_OUT_HIGH && !(flags & SL_WRITE_LAST);
-    if (!sl_out_empty(out) && ((flags & SL_WRITE_FLUSH) || full))
+    if (SL_UNLIKELY((flags & SL_WRITE_FLUSH) || full) && !sl_out_empty(out))
         await_room(res);
-    else if (res->upgraded && sl_out_empty(out))
+    else if (SL_UNLIKELY(res->upgraded) && sl_out_empty(out))
         sl_out_release(out); /* many such connections are idle most of the time */
-    if (!full)
+    if (SL_LIKELY(!full))
         return SL_OK;
     res->ws->wants_room = true;
     return SL_EFULL;
@@ -385,15 +180,16 @@ mark_ended(struct sl_response *res)
     res->ended = true;
     if (log == NULL)
         return;
-    if (!res->whole)
-        clock_gettime(CLOCK_REALTIME_COARSE, &ws->now);
+    struct timespec now = {.tv_sec = res->whole ? ws->date_second : time(NULL)};
+    if (ws->engine->fine_log)
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
     struct sl_access_entry entry = {
         .req = &ws->x.req,
         .fields = {ws->headers.ptr, ws->headers.len},
         .status = res->status,
         .body_bytes = res->sent,
         .duration_ns = ws->engine->timed_log ? sl_clock_ns() - ws->x.began_ns : 0,
-        .now = ws->now,
+        .now = now,
     };
     sl_access_log_note(log, ws->desk, &entry);
 }
@@ -475,7 +271,7 @@ sl_response_upgrade(struct sl_response *res, const char *protocol, size_t len)
     struct sl_buf *fields = &res->ws->headers;
     if (!res->started || res->committed || res->status != 101 || !sl_http_is_value(protocol, len))
         return SL_EINVAL;
-    res->ws->kept_count = 0;
+    sl_response_forget_fields(res->ws);
     if (sl_buf_append(fields, "Upgrade: ", 9) < 0 || sl_buf_append(fields, protocol, len) < 0 ||
         sl_buf_append(fields, "\r\n", 2) < 0)
         return sl_response_gone(res);
@@ -502,7 +298,7 @@ sl_response_raw(struct sl_response *res, int status, const void *head, size_t le
     res->status = status;
     res->started = res->committed = res->raw = true;
     ws->headers.len = 0;
-    ws->kept_count = 0;
+    sl_response_forget_fields(ws);
     fields++;
     size_t fields_len = len - (size_t)(fields - (const char *)head);
     if (ws->engine->opt.access_log != NULL && fields_len > 2 && /* without the empty line */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hints.h"
 #include "http/chars.h"
 #include "http/engine_state.h"
 #include "http/text.h"
@@ -88,13 +89,14 @@ static bool
 is_repeated(struct sl_workspace *ws, const char *name, size_t name_len, const char *value,
             size_t value_len)
 {
-    if (ws->kept_next >= ws->kept_count)
+    if (SL_UNLIKELY(ws->kept_next >= ws->kept_count))
         return false;
     const struct sl_kept_field *kept = &ws->kept[ws->kept_next];
     const char *text = ws->headers.ptr + ws->headers.len;
-    if (kept->name_len != name_len || kept->end - ws->headers.len != name_len + value_len + 4 ||
-        memcmp(text, name, name_len) != 0 ||
-        (value_len > 0 && memcmp(text + name_len + 2, value, value_len) != 0))
+    if (SL_UNLIKELY(kept->name_len != name_len) ||
+        kept->end - ws->headers.len != name_len + value_len + 4 ||
+        !sl_chars_equal(text, name, name_len) ||
+        (value_len > 0 && !sl_chars_equal(text + name_len + 2, value, value_len)))
         return false;
     ws->headers.len = kept->end;
     ws->kept_next++;
@@ -108,6 +110,7 @@ append(struct sl_workspace *ws, const char *name, size_t name_len, const char *v
 {
     struct sl_buf *out = &ws->headers;
     ws->kept_count = ws->kept_next;
+    ws->last_head.len = 0;
     if (name_len > SIZE_MAX - value_len - 4 || sl_buf_reserve(out, name_len + value_len + 4) < 0)
         return SL_ENOMEM;
     char *p = out->ptr + out->len;
@@ -132,11 +135,12 @@ int
 sl_response_header(struct sl_response *res, const char *name, size_t name_len, const char *value,
                    size_t value_len)
 {
-    while (value_len > 0 && (value[0] == ' ' || value[0] == '\t'))
+    while (value_len > 0 && SL_UNLIKELY(value[0] == ' ' || value[0] == '\t'))
         value++, value_len--;
-    while (value_len > 0 && (value[value_len - 1] == ' ' || value[value_len - 1] == '\t'))
+    while (value_len > 0 &&
+           SL_UNLIKELY(value[value_len - 1] == ' ' || value[value_len - 1] == '\t'))
         value_len--;
-    if (is_repeated(res->ws, name, name_len, value, value_len))
+    if (SL_LIKELY(is_repeated(res->ws, name, name_len, value, value_len)))
         return SL_OK;
     if (!sl_http_is_token(name, name_len) || !sl_http_is_value(value, value_len))
         return SL_EINVAL;

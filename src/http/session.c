@@ -57,17 +57,20 @@ count_request(struct sl_engine *engine)
         engine->opt.on_limit(engine->opt.ctx);
 }
 
-/* For the arbiter's clocks. The coarse clock costs a quarter of the exact one; the engine's own
- * time would be wrong for a request that has waited for the one before it. */
+/* For the arbiter's clocks and the lines of earlier requests. The coarse clock costs a quarter of
+ * the exact one; the engine's own time would be wrong for a request that has waited for the one
+ * before it. */
 static void
-note_begin(const struct sl_workspace *ws)
+note_begin(struct sl_workspace *ws)
 {
+    const struct sl_engine_options *opt = &ws->engine->opt;
     const struct sl_str *method = &ws->x.req.method, *target = &ws->x.req.target;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     size_t len = (size_t)(target->ptr + target->len - method->ptr); /* they are neighbours */
-    sl_slot_request_begin(ws->engine->opt.slot, ws->record, method->ptr, len,
+    sl_slot_request_begin(opt->slot, ws->record, method->ptr, len,
                           (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+    sl_access_log_expect(opt->access_log, ws->desk, &now);
 }
 
 static void
@@ -82,10 +85,10 @@ static bool
 call_handler(struct sl_workspace *ws, bool noted)
 {
     struct sl_engine *engine = ws->engine;
-    if (engine->timed_log)
+    if (SL_UNLIKELY(engine->timed_log))
         ws->x.began_ns = sl_clock_ns();
     count_request(engine);
-    if (engine->opt.slot != NULL && !noted)
+    if (!noted)
         note_begin(ws);
     int result = engine->opt.handle(engine->opt.ctx, &ws->x.req, &ws->x.res);
     note_end(ws);
@@ -110,8 +113,7 @@ call_front(struct sl_workspace *ws)
     const struct sl_front *front = engine->opt.front;
     if (engine->timed_log)
         ws->x.began_ns = sl_clock_ns();
-    if (engine->opt.slot != NULL)
-        note_begin(ws);
+    note_begin(ws);
     int result = front->serve(front->ctx, &ws->x.req, &ws->x.res);
     if (result == SL_ENOENT)
         return false;
@@ -124,13 +126,13 @@ size_t
 sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *buf, size_t len)
 {
     struct sl_exchange *x = &ws->x;
-    if (x->res.upgraded) {
+    if (SL_UNLIKELY(x->res.upgraded)) {
         if (x->res.failed) /* its host has given the client up */
             sl_out_release(&ws->out);
         sl_conn_end(conn, !x->res.failed);
         return len;
     }
-    bool complete = sl_exchange_skip_body(x);
+    bool complete = SL_LIKELY(sl_exchange_is_read(x)) || sl_exchange_skip_body(x);
     bool spilled = x->spill.ptr != NULL;
     conn->first = false;
     conn->sent_continue = false;
@@ -139,21 +141,22 @@ sl_session_conclude(struct sl_workspace *ws, struct sl_conn *conn, const char *b
     conn->scanning = false;
     conn->scanned = 0;
     conn->pipelined |= complete && x->view_len > 0;
-    if (x->res.failed && !x->res.chunked && !x->res.has_length && !x->res.no_body)
+    if (SL_UNLIKELY(x->res.failed) && !x->res.chunked && !x->res.has_length && !x->res.no_body)
         conn->abort = true;
-    if (x->broken || (!complete && x->body.kind == SL_BODY_LENGTH && x->body.left > SL_DRAIN_MAX)) {
+    if (SL_UNLIKELY(x->broken) ||
+        (!complete && x->body.kind == SL_BODY_LENGTH && x->body.left > SL_DRAIN_MAX)) {
         sl_conn_end(conn, true);
         return len;
     }
-    if (x->res.close || x->res.failed) {
+    if (SL_UNLIKELY(x->res.close || x->res.failed)) {
         sl_conn_end(conn, !complete || conn->pipelined);
         return len;
     }
-    if (!complete) { /* what is in the view is the beginning of its trailers */
+    if (SL_UNLIKELY(!complete)) { /* what is in the view is the beginning of its trailers */
         conn->draining = true;
         conn->body = x->body;
     }
-    if (!spilled)
+    if (SL_LIKELY(!spilled))
         return (size_t)(x->view - buf);
     sl_buf_consume(&x->spill, x->spill.len - x->view_len);
     return len;
@@ -198,7 +201,7 @@ parse(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, uint
     struct sl_exchange *x = &ws->x;
     memset(&x->req, 0, sizeof x->req);
     x->req.peer = &conn->peer;
-    struct sl_head head = {&x->req, ws->fields, engine->head_rules.max_fields};
+    struct sl_head head = {&x->req, ws->fields, engine->head_rules.max_fields, &ws->known_host};
     int n = sl_head_parse(&head, buf, len, resume, &engine->head_rules, conn->peer.trusted,
                           ret_sentence);
     x->req.first = conn->first;
@@ -299,19 +302,19 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
     struct sl_exchange *x = &ws->x;
     uint64_t resume = pos == 0 ? conn->resume : 0;
     const char *sentence = NULL;
-    if (conn->scanning && !sl_upload_is_over(engine, conn, buf + pos, len - pos))
+    if (SL_UNLIKELY(conn->scanning) && !sl_upload_is_over(engine, conn, buf + pos, len - pos))
         return MORE;
     int n = parse(ws, conn, buf + pos, len - pos, &resume, &sentence);
     conn->need = 0;
     conn->resume = n == 0 ? resume : 0;
-    if (n == 0)
+    if (SL_UNLIKELY(n == 0))
         return MORE;
     if (n < 0) {
         sl_conn_refuse(ws, conn, -n, sentence, &x->req);
         return ENDED;
     }
     size_t body = pos + (size_t)n;
-    if (x->req.body != SL_BODY_NONE) {
+    if (SL_UNLIKELY(x->req.body != SL_BODY_NONE)) {
         enum outcome outcome = await_body(ws, conn, buf + body, len - body, (size_t)n);
         if (outcome != SERVED)
             return outcome;
@@ -319,7 +322,7 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
     sl_exchange_begin(x, conn, buf + body, len - body);
     sl_response_init(&x->res, ws);
     bool noted = has_front(engine);
-    if (noted && call_front(ws)) {
+    if (SL_UNLIKELY(noted) && call_front(ws)) {
         *ret_pos = sl_session_conclude(ws, conn, buf, len);
         return conn->close_after ? ENDED : SERVED;
     }
@@ -335,13 +338,13 @@ next_request(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t po
         sl_pending_begin(ws, conn, buf, pos, len, own);
         return LATER;
     }
-    if (x->res.detached) {
+    if (SL_UNLIKELY(x->res.detached)) {
         sl_engine_drop(engine, conn);
         return GONE;
     }
     bool owner = engine->pool == NULL || sl_pool_leave(engine->pool, ws);
     *ret_pos = sl_session_conclude(ws, conn, buf, len);
-    if (!owner) {
+    if (SL_UNLIKELY(!owner)) {
         give_back(ws, conn, buf, *ret_pos, len, own);
         return LOST;
     }
@@ -397,26 +400,27 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
     bool slow = false; /* what follows is served when the client has taken its answers */
     enum outcome outcome = SERVED;
     while (pos < len && outcome == SERVED) {
-        if (conn->draining) {
+        if (SL_UNLIKELY(conn->draining)) {
             pos += sl_conn_drain(conn, buf + pos, len - pos);
             if (conn->close_after)
                 break;
             continue;
         }
-        if (conn->proxy_pending) {
+        if (SL_UNLIKELY(conn->proxy_pending)) {
             pos += take_proxy_header(ws, conn, buf + pos, len - pos, &outcome);
             if (outcome != SERVED || pos == len)
                 break;
         }
         size_t start = pos;
         outcome = next_request(ws, conn, buf, start, len, own, &pos);
-        if (outcome == LOST)
+        if (SL_UNLIKELY(outcome == LOST))
             return SL_STEP_LOST;
         if (outcome == LATER || outcome == GONE)
             return SL_STEP_DONE;
         if (outcome == QUEUED)
             return hand_to_pool(ws, conn);
-        if (ws->x.spill.len > 0) { /* the body went on outside of buf, and more came after it */
+        if (SL_UNLIKELY(ws->x.spill.len >
+                        0)) { /* the body went on outside of buf, and more came after it */
             sl_buf_release(&conn->in);
             conn->in = ws->x.spill;
             sl_buf_init(&ws->x.spill);
@@ -425,7 +429,7 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
             own = true;
             pos = 0;
         }
-        if (outcome == SERVED && pos < len && batch_full(ws)) {
+        if (SL_UNLIKELY(outcome == SERVED && pos < len) && batch_full(ws)) {
             int rc = sl_out_flush(&ws->out, conn->fd);
             slow = rc == SL_EAGAIN;
             if (slow)
@@ -438,12 +442,13 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
             }
         }
     }
-    sl_buf_release(&ws->x.spill);
-    if (conn->close_after)
+    if (SL_UNLIKELY(ws->x.spill.ptr != NULL))
+        sl_buf_release(&ws->x.spill);
+    if (SL_UNLIKELY(conn->close_after))
         sl_buf_release(&conn->in);
     else
         stash(conn, buf, pos, len, own);
-    if (slow)
+    if (SL_UNLIKELY(slow))
         sl_conn_keep(ws, conn);
     else if (!sl_out_empty(&ws->out) || conn->close_after)
         sl_conn_send(ws, conn);
@@ -478,9 +483,9 @@ receive(struct sl_workspace *ws, struct sl_conn *conn, bool to_end)
             (void)sl_conn_rearm(ws->engine, conn);
             return SL_STEP_DONE;
         }
-        size_t space = 0;
-        char *room = NULL;
-        int rc = sl_upload_room(ws, conn, &room, &space);
+        size_t space = SL_SCRATCH_SIZE;
+        char *room = ws->scratch;
+        int rc = SL_LIKELY(conn->in.len == 0) ? SL_OK : sl_upload_room(ws, conn, &room, &space);
         if (rc == SL_EFULL) {
             refuse_body(ws, conn);
             return SL_STEP_DONE;
@@ -490,7 +495,7 @@ receive(struct sl_workspace *ws, struct sl_conn *conn, bool to_end)
             continue;
         if (n < 0 && rc == SL_OK && errno == EAGAIN)
             return SL_STEP_DONE;
-        if (n <= 0) {
+        if (SL_UNLIKELY(n <= 0)) {
             sl_engine_drop(ws->engine, conn);
             return SL_STEP_DONE;
         }
@@ -499,16 +504,16 @@ receive(struct sl_workspace *ws, struct sl_conn *conn, bool to_end)
             conn->active_ms = ws->engine->now_ms;
         conn->unread = to_end || (size_t)n == space;
         enum sl_step step = SL_STEP_DONE;
-        if (conn->in.len == 0) {
+        if (SL_LIKELY(conn->in.len == 0)) {
             step = serve(ws, conn, room, (size_t)n, false);
         } else {
             conn->in.len += (size_t)n;
             if (conn->in.len >= conn->need)
                 step = serve(ws, conn, conn->in.ptr, conn->in.len, true);
         }
-        if (step == SL_STEP_LOST)
+        if (SL_UNLIKELY(step == SL_STEP_LOST))
             return step;
-        if ((size_t)n < space && !to_end)
+        if (SL_LIKELY((size_t)n < space && !to_end))
             return SL_STEP_DONE;
     }
     return SL_STEP_DONE;
@@ -553,7 +558,7 @@ sl_session_resume(struct sl_workspace *ws, struct sl_conn *conn)
 enum sl_step
 sl_session_event(struct sl_workspace *ws, struct sl_conn *conn, unsigned flags)
 {
-    if (conn->away || conn->fd < 0)
+    if (SL_UNLIKELY(conn->away || conn->fd < 0))
         return SL_STEP_DONE; /* looked at again when it comes back */
     if (conn->pending != NULL) {
         sl_pending_event(conn, flags);

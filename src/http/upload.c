@@ -119,11 +119,6 @@ int
 sl_upload_room(struct sl_workspace *ws, struct sl_conn *conn, char **ret_room, size_t *ret_space)
 {
     struct sl_spool *spool = &ws->engine->spool;
-    if (conn->in.len == 0) {
-        *ret_room = ws->scratch;
-        *ret_space = SL_SCRATCH_SIZE;
-        return SL_OK;
-    }
     size_t want = conn->need > conn->in.len ? conn->need - conn->in.len : 0;
     if (want > conn->in.len) /* room for what may never come is not had in advance */
         want = conn->in.len;

@@ -18,6 +18,12 @@
 #define DIRECT 1
 #endif
 
+#ifdef SYS_epoll_wait
+#define EPOLL_WAIT SYS_epoll_wait
+#else /* newer architectures; without a signal mask it is the same */
+#define EPOLL_WAIT SYS_epoll_pwait
+#endif
+
 #if DIRECT
 /* syscall(2) of the C library, in place: its call, and moving all arguments by one register, cost
  * some 5 ns each time. */
@@ -67,7 +73,7 @@ int
 sl_io_epoll_wait(int epoll_fd, struct epoll_event *events, int max, int timeout_ms)
 {
 #if DIRECT
-    return (int)call(SYS_epoll_pwait, epoll_fd, events, max, timeout_ms, 0, 0);
+    return (int)call(EPOLL_WAIT, epoll_fd, events, max, timeout_ms, 0, 0);
 #else
     return epoll_wait(epoll_fd, events, max, timeout_ms);
 #endif

@@ -63,7 +63,7 @@ judge(char *data, size_t len)
 {
     struct sl_request req = {0};
     struct sl_header fields[FIELDS];
-    struct sl_head head = {&req, fields, FIELDS};
+    struct sl_head head = {&req, fields, FIELDS, NULL};
     uint64_t resume = 0;
     const char *sentence = "";
     size_t used = 0;

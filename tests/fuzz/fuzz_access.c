@@ -1,6 +1,7 @@
-/* Lines of the access log. The first byte chooses json, logfmt, gunicorn's format or, with the
- * input as format, whatever compiles; the rest stands in every place that a stranger fills. A line
- * is one line of printable UTF-8, whatever it was. */
+/* Lines of the access log. The first byte chooses json, logfmt, all atoms, the input as format (if
+ * it compiles) or the usual format; the rest stands in every place that a stranger fills. A line is
+ * one line of printable UTF-8, whatever it was, and the usual format's own code writes what the
+ * other writes. */
 #include <string.h>
 #include <saola/status.h>
 
@@ -26,12 +27,27 @@ demand_printable(const uint8_t *s, size_t len)
     }
 }
 
+static void
+demand_usual(const struct sl_access_entry *entry, const struct sl_buf *line)
+{
+    struct sl_access_clock clock = {0};
+    struct sl_access_format *format = NULL;
+    struct sl_buf other = SL_BUF_INIT;
+    DEMAND(sl_access_format_new(SL_ACCESS_USUAL "%%", &format, NULL) == SL_OK);
+    DEMAND(sl_access_format_line(format, entry, &clock, &other) == SL_OK);
+    DEMAND(other.len == line->len + 1);
+    DEMAND(memcmp(other.ptr, line->ptr, line->len - 1) == 0);
+    sl_buf_release(&other);
+    sl_access_format_free(format);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1)
         return 0;
-    const uint8_t chosen = data[0] % 4;
+    enum { OWN = 3, USUAL = 4 };
+    const uint8_t chosen = data[0] % 5;
     struct sl_str text = {(const char *)data + 1, size - 1};
     struct sl_peer peer = {.addr = "192.0.2.1"};
     struct sl_header headers[] = {
@@ -52,12 +68,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sl_buf out = SL_BUF_INIT;
     char *own = strndup(text.ptr, text.len);
     DEMAND(own != NULL);
-    const char *const formats[] = {"json", "logfmt", all_atoms, own};
+    const char *const formats[] = {"json", "logfmt", all_atoms, own, SL_ACCESS_USUAL};
     int rc = sl_access_format_new(formats[chosen], &format, NULL);
-    DEMAND(rc == SL_OK || (chosen == 3 && rc == SL_EUNAVAILABLE));
+    DEMAND(rc == SL_OK || (chosen == OWN && rc == SL_EUNAVAILABLE));
     if (rc == SL_OK) {
         DEMAND(sl_access_format_line(format, &entry, &clock, &out) == SL_OK);
-        if (chosen != 3) /* there the format's own bytes are taken as they are */
+        if (chosen == USUAL)
+            demand_usual(&entry, &out);
+        if (chosen != OWN) /* there the format's own bytes are taken as they are */
             demand_printable((const uint8_t *)out.ptr, out.len);
     }
     sl_access_format_free(format);

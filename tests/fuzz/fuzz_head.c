@@ -5,8 +5,9 @@
  *   byte 2: A refuse or B dangerous underscores, D trusted peer, H small limits, P a trailer
  * section
  *
- * Demanded: the verdict is the same whole, byte by byte and in pieces; what is accepted lies in the
- * buffer, is well-formed, and parses to the same when it is written out and read again. */
+ * Demanded: the verdict is the same whole, byte by byte and in pieces, whether the host was known
+ * or not; what is accepted lies in the buffer, is well-formed, and parses to the same when it is
+ * written out and read again. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ enum { FIELDS = 64, MAX_INPUT = 4096 };
 struct setup {
     struct sl_http_limits limits;
     bool trusted, trailers;
+    struct sl_known_host *known_host;
 };
 
 struct verdict {
@@ -70,7 +72,7 @@ parse(const struct setup *s, struct verdict *v, uint64_t *resume)
                                        &v->sentence);
         return;
     }
-    struct sl_head head = {&v->req, v->fields, FIELDS};
+    struct sl_head head = {&v->req, v->fields, FIELDS, s->known_host};
     v->rc = sl_head_parse(&head, v->buf, v->len, resume, &rules, s->trusted, &v->sentence);
     v->count = v->req.header_count;
 }
@@ -207,7 +209,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct setup s = choose(data);
     const char *text = (const char *)data + 2;
     static struct verdict whole, bytes, pieces;
+    struct sl_known_host known_host = {0};
     feed(&s, text, size - 2, 0, &whole);
+    s.known_host = &known_host; /* becomes known here */
     feed(&s, text, size - 2, 1, &bytes);
     feed(&s, text, size - 2, 2, &pieces);
     demand_same(&whole, &bytes);

@@ -128,7 +128,7 @@ feed(const struct head_case *c, size_t (*cut)(size_t done, size_t len, void *ctx
         buf = longer;
         done = n;
         struct sl_request req = {0};
-        struct sl_head head = {&req, fields, TEST_FIELDS};
+        struct sl_head head = {&req, fields, TEST_FIELDS, NULL};
         v->rc = parse_by(&head, buf, done, &resume, c->limits != NULL ? c->limits : &default_limits,
                          c->trust, &v->sentence);
         if (v->rc > 0)

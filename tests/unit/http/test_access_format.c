@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include <saola/config.h>
 #include "http/access_escape.h"
 #include "http/access_format.h"
 
@@ -256,6 +257,61 @@ test_no_byte_ends_the_line_or_reaches_a_terminal(void **state)
     }
 }
 
+/* The usual format has code of its own; with a literal behind it, it goes the way of all others. */
+static void
+test_the_usual_format_writes_what_the_others_write(void **state)
+{
+    (void)state;
+    static char target[3000], head[] = "POST /x HTTP/1.1\r\n", apart[] = "PUT\0/x";
+    memset(target, '/', sizeof target);
+    const struct sl_peer unknown = {.family = 1};
+    const struct sl_peer longest = {.family = 10,
+                                    .addr = "0123:4567:89ab:cdef:0123:4567:255.255.255.255"};
+    struct sl_request requests[8];
+    for (size_t i = 0; i < 8; i++)
+        requests[i] = request;
+    requests[1].method = (struct sl_str){head, 4}; /* as they stand in a request */
+    requests[1].target = (struct sl_str){head + 5, 2};
+    requests[2].target = (struct sl_str){target, sizeof target};
+    requests[2].method = (struct sl_str){apart, 3}; /* with something else between */
+    requests[3].method = requests[2].method;
+    requests[3].target = (struct sl_str){apart + 4, 2};
+    requests[3].header_count = 0;
+    requests[4].version_minor = 0;
+    requests[5].version_major = 9;
+    requests[5].peer = &unknown;
+    requests[6].headers = headers + 1; /* a user agent alone */
+    requests[6].header_count = 1;
+    requests[6].peer = &longest;
+    requests[7].headers = headers + 2;
+    requests[7].header_count = 1;
+    for (size_t i = 0; i < 8; i++) {
+        char *usual = line_of(SL_ACCESS_USUAL, &requests[i]);
+        char *other = line_of(SL_ACCESS_USUAL "%%", &requests[i]);
+        assert_int_equal(strlen(usual) + 1, strlen(other));
+        assert_memory_equal(usual, other, strlen(usual));
+        free(usual);
+        free(other);
+    }
+    char *line = line_of(SL_ACCESS_USUAL, &requests[1]);
+    assert_string_equal(line, "192.0.2.7 - brian [21/Nov/2026:05:38:27 +0000] \"POST /x HTTP/1.1\" "
+                              "200 1234 \"http://a/,http://b/\" \"curl/8 \\\"x\\\"\"");
+    free(line);
+    line = line_of("%(r)s", &requests[3]);
+    assert_string_equal(line, "PUT /x HTTP/1.1");
+    free(line);
+}
+
+/* Or nobody would have its speed. */
+static void
+test_the_usual_format_is_the_setting(void **state)
+{
+    (void)state;
+    const struct sl_setting *setting = sl_settings_find("access_log_format");
+    assert_non_null(setting);
+    assert_string_equal(setting->default_text, SL_ACCESS_USUAL);
+}
+
 static void
 test_broken_utf8(void **state)
 {
@@ -300,6 +356,8 @@ main(void)
         cmocka_unit_test(test_what_needs_escapes_is_found_wherever_it_stands),
         cmocka_unit_test(test_fields_are_found_by_their_whole_name),
         cmocka_unit_test(test_no_byte_ends_the_line_or_reaches_a_terminal),
+        cmocka_unit_test(test_the_usual_format_writes_what_the_others_write),
+        cmocka_unit_test(test_the_usual_format_is_the_setting),
         cmocka_unit_test(test_broken_utf8),
     };
     setenv("TZ", "UTC0", 1);

@@ -244,19 +244,21 @@ test_a_desk_gathers_until_the_clock_goes_on(void **state)
     (void)state;
     static const struct sl_peer peer = {.addr = "::1"};
     struct sl_request req = {.method = {"GET", 3}, .path = {"/", 1}, .peer = &peer};
-    struct sl_access_entry entry = {.req = &req, .status = 1, .now = {1000, 4000000}};
+    struct sl_access_entry entry = {.req = &req, .status = 1};
+    struct timespec moment = {1000, 4000000};
     struct sl_access_desk desk = {.gathers = true};
     int fd = scratch_file();
     struct sl_access_log *log = open_log(fd, NULL);
-    for (; entry.status < 3; entry.status++)
+    for (; entry.status < 4; entry.status++) {
+        sl_access_log_expect(log, &desk, &moment);
         sl_access_log_note(log, &desk, &entry);
+    }
     assert_int_equal(sl_access_log_flush(log), SL_OK);
     expect_content(fd, "");
-    entry.now.tv_nsec += 4000000;
-    sl_access_log_note(log, &desk, &entry);
+    moment.tv_nsec += 4000000;
+    sl_access_log_expect(log, &desk, &moment);
     assert_int_equal(sl_access_log_flush(log), SL_OK);
     expect_content(fd, "GET / 1\nGET / 2\nGET / 3\n");
-    entry.status++;
     sl_access_log_note(log, &desk, &entry);
     sl_access_log_hand_over(log, &desk);
     sl_access_log_hand_over(log, &desk); /* nothing: no second time */

@@ -596,6 +596,110 @@ test_no_line_of_the_access_log_stays_with_the_engine(void **state)
     assert_int_equal(count_descriptors(), s.open_before);
 }
 
+static int
+answer_slowly(void *ctx, struct sl_request *req, struct sl_response *res)
+{
+    usleep(20000);
+    return test_handler(ctx, req, res);
+}
+
+/* A handler may hang or end the process: what was answered before is in the file by then. */
+static void
+test_no_line_of_the_access_log_waits_for_the_next_handler(void **state)
+{
+    struct server s;
+    struct sl_access_log_options log_options = {.format = "%(U)s %(s)s"};
+    struct sl_access_log *log;
+    log_options.fd = memfd_create("log", MFD_CLOEXEC);
+    assert_int_equal(sl_access_log_open(&log_options, &log, NULL), SL_OK);
+    assert_int_equal(sl_access_log_flush(log), SL_OK); /* it has all its descriptors by now */
+    server_prepare(&s, threads_of(state));
+    s.options.access_log = log;
+    s.options.handle = answer_slowly;
+    s.hold = true;
+    server_start(&s);
+    int fd = dial(&s);
+    say_text(fd, GET("/") GET("/hold"));
+    for (int ms = 0; lines_in(log_options.fd) < 1; ms++) {
+        assert_true(ms < 10000);
+        usleep(1000);
+    }
+    s.hold = false;
+    expect(fd, 200, "hello");
+    expect(fd, 200, "held");
+    close(fd);
+    server_stop(&s);
+    assert_int_equal(sl_access_log_close(log, 5000), SL_OK);
+    close(log_options.fd);
+}
+
+/* Two clients that always have the next request ready. */
+static struct busy {
+    struct server *server;
+    int clients[2];
+    int requests, wake_at, pause_us;
+} busy;
+
+static int
+keep_busy(void *ctx, struct sl_request *req, struct sl_response *res)
+{
+    (void)ctx;
+    if (busy.requests++ == busy.wake_at)
+        sl_engine_wake(busy.server->engine);
+    usleep((useconds_t)busy.pause_us);
+    for (int i = 0; i < 2; i++) /* both, or there would be one event at a time */
+        if (path_is(req, i == 0 ? "/0" : "/1"))
+            say_text(busy.clients[i], i == 0 ? GET("/0") : GET("/1"));
+    return text(res, "busy");
+}
+
+/* How many requests one turn serves. */
+static int
+serve_busily(int wake_at, int pause_us)
+{
+    busy.requests = 0;
+    busy.wake_at = wake_at;
+    busy.pause_us = pause_us;
+    assert_int_equal(sl_engine_turn(busy.server->engine, 1000), SL_OK);
+    return busy.requests;
+}
+
+/* It goes on with what has come meanwhile, but not for ever, not when somebody wants something
+ * else of its thread, and not when the time has moved. */
+static void
+test_a_busy_engine_comes_back(void **state)
+{
+    (void)state;
+    struct server s;
+    server_prepare(&s, 0);
+    s.options.handle = keep_busy;
+    busy.server = &s;
+    server_start(&s);
+    s.give_up = true;
+    sl_engine_wake(s.engine);
+    pthread_join(s.thread, NULL);
+    for (int i = 0; i < 2; i++)
+        busy.clients[i] = dial(&s);
+    while (sl_engine_connections(s.engine) < 2)
+        (void)sl_engine_turn(s.engine, 10);
+    say_text(busy.clients[0], GET("/0"));
+    say_text(busy.clients[1], GET("/1"));
+    int most = 0;
+    for (int i = 0; i < 20; i++) {
+        int requests = serve_busily(-1, 0);
+        assert_in_range(requests, 2, 40);
+        most = requests > most ? requests : most;
+    }
+    assert_in_range(most, 8, 40); /* less only where the clock moved just then */
+    assert_in_range(serve_busily(-1, 20000), 2, 4);
+    assert_in_range(serve_busily(1, 0), 2, 4);
+    for (int i = 0; i < 2; i++)
+        close(busy.clients[i]);
+    assert_int_equal(sl_engine_close(s.engine, 5000), SL_OK);
+    close(s.listener);
+    assert_int_equal(count_descriptors(), s.open_before);
+}
+
 static void
 test_a_proxy_header_counts_for_the_whole_connection(void **state)
 {
@@ -668,6 +772,8 @@ main(void)
         BOTH(test_the_request_limit_is_told_once_and_ends_with_close),
         BOTH(test_connections_over_the_limit_wait_in_the_backlog),
         BOTH(test_no_line_of_the_access_log_stays_with_the_engine),
+        BOTH(test_no_line_of_the_access_log_waits_for_the_next_handler),
+        cmocka_unit_test(test_a_busy_engine_comes_back),
         BOTH(test_a_proxy_header_counts_for_the_whole_connection),
         BOTH(test_running_out_of_descriptors_passes),
     };

@@ -171,7 +171,7 @@ test_fields_beyond_the_callers_room_are_refused(void **state)
     struct sl_header fields[2];
     char text[] = GET "A: b\r\nC: d\r\n" END;
     for (size_t capacity = 0; capacity <= 2; capacity++) {
-        struct sl_head head = {&req, fields, capacity};
+        struct sl_head head = {&req, fields, capacity, NULL};
         uint64_t resume = 0;
         const char *sentence;
         assert_int_equal(
@@ -274,7 +274,7 @@ test_a_trusted_peer_may_deny_https(void **state)
     char text[] = GET "X-Forwarded-Proto: http\r\n" END;
     struct sl_header fields[4];
     struct sl_request req = {.https = true};
-    struct sl_head head = {&req, fields, 4};
+    struct sl_head head = {&req, fields, 4, NULL};
     uint64_t resume = 0;
     const char *sentence;
     assert_true(
@@ -295,7 +295,7 @@ test_a_slow_head_costs_no_more_than_a_fast_one(void **state)
     static const struct sl_http_limits most = {.field_size = UINT32_MAX};
     struct sl_header fields[4];
     struct sl_request req = {0};
-    struct sl_head head = {&req, fields, 4};
+    struct sl_head head = {&req, fields, 4, NULL};
     uint64_t resume = 0;
     const char *sentence;
     for (size_t n = 1; n < sizeof text; n++)

@@ -55,6 +55,51 @@ test_host_is_needed_once_and_valid(void **state)
     RUN_HEAD_CASES(cases);
 }
 
+/* With the host before it known to be valid, and with none known. */
+static void
+test_a_known_host_changes_no_verdict(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {
+        "",
+        "h.example:8000",
+        "h.example:8000",
+        "h.example:800/",
+        "/.example:8000",
+        "h.exampl/:8000",
+        "h.example:8000/",
+        "h.example:800",
+        "h.example:80000",
+        "",
+        "x",
+        "x",
+        "/",
+        "0123456789012345678901234567890123456789012345678901234567890123",
+        "0123456789012345678901234567890/23456789012345678901234567890123",
+        "01234567890123456789012345678901234567890123456789012345678901234",
+        "01234567890123456789012345678901234567890123456789012345678901234",
+        "0123456789012345678901234567890123456789012345678901234567890123/",
+        "x/",
+    };
+    struct sl_known_host known = {0};
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        int verdicts[2];
+        for (int k = 0; k < 2; k++) {
+            char text[200];
+            int len = snprintf(text, sizeof text, HOST("%s"), hosts[i]);
+            struct sl_request req = {0};
+            struct sl_header fields[4];
+            struct sl_head head = {&req, fields, 4, k == 0 ? NULL : &known};
+            uint64_t resume = 0;
+            const char *sentence;
+            verdicts[k] =
+                parse_by(&head, text, (size_t)len, &resume, &default_limits, NULL, &sentence);
+        }
+        assert_int_equal(verdicts[1], verdicts[0]);
+    }
+    assert_int_equal(known.len, 64); /* what is longer is not kept */
+}
+
 static void
 test_content_length_is_one_plain_number(void **state)
 {
@@ -206,6 +251,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_host_is_needed_once_and_valid),
+        cmocka_unit_test(test_a_known_host_changes_no_verdict),
         cmocka_unit_test(test_content_length_is_one_plain_number),
         cmocka_unit_test(test_transfer_encoding_is_chunked_or_refused),
         cmocka_unit_test(test_other_fields_of_the_head),

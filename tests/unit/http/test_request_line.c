@@ -226,7 +226,7 @@ test_a_refused_head_still_shows_its_request_line(void **state)
     for (size_t cut = 1; cut < sizeof text - 1; cut++) {
         struct sl_request req = {0};
         struct sl_header fields[4];
-        struct sl_head head = {&req, fields, 4};
+        struct sl_head head = {&req, fields, 4, NULL};
         uint64_t resume = 0;
         const char *sentence = NULL;
         int rc = parse_by(&head, text, cut, &resume, &default_limits, NULL, &sentence);
