@@ -174,7 +174,6 @@ class Result:
     seconds: float
     cpu_us: float  # of the server's process tree, per request
     errors: int
-    p99_ms: float
 
     @property
     def per_second(self) -> float:
@@ -201,19 +200,59 @@ def _run_load(server: Running, load: Load, seconds: float) -> dict:
     raise BenchError(f"{Path(command[0]).name} failed: " + (done.stderr or done.stdout).strip()[-200:])
 
 
+TAIL_SECONDS = 0.1  # what a server still does of its requests after the last, such as writing a log
+
+
+class _Sum:
+    """What the runs of wrk on one server come to."""
+
+    def __init__(self, server: Running, load: Load) -> None:
+        self.server, self.load = server, load
+        self.before = cpu_seconds(server.process.pid)
+        self.requests = self.errors = self.us = 0
+
+    def add(self, seconds: float) -> None:
+        r = _run_load(self.server, self.load, seconds)
+        self.requests += r["requests"]
+        self.us += r["us"]
+        self.errors += r["connect"] + r["read"] + r["write"] + r["status"] + r["timeout"]
+
+    def result(self) -> Result:
+        cpu = cpu_seconds(self.server.process.pid) - self.before
+        if self.requests == 0:
+            raise BenchError("answered nothing")
+        return Result(self.requests, self.us / 1e6, cpu * 1e6 / self.requests, self.errors)
+
+
 def loaded(server: Running, load: Load, warm_up: float, seconds: float) -> Result:
     """Puts load on the server and returns what a request costs.
 
     :raises BenchError: when nothing was answered.
     """
     _run_load(server, load, warm_up)
-    before = cpu_seconds(server.process.pid)
-    r = _run_load(server, load, seconds)
-    cpu = cpu_seconds(server.process.pid) - before
-    if r["requests"] == 0:
-        raise BenchError("answered nothing")
-    errors = r["connect"] + r["read"] + r["write"] + r["status"] + r["timeout"]
-    return Result(r["requests"], r["us"] / 1e6, cpu * 1e6 / r["requests"], errors, r["p99_us"] / 1e3)
+    total = _Sum(server, load)
+    total.add(seconds)
+    time.sleep(TAIL_SECONDS)
+    return total.result()
+
+
+def in_turns(pair: list[tuple[Running, Load]], warm_up: float, turns: int) -> list[Result]:
+    """The same of servers that run side by side: a second of load each by turns, so many times.
+
+    What the machine's other guests do changes within seconds; so it concerns all of them alike, and the
+    ratio of the results hardly. Whoever has no load sleeps.
+
+    :raises BenchError: when one answered nothing.
+    """
+    for server, load in pair:
+        _run_load(server, load, warm_up)
+    time.sleep(TAIL_SECONDS)
+    sums = [_Sum(server, load) for server, load in pair]
+    for turn in range(turns):
+        for total in sums if turn % 2 == 0 else reversed(sums):
+            total.add(1)
+    time.sleep(TAIL_SECONDS)
+    return [total.result() for total in sums]
 
 
 # ---- idle connections --------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 
     python bench/run.py [--runs 3] [--seconds 3] [--servers saola,gunicorn] [--cases hello,sleep50]
 
-Each server is started in turn on CPU 0, wrk with 64 keep-alive connections runs on CPU 1. The figure is
-CPU time (user and system, whole process tree) per request in microseconds and its ratio to a raw epoll
-loop that answers a canned response, measured in the same run; medians over interleaved runs. Rates
-depend on the machine and its neighbours, the ratio hardly. Results go to bench/results/ as JSON.
+Each server is started on CPU 0 beside a raw epoll loop that answers a canned response; wrk on CPU 1 puts
+load on one and the other with 64 keep-alive connections, a second each by turns. The figure is CPU time
+(user and system, whole process tree) per request in microseconds and its ratio to the raw loop's in the
+same seconds; medians over runs, each with processes of its own. Rates depend on the machine and its
+neighbours, the ratio hardly. Results go to bench/results/ as JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import WS_LOAD, BenchError, Load, free_port, idle, loaded, raise_file_limit, started  # noqa: E402
+from measure import WS_LOAD, BenchError, Load, Result, free_port, idle, in_turns, loaded, raise_file_limit, started  # noqa: E402
 from servers import RAW, ROOT, SERVERS, Server, Tools, install_peers, prepare_debian, versions  # noqa: E402
 
 CPU_CASES = {
@@ -99,41 +100,35 @@ class Bench:
         log = self.logs / (server.name.replace(" ", "-") + ".log")
         return started(server.command(self.tools, port, threads), port, log)
 
-    def cpu_case(self, server: Server, case: str, running, floor: float | None, run: int) -> float:
-        load = LOOP_CASES[case] if case in LOOP_CASES else CPU_CASES[case][0]
-        self.say(f"run {run + 1} of {self.args.runs}: {server.name}, {case}")
-        result = loaded(running, load, self.args.warm_up, self.args.seconds)
+    def note(self, server: Server, case: str, result: Result, floor: float) -> None:
         row = self.row(server)
         row.cpu_us.setdefault(case, []).append(result.cpu_us)
         row.per_second.setdefault(case, []).append(result.per_second)
-        if floor is not None:
-            row.ratio.setdefault(case, []).append(result.cpu_us / floor)
+        row.ratio.setdefault(case, []).append(result.cpu_us / floor)
         if result.errors > 0 and (server.keepalive or result.errors > result.requests):
             row.problems[case] = f"{result.errors} errors in {result.requests} requests"
-        return result.cpu_us
 
-    def measure_floor(self, cases: list[str], run: int) -> dict[str, float]:
-        floors = {}
-        wanted = [c for c in CPU_CASES if c in cases or (c == "hello" and set(cases) & set(LOOP_CASES))]
-        for body, server in RAW.items():
-            mine = [c for c in wanted if CPU_CASES[c][1] == body]
-            if mine:
-                with self.start(server, 1) as running:
-                    for case in mine:
-                        floors[case] = self.cpu_case(server, case, running, None, run)
-                        self.row(server).ratio.setdefault(case, []).append(1.0)
-        return floors
+    def cpu_case(self, server: Server, case: str, run: int) -> None:
+        """The server beside the raw loop; with a case of LOOP_CASES that gets the load of hello."""
+        floor_case = "hello" if case in LOOP_CASES else case
+        floor_load, body = CPU_CASES[floor_case]
+        load = LOOP_CASES.get(case, floor_load)
+        self.say(f"run {run + 1} of {self.args.runs}: {server.name}, {case}")
+        with self.start(RAW[body], 1) as raw, self.start(server, THREADS) as running:
+            floor, result = in_turns([(raw, floor_load), (running, load)], self.args.warm_up, self.args.seconds)
+        self.note(RAW[body], floor_case, floor, floor.cpu_us)
+        self.note(server, case, result, floor.cpu_us)
 
-    def measure_server(self, server: Server, cases: list[str], floors: dict[str, float], run: int) -> None:
+    def measure_server(self, server: Server, cases: list[str], run: int) -> None:
         row = self.row(server)
-        cases = [c for c in cases if c not in row.problems]
         for case in cases:
+            if case in row.problems:
+                continue
             if reason := _why_not(server, case):
                 row.problems[case] = reason
                 continue
             try:
-                with self.start(server, THREADS) as running:
-                    self.cpu_case(server, case, running, floors["hello" if case in LOOP_CASES else case], run)
+                self.cpu_case(server, case, run)
             except BenchError as error:
                 row.problems[case] = str(error)
 
@@ -159,10 +154,11 @@ class Bench:
 
     def run(self, servers: list[Server], cases: list[str]) -> None:
         cpu = [c for c in cases if c in CPU_CASES or c in LOOP_CASES]
+        if cpu:
+            self.row(RAW[13])  # the table's first line
         for run in range(self.args.runs):
-            floors = self.measure_floor(cpu, run) if cpu else {}
             for server in servers:
-                self.measure_server(server, cpu, floors, run)
+                self.measure_server(server, cpu, run)
                 if "sleep50" in cases and server.threads:
                     self.measure_sleep(server, run)
         if "idle" in cases:
@@ -293,9 +289,9 @@ def arguments() -> argparse.Namespace:
         prog="bench/run.py", description=(__doc__ or "").split("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     names = [s.name for s in SERVERS]
-    parser.add_argument("--runs", type=int, default=3, help="interleaved runs of which the median counts")
-    parser.add_argument("--seconds", type=float, default=3, help="of load per case")
-    parser.add_argument("--warm-up", type=float, default=1, help="seconds of load before")
+    parser.add_argument("--runs", type=int, default=3, help="of which the median counts")
+    parser.add_argument("--seconds", type=int, default=3, help="of load per case, and as many on the raw loop")
+    parser.add_argument("--warm-up", type=int, default=1, help="seconds of load before")
     parser.add_argument("--servers", type=words(names), default=names, metavar="NAMES", help="comma list")
     parser.add_argument("--cases", type=words(CASES), default=CASES, metavar="NAMES", help="comma list")
     parser.add_argument("--idle", type=int, default=IDLE, help="connections of the case idle")
