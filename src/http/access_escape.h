@@ -18,15 +18,26 @@ enum sl_escape_style {
 
 typedef uint8_t sl_escape_block __attribute__((vector_size(16)));
 
-/* None of the sixteen bytes is one that any style escapes. */
+/* Not zero where one of the sixteen bytes is one that any style escapes. */
+static inline sl_escape_block
+sl_escape_marks(sl_escape_block v)
+{
+    return (sl_escape_block)(v - 0x20 >= 0x7f - 0x20) | (sl_escape_block)(v == '"') |
+           (sl_escape_block)(v == '\\');
+}
+
+static inline bool
+sl_escape_is_zero(sl_escape_block v)
+{
+    uint64_t words[2];
+    memcpy(words, &v, sizeof words);
+    return (words[0] | words[1]) == 0;
+}
+
 static inline bool
 sl_escape_is_plain(sl_escape_block v)
 {
-    uint64_t other[2];
-    v = (sl_escape_block)(v - 0x20 >= 0x7f - 0x20) | (sl_escape_block)(v == '"') |
-        (sl_escape_block)(v == '\\');
-    memcpy(other, &v, sizeof other);
-    return (other[0] | other[1]) == 0;
+    return sl_escape_is_zero(sl_escape_marks(v));
 }
 
 /* Copies a text that needs no escapes in SL_ESCAPE_TEXT, as most do. False: it needs some, and what
@@ -37,14 +48,14 @@ sl_escape_copy_plain(char *to, const char *text, size_t len)
     typedef uint64_t words __attribute__((vector_size(16)));
     uint64_t first, last = 0x2020202020202020u;
     if (len >= 16) {
+        sl_escape_block marks = {0};
         for (size_t at = 0;; at = len - at >= 32 ? at + 16 : len - 16) { /* the last again */
             sl_escape_block block;
             memcpy(&block, text + at, sizeof block);
-            if (!sl_escape_is_plain(block))
-                return false;
             memcpy(to + at, &block, sizeof block);
+            marks |= sl_escape_marks(block);
             if (len - at == 16)
-                return true;
+                return sl_escape_is_zero(marks);
         }
     }
     /* Less is in two words that may have bytes in common. */

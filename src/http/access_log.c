@@ -1,7 +1,8 @@
 /* The access log's writer: a buffer that requests fill and one thread empties.
  *
  * The writer writes what it finds every GATHER_MS, and is woken for GATHER_BYTES. When it finds
- * nothing it sleeps until the next line wakes it: no wake-up while nothing is served.
+ * nothing it sleeps until the next line wakes it: no wake-up while nothing is served, and no more
+ * than KEEP_BYTES kept.
  */
 #include <errno.h>
 #include <poll.h>
@@ -22,8 +23,9 @@
 
 enum {
     GATHER_MS = 20,
-    GATHER_BYTES = 64 * 1024, /* ... or so many: they are still in the processor's cache */
-    BUFFER_MAX = 4 << 20,     /* bytes that wait for a slow file; what comes then is dropped */
+    GATHER_BYTES = 1 << 20, /* ... or so many, which are hardly ever there before */
+    KEEP_BYTES = 64 * 1024, /* room for lines while there are none */
+    BUFFER_MAX = 4 << 20,   /* bytes that wait for a slow file; what comes then is dropped */
     PIPE_STEP = 4096, /* PIPE_BUF: what several workers write to a pipe is not mixed up to here */
     FLUSH_WAIT_S = 1,
     GATHER_MAX = 16 * 1024,      /* bytes on a desk */
@@ -230,12 +232,23 @@ gather(struct sl_access_log *log)
         rc = pthread_cond_timedwait(&log->news, &log->lock, &until);
 }
 
-/* With the lock: waits for something to do, and a little longer for more of it. */
+/* buf is empty. */
 static void
-await_news(struct sl_access_log *log)
+shrink(struct sl_buf *buf)
+{
+    if (buf->cap > KEEP_BYTES)
+        sl_buf_release(buf);
+}
+
+/* With the lock: waits for something to do, and a little longer for more of it. written: what is
+ * used next for waiting. */
+static void
+await_news(struct sl_access_log *log, struct sl_buf *written)
 {
     gather(log);
     while (log->waiting.len == 0 && !is_wanted(log)) {
+        shrink(&log->waiting);
+        shrink(written);
         log->asleep = true;
         pthread_cond_wait(&log->news, &log->lock);
         log->asleep = false;
@@ -253,7 +266,7 @@ write_on(void *arg)
     int fd = sl_descriptor_receive(log->door[1]);
     pthread_mutex_lock(&log->lock);
     while (!over) {
-        await_news(log);
+        await_news(log, &lines);
         struct sl_buf empty = lines;
         lines = log->waiting;
         log->waiting = empty;

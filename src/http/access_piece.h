@@ -54,9 +54,6 @@ struct sl_access_field {
     bool odd;           /* has letters that sl_chars_equal_lower() does not know */
 };
 
-/* Where SL_ACCESS_USUAL has its three in fields. */
-enum { SL_USUAL_USER, SL_USUAL_REFERER, SL_USUAL_AGENT };
-
 struct sl_access_format {
     unsigned count, field_count;
     bool usual;             /* SL_ACCESS_USUAL */

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/hints.h"
+
 enum { SL_DATE_LEN = 29 };
 
 enum { SL_NUMBER_MAX = 20 }; /* digits of 2^64 - 1 */
@@ -22,6 +24,18 @@ sl_http_put_number(char *to, uint64_t n)
     for (char *p = to + digits; p > to; n /= 10)
         *--p = (char)('0' + n % 10);
     return digits;
+}
+
+/* The same of a status, which has three digits. */
+static inline size_t
+sl_http_put_status(char *to, unsigned status)
+{
+    if (SL_UNLIKELY(status - 100 >= 900))
+        return sl_http_put_number(to, status);
+    to[0] = (char)('0' + status / 100);
+    to[1] = (char)('0' + status / 10 % 10);
+    to[2] = (char)('0' + status % 10);
+    return 3;
 }
 
 /* Formats an IMF-fixdate (RFC 9110 section 5.6.7) of 29 bytes and a NUL. No locale, no malloc. */

@@ -40,7 +40,7 @@ static const struct sl_request request = {
 };
 
 static char *
-line_of(const char *format, const struct sl_request *req)
+line_with(const char *format, const struct sl_request *req, int status)
 {
     struct sl_access_format *compiled = NULL;
     struct sl_access_clock clock = {0};
@@ -48,7 +48,7 @@ line_of(const char *format, const struct sl_request *req)
     struct sl_access_entry entry = {
         .req = req,
         .fields = STR("Content-Type: text/html\r\nX-Trace: a\r\nx-trace: b\\c\r\n"),
-        .status = 200,
+        .status = status,
         .body_bytes = 1234,
         .duration_ns = 3004005006,
         .now = {.tv_sec = 1795239507, .tv_nsec = 89000000},
@@ -60,6 +60,12 @@ line_of(const char *format, const struct sl_request *req)
     sl_buf_release(&out);
     sl_access_format_free(compiled);
     return text;
+}
+
+static char *
+line_of(const char *format, const struct sl_request *req)
+{
+    return line_with(format, req, 200);
 }
 
 static void
@@ -259,6 +265,102 @@ test_no_byte_ends_the_line_or_reaches_a_terminal(void **state)
 
 /* The usual format has code of its own; with a literal behind it, it goes the way of all others. */
 static void
+expect_usual(const struct sl_request *req, int status)
+{
+    char *usual = line_with(SL_ACCESS_USUAL, req, status);
+    char *other = line_with(SL_ACCESS_USUAL "%%", req, status);
+    assert_int_equal(strlen(usual) + 1, strlen(other));
+    assert_memory_equal(usual, other, strlen(usual));
+    free(usual);
+    free(other);
+}
+
+static void
+test_the_usual_format_knows_every_status_and_field(void **state)
+{
+    (void)state;
+    static const struct sl_header fields[] = {
+        {STR("user-agent"), STR("a")}, {STR("Referer"), STR("b")},  {STR("USER-AGENT"), STR("c")},
+        {STR("referer"), STR("")},     {STR("Refererx"), STR("d")}, {STR("UserxAgent"), STR("e")},
+        {STR("Referes"), STR("f")},    {STR("user-agent"), STR("")}};
+    struct sl_request req = request;
+    req.method = (struct sl_str){"GET /x", 3};
+    req.target = (struct sl_str){req.method.ptr + 4, 2};
+    req.header_count = 0;
+    static const int statuses[] = {0, 7, 42, 100, 101, 110, 199, 200, 309, 404, 599, 999, 1000};
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        expect_usual(&req, statuses[i]);
+    static const char short_one[] = {'B'}; /* and nothing behind it */
+    static const struct sl_header users[] = {{STR("Authorization"), {short_one, 1}},
+                                             {STR("Authorization"), STR("BASIC YnJpYW46cHc=")},
+                                             {STR("authorization"), STR("Bearer YnJpYW46cHc=")},
+                                             {STR("authorizatiox"), STR("Basic YnJpYW46cHc=")},
+                                             {STR("Authorization"), STR("Basic")}};
+    for (size_t i = 0; i < 5; i++) {
+        req.headers = users + i;
+        for (req.header_count = 1; req.header_count <= 5 - i; req.header_count++)
+            expect_usual(&req, 200);
+    }
+    req.header_count = 0;
+    req.version_minor = 0;
+    expect_usual(&req, 200);
+    req.version_minor = 1;
+    for (size_t from = 0; from < 8; from++) {
+        for (size_t count = 1; count <= 8 - from; count++) {
+            req.headers = fields + from;
+            req.header_count = count;
+            expect_usual(&req, 200);
+        }
+    }
+    char *line = line_of(SL_ACCESS_USUAL, &req);
+    assert_string_equal(line, "192.0.2.7 - - [21/Nov/2026:05:38:27 +0000] \"GET /x HTTP/1.1\" 200 "
+                              "1234 \"-\" \"\"");
+    free(line);
+}
+
+/* Each of the three texts in every length, with something to escape in every place; and long ones,
+ * for which there must be room. */
+static void
+test_the_usual_format_escapes_what_the_others_escape(void **state)
+{
+    (void)state;
+    enum { LONGEST = 70, LONG = 6000 };
+    static char text[LONG + 5];
+    for (size_t len = 1; len <= LONGEST; len++) {
+        for (size_t at = 0; at <= len; at++) { /* the last: none */
+            memcpy(text, "GET ", 4);
+            memset(text + 4, 'a', len);
+            if (at < len)
+                text[4 + at] = at % 2 == 0 ? '"' : '\x80';
+            struct sl_header field = {STR("User-Agent"), {text + 4, len}};
+            struct sl_request req = request;
+            req.header_count = 0;
+            req.method = (struct sl_str){text, 3};
+            req.target = (struct sl_str){text + 4, len};
+            expect_usual(&req, 200);
+            req.target.len = 0;
+            req.headers = &field;
+            req.header_count = 1;
+            expect_usual(&req, 200);
+            field.name = (struct sl_str)STR("Referer");
+            expect_usual(&req, 200);
+        }
+    }
+    memset(text + 4, 'a', LONG);
+    struct sl_header fields[] = {{STR("User-Agent"), {text, 0}}, {STR("Referer"), {text, 0}}};
+    struct sl_request req = request;
+    req.method = (struct sl_str){text, 3};
+    req.headers = fields;
+    req.header_count = 2;
+    for (int i = 0; i < 3; i++) {
+        req.target = (struct sl_str){text + 4, i == 0 ? LONG : 0};
+        fields[0].value.len = i == 1 ? LONG : 0;
+        fields[1].value.len = i == 2 ? LONG : 0;
+        expect_usual(&req, 200);
+    }
+}
+
+static void
 test_the_usual_format_writes_what_the_others_write(void **state)
 {
     (void)state;
@@ -285,14 +387,8 @@ test_the_usual_format_writes_what_the_others_write(void **state)
     requests[6].peer = &longest;
     requests[7].headers = headers + 2;
     requests[7].header_count = 1;
-    for (size_t i = 0; i < 8; i++) {
-        char *usual = line_of(SL_ACCESS_USUAL, &requests[i]);
-        char *other = line_of(SL_ACCESS_USUAL "%%", &requests[i]);
-        assert_int_equal(strlen(usual) + 1, strlen(other));
-        assert_memory_equal(usual, other, strlen(usual));
-        free(usual);
-        free(other);
-    }
+    for (size_t i = 0; i < 8; i++)
+        expect_usual(&requests[i], 200);
     char *line = line_of(SL_ACCESS_USUAL, &requests[1]);
     assert_string_equal(line, "192.0.2.7 - brian [21/Nov/2026:05:38:27 +0000] \"POST /x HTTP/1.1\" "
                               "200 1234 \"http://a/,http://b/\" \"curl/8 \\\"x\\\"\"");
@@ -357,6 +453,8 @@ main(void)
         cmocka_unit_test(test_fields_are_found_by_their_whole_name),
         cmocka_unit_test(test_no_byte_ends_the_line_or_reaches_a_terminal),
         cmocka_unit_test(test_the_usual_format_writes_what_the_others_write),
+        cmocka_unit_test(test_the_usual_format_knows_every_status_and_field),
+        cmocka_unit_test(test_the_usual_format_escapes_what_the_others_escape),
         cmocka_unit_test(test_the_usual_format_is_the_setting),
         cmocka_unit_test(test_broken_utf8),
     };

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -370,6 +371,46 @@ test_a_non_blocking_pipe_is_waited_for(void **state)
     close(ends[1]);
 }
 
+/* What malloc() has given away; nothing with a sanitizer's. */
+static size_t
+memory_in_use(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+static void
+test_memory_for_a_burst_is_given_back(void **state)
+{
+    (void)state;
+    struct sl_access_desk desk = {.gathers = true};
+    int fd = scratch_file();
+    struct sl_access_log *log = open_log(fd, NULL);
+    note_status(log, &desk, "/", 200);
+    sl_access_log_hand_over(log, &desk);
+    assert_int_equal(sl_access_log_flush(log), SL_OK);
+    size_t before = memory_in_use();
+    for (int round = 0; round < 2; round++) { /* the two buffers of the writer */
+        for (int i = 0; i < 50000; i++)
+            note_status(log, &desk, "/12345678901234567890", 200);
+        sl_access_log_hand_over(log, &desk);
+        assert_int_equal(sl_access_log_flush(log), SL_OK);
+    }
+    for (int i = 0; memory_in_use() > before + 128 * 1024; i++) {
+        assert_true(i < 5000);
+        usleep(1000);
+    }
+    assert_int_equal(sl_access_log_dropped(log), 0);
+    note_status(log, &desk, "/again", 200);
+    sl_access_log_hand_over(log, &desk);
+    assert_int_equal(sl_access_log_close(log, 5000), SL_OK);
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 10 + 2 * 50000 * 30 + 15);
+    sl_access_desk_release(&desk);
+    close(fd);
+}
+
 static void
 test_exclusion(void **state)
 {
@@ -445,6 +486,7 @@ main(void)
         cmocka_unit_test(test_a_reader_that_went_away_costs_lines_only),
         cmocka_unit_test(test_a_reader_that_sleeps_holds_up_nobody),
         cmocka_unit_test(test_a_non_blocking_pipe_is_waited_for),
+        cmocka_unit_test(test_memory_for_a_burst_is_given_back),
         cmocka_unit_test(test_exclusion),
         cmocka_unit_test(test_a_wrong_exclusion_is_one_sentence),
         cmocka_unit_test(test_lines_may_go_to_a_function),
