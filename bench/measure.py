@@ -229,28 +229,24 @@ def loaded(server: Running, load: Load, warm_up: float, seconds: float) -> Resul
 
     :raises BenchError: when nothing was answered.
     """
-    _run_load(server, load, warm_up)
-    total = _Sum(server, load)
-    total.add(seconds)
-    time.sleep(TAIL_SECONDS)
-    return total.result()
+    return in_turns([(server, load)], warm_up, 1, seconds)[0]
 
 
-def in_turns(pair: list[tuple[Running, Load]], warm_up: float, turns: int) -> list[Result]:
-    """The same of servers that run side by side: a second of load each by turns, so many times.
+def in_turns(loads: list[tuple[Running, Load]], warm_up: float, turns: int, seconds: float = 1) -> list[Result]:
+    """The same of servers that run side by side: some seconds of load each by turns, so many times.
 
     What the machine's other guests do changes within seconds; so it concerns all of them alike, and the
     ratio of the results hardly. Whoever has no load sleeps.
 
     :raises BenchError: when one answered nothing.
     """
-    for server, load in pair:
+    for server, load in loads:
         _run_load(server, load, warm_up)
     time.sleep(TAIL_SECONDS)
-    sums = [_Sum(server, load) for server, load in pair]
+    sums = [_Sum(server, load) for server, load in loads]
     for turn in range(turns):
         for total in sums if turn % 2 == 0 else reversed(sums):
-            total.add(1)
+            total.add(seconds)
     time.sleep(TAIL_SECONDS)
     return [total.result() for total in sums]
 
