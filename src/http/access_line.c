@@ -18,17 +18,11 @@ enum {
 static inline int
 put(struct sl_buf *out, const char *text, size_t len)
 {
-    if (SL_UNLIKELY(out->cap - out->len < len))
+    if (out->cap - out->len < len)
         return sl_buf_append(out, text, len);
     memcpy(out->ptr + out->len, text, len);
     out->len += len;
     return SL_OK;
-}
-
-static inline int
-make_room(struct sl_buf *out)
-{
-    return SL_UNLIKELY(out->cap - out->len < ROOM) ? sl_buf_reserve(out, USUAL_LINE) : SL_OK;
 }
 
 static int
@@ -48,25 +42,12 @@ put_number(struct sl_buf *out, uint64_t n)
 static SL_APART int
 put_text(struct sl_buf *out, const struct sl_str *text, enum sl_escape_style style)
 {
-    if (SL_LIKELY(style == SL_ESCAPE_TEXT && out->cap - out->len >= text->len) &&
+    if (style == SL_ESCAPE_TEXT && out->cap - out->len >= text->len &&
         sl_escape_copy_plain(out->ptr + out->len, text->ptr, text->len)) {
         out->len += text->len;
         return SL_OK;
     }
     return sl_escape_latin1(out, text->ptr != NULL ? text->ptr : "", text->len, style);
-}
-
-/* Within ROOM. As inet_ntop() writes it there is nothing to escape. */
-static inline int
-put_address(struct sl_buf *out, const struct sl_peer *peer, enum sl_escape_style style)
-{
-    struct sl_str address = {peer->addr, sl_chars_length(peer->addr, sizeof peer->addr)};
-    _Static_assert(sizeof peer->addr <= ROOM, "it is copied with what is behind it");
-    if (style != SL_ESCAPE_TEXT)
-        return put_text(out, &address, style);
-    memcpy(out->ptr + out->len, peer->addr, sizeof peer->addr);
-    out->len += address.len;
-    return SL_OK;
 }
 
 /* There is ROOM before it, and enough for any atom but texts behind it. */
@@ -119,49 +100,30 @@ put_time_iso(struct sl_buf *out, const struct sl_access_clock *clock, long ns, b
     return sl_buf_append(out, text, (size_t)len);
 }
 
-static bool
+static inline bool
 is_http_1_1(const struct sl_request *req)
 {
-    return req->version_major == 1 && req->version_minor == 1; /* as most often */
+    return req->version_major == 1 && req->version_minor == 1;
 }
 
-static SL_APART int
-put_protocol(struct sl_buf *out, const struct sl_request *req, enum sl_escape_style style)
+static struct sl_str
+protocol_of(const struct sl_request *req, char text[16])
 {
-    char text[16];
-    int len = snprintf(text, sizeof text, "HTTP/%u.%u", req->version_major, req->version_minor);
-    return put_text(out, &(struct sl_str){text, (size_t)len}, style);
-}
-
-/* Method and target as they came (RFC 9112 section 3). False: they are not one text. */
-static inline bool
-find_request_line(const struct sl_request *req, struct sl_str *ret_line)
-{
-    const struct sl_str *method = &req->method, *target = &req->target;
-    *ret_line = (struct sl_str){method->ptr, method->len + 1 + target->len};
-    return method->len > 0 && target->ptr == method->ptr + method->len + 1 &&
-           method->ptr[method->len] == ' ';
+    if (is_http_1_1(req))
+        return (struct sl_str){"HTTP/1.1", 8}; /* as most often */
+    int len = snprintf(text, 16, "HTTP/%u.%u", req->version_major, req->version_minor);
+    return (struct sl_str){text, (size_t)len};
 }
 
 static int
-put_request_line(struct sl_buf *out, const struct sl_request *req)
+put_request_line(struct sl_buf *out, const struct sl_request *req, enum sl_escape_style style)
 {
-    struct sl_str line;
-    int rc;
-    if (SL_LIKELY(find_request_line(req, &line))) {
-        rc = put_text(out, &line, SL_ESCAPE_TEXT);
-    } else {
-        rc = put_text(out, &req->method, SL_ESCAPE_TEXT);
-        if (rc == SL_OK)
-            rc = put(out, " ", 1);
-        if (rc == SL_OK)
-            rc = put_text(out, &req->target, SL_ESCAPE_TEXT);
-    }
-    if (SL_LIKELY(rc == SL_OK && is_http_1_1(req)))
-        return put(out, " HTTP/1.1", 9);
-    if (rc == SL_OK)
-        rc = put(out, " ", 1);
-    return rc == SL_OK ? put_protocol(out, req, SL_ESCAPE_TEXT) : rc;
+    char version[16];
+    struct sl_str protocol = protocol_of(req, version);
+    if (put_text(out, &req->method, style) < 0 || put(out, " ", 1) < 0 ||
+        put_text(out, &req->target, style) < 0 || put(out, " ", 1) < 0)
+        return SL_ENOMEM;
+    return put(out, protocol.ptr, protocol.len);
 }
 
 static SL_APART int
@@ -190,18 +152,14 @@ put_decoded(struct sl_buf *out, const struct sl_str *path, enum sl_escape_style 
     return rc;
 }
 
-static SL_APART bool
-has_letters_of(const struct sl_header *header, const struct sl_access_field *field)
-{
-    const struct sl_str *name = &field->name;
-    return field->odd ? strncasecmp(header->name.ptr, name->ptr, name->len) == 0
-                      : sl_chars_equal_lower(header->name.ptr, name->ptr, name->len);
-}
-
 static inline bool
 is_one(const struct sl_header *header, const struct sl_access_field *field)
 {
-    return SL_UNLIKELY(header->name.len == field->name.len) && has_letters_of(header, field);
+    const struct sl_str *name = &field->name;
+    if (header->name.len != name->len)
+        return false;
+    return field->odd ? strncasecmp(header->name.ptr, name->ptr, name->len) == 0
+                      : sl_chars_equal_lower(header->name.ptr, name->ptr, name->len);
 }
 
 /* The headers of a request that are one of the format's fields: the first and the last, or NULL. */
@@ -248,17 +206,6 @@ put_joined(struct sl_buf *out, const struct found *found, const struct sl_access
         rc = sl_escape_latin1(out, joined.ptr, joined.len, style);
     sl_buf_release(&joined);
     return rc;
-}
-
-static inline int
-put_field(struct sl_buf *out, const struct found *found, const struct sl_access_field *field,
-          enum sl_escape_style style)
-{
-    if (found->last == NULL)
-        return put_missing(out, style);
-    if (SL_UNLIKELY(found->first != found->last))
-        return put_joined(out, found, field, style);
-    return put_text(out, &found->last->value, style);
 }
 
 /* fields: of the response, each as "Name: value" CR LF. */
@@ -320,7 +267,7 @@ decode_base64(const char *text, size_t len, char *out)
 
 /* The user of HTTP basic authentication. */
 static SL_APART int
-put_credentials(struct sl_buf *out, const struct sl_header *found, enum sl_escape_style style)
+put_user(struct sl_buf *out, const struct sl_header *found, enum sl_escape_style style)
 {
     if (found->value.len < 6 || strncasecmp(found->value.ptr, "basic ", 6) != 0)
         return put_missing(out, style);
@@ -343,14 +290,6 @@ put_credentials(struct sl_buf *out, const struct sl_header *found, enum sl_escap
     return rc;
 }
 
-static inline int
-put_user(struct sl_buf *out, const struct found *found, enum sl_escape_style style)
-{
-    if (SL_LIKELY(found->first == NULL || found->first != found->last)) /* several name nobody */
-        return put_missing(out, style);
-    return put_credentials(out, found->first, style);
-}
-
 static SL_APART int
 put_formatted(struct sl_buf *out, const char *format, unsigned long long a, unsigned long long b)
 {
@@ -366,19 +305,24 @@ put_piece(const struct sl_access_format *format, const struct sl_access_piece *p
 {
     const struct found *found = &all[piece->field];
     const struct sl_request *req = entry->req;
+    struct sl_str text;
+    char version[16];
     switch ((enum sl_access_atom)piece->atom) {
     case SL_ATOM_NOTHING:
         return SL_OK;
     case SL_ATOM_REMOTE_ADDRESS:
-        return put_address(out, req->peer, piece->style);
+        text = (struct sl_str){req->peer->addr, strlen(req->peer->addr)};
+        return put_text(out, &text, piece->style);
     case SL_ATOM_USER:
-        return put_user(out, found, piece->style);
+        if (found->first == NULL || found->first != found->last) /* several name nobody */
+            return put_missing(out, piece->style);
+        return put_user(out, found->first, piece->style);
     case SL_ATOM_TIME:
         return put_clf(out, clock);
     case SL_ATOM_TIME_ISO:
         return put_time_iso(out, clock, entry->now.tv_nsec, piece->style == SL_ESCAPE_JSON);
     case SL_ATOM_REQUEST_LINE:
-        return put_request_line(out, req);
+        return put_request_line(out, req, piece->style);
     case SL_ATOM_STATUS:
         return put_number(out, (uint64_t)entry->status);
     case SL_ATOM_METHOD:
@@ -390,11 +334,14 @@ put_piece(const struct sl_access_format *format, const struct sl_access_piece *p
     case SL_ATOM_QUERY:
         return put_text(out, &req->query, piece->style);
     case SL_ATOM_PROTOCOL:
-        return put_protocol(out, req, piece->style);
+        text = protocol_of(req, version);
+        return put_text(out, &text, piece->style);
     case SL_ATOM_BODY_BYTES:
         return put_number(out, entry->body_bytes);
     case SL_ATOM_REQUEST_FIELD:
-        return put_field(out, found, &format->fields[piece->field], piece->style);
+        if (found->first != found->last)
+            return put_joined(out, found, &format->fields[piece->field], piece->style);
+        /* fall through */
     case SL_ATOM_REQUEST_LAST:
         if (found->last == NULL)
             return put_missing(out, piece->style);
@@ -429,7 +376,8 @@ put_pieces(const struct sl_access_format *format, const struct sl_access_entry *
     int rc = SL_OK;
     for (size_t i = 0; rc == SL_OK && i < format->count; i++) {
         const struct sl_access_piece *piece = &format->pieces[i];
-        rc = make_room(out);
+        if (out->cap - out->len < ROOM)
+            rc = sl_buf_reserve(out, USUAL_LINE);
         if (rc == SL_OK)
             rc = put_literal(out, format->text + piece->before, piece->before_len);
         if (rc == SL_OK)
@@ -479,6 +427,16 @@ find_usual_fields(const struct sl_request *req, struct sl_str *referer, struct s
         *found = header->value;
     }
     return true;
+}
+
+/* Method and target as they came (RFC 9112 section 3). False: they are not one text. */
+static inline bool
+find_request_line(const struct sl_request *req, struct sl_str *ret_line)
+{
+    const struct sl_str *method = &req->method, *target = &req->target;
+    *ret_line = (struct sl_str){method->ptr, method->len + 1 + target->len};
+    return method->len > 0 && target->ptr == method->ptr + method->len + 1 &&
+           method->ptr[method->len] == ' ';
 }
 
 /* Returns the place behind, or NULL if the text needs escapes. */

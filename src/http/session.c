@@ -419,8 +419,8 @@ serve(struct sl_workspace *ws, struct sl_conn *conn, char *buf, size_t len, bool
             return SL_STEP_DONE;
         if (outcome == QUEUED)
             return hand_to_pool(ws, conn);
-        if (SL_UNLIKELY(ws->x.spill.len >
-                        0)) { /* the body went on outside of buf, and more came after it */
+        /* The body went on outside of buf, and more came after it. */
+        if (SL_UNLIKELY(ws->x.spill.len > 0)) {
             sl_buf_release(&conn->in);
             conn->in = ws->x.spill;
             sl_buf_init(&ws->x.spill);
