@@ -389,6 +389,8 @@ test_the_usual_format_writes_what_the_others_write(void **state)
     requests[7].header_count = 1;
     for (size_t i = 0; i < 8; i++)
         expect_usual(&requests[i], 200);
+    apart[3] = '|'; /* which needs no escapes */
+    expect_usual(&requests[3], 200);
     char *line = line_of(SL_ACCESS_USUAL, &requests[1]);
     assert_string_equal(line, "192.0.2.7 - brian [21/Nov/2026:05:38:27 +0000] \"POST /x HTTP/1.1\" "
                               "200 1234 \"http://a/,http://b/\" \"curl/8 \\\"x\\\"\"");
